@@ -1,0 +1,52 @@
+/*
+ * What `tunn relay` was asked to do: command line, then TUNN_* environment,
+ * then config file, then defaults. Read once at start.
+ */
+#ifndef TUNN_CLIENT_OPTIONS_H
+#define TUNN_CLIENT_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/key.h"
+#include "common/base/opts.h"
+#include "common/net/tls.h"
+
+struct relay_options {
+	uint16_t port;             /* the positional PORT, 1 to 65535 */
+	const char *id;            /* NULL: that of the token, else of the host */
+	struct opt_list peers;     /* --peer, 1 to PEERS_MAX, grammar checked, no doubles */
+	bool one_way;              /* --one-way: bidirectional=false */
+	const char *relay;         /* as given or the default */
+	bool relay_is_default;
+	const char *transport;     /* "auto" or a name of transports[] */
+	bool listen;               /* --listen [ADDR] */
+	const char *listen_addr;   /* NULL: loopback */
+	bool forward;              /* --forward [HOST] */
+	const char *forward_host;  /* NULL: 127.0.0.1 */
+	const char *proxy;         /* --proxy URL|none */
+	const char *ca_file;
+	bool has_pin;
+	uint8_t pin[TLS_PIN_LEN];
+	const char *token_file;
+	uint32_t fwmark;
+	const char *bind_device;
+	bool once;                 /* end with 4 when the first connection fails */
+	const char *log_level;     /* error, warn, info, debug */
+};
+
+/* The table that parses, prints --help and is compared with the man page. */
+extern const struct opt relay_opts[];
+
+/* 0, or ERR_CONFIG after the error was printed; rc 0 with *help_out when --help
+ * was printed. opts_out's strings live until the process ends. */
+int relay_options_read(int argc, char **argv, struct relay_options *opts_out, bool *help_out);
+
+/* The token for this relay: --token-file (`-` is standard input), TUNN_TOKEN
+ * (wiped from the environment), else the file stored for the relay's host. Empty
+ * string when there is none and none was asked for. token_out holds
+ * TOKEN_MAX_LEN + 1. 0 or ERR_CONFIG after printing (never the token). */
+int relay_options_token(const struct relay_options *, const char *relay_host, char *token_out,
+                        size_t cap);
+
+#endif

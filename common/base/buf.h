@@ -1,0 +1,28 @@
+/*
+ * A growable queue of bytes: append at the end, consume from the front.
+ * Memory is given back when it runs empty after having been large. Belongs
+ * to one thread.
+ */
+#ifndef TUNN_BASE_BUF_H
+#define TUNN_BASE_BUF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf { /* value type: read through the functions */
+	uint8_t *base;
+	size_t off, len, cap; /* content is base[off .. off + len) */
+};
+
+void buf_done(struct buf *); /* frees; an empty buf needs none */
+static inline size_t buf_len(const struct buf *b) { return b->len; }
+static inline const uint8_t *buf_data(const struct buf *b) { return b->base + b->off; }
+/* Room for n more bytes at the returned place, NULL when out of memory;
+ * buf_added() then says how many were written. Pointers into the buf die. */
+uint8_t *buf_room(struct buf *, size_t n);
+void buf_added(struct buf *, size_t n);
+int buf_add(struct buf *, const void *data, size_t n); /* 0 or -ENOMEM, all or nothing */
+void buf_eat(struct buf *, size_t n);                  /* n <= buf_len */
+void buf_clear(struct buf *);
+
+#endif

@@ -1,0 +1,117 @@
+#include "common/base/bytes.h"
+
+#include "common/base/err.h"
+
+const uint8_t *cursor_take(struct cursor *c, size_t n)
+{
+	const uint8_t *p = c->p;
+
+	if (c->bad || (size_t)(c->end - c->p) < n) {
+		c->bad = true;
+		return NULL;
+	}
+	if (n)
+		c->p += n;
+	return p;
+}
+
+uint8_t cursor_u8(struct cursor *c)
+{
+	const uint8_t *p = cursor_take(c, 1);
+	return p ? *p : 0;
+}
+
+uint32_t cursor_u32be(struct cursor *c)
+{
+	const uint8_t *p = cursor_take(c, 4);
+	return p ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
+}
+
+uint64_t cursor_varint(struct cursor *c)
+{
+	uint64_t v = 0;
+
+	for (unsigned shift = 0; shift < 70; shift += 7) {
+		uint8_t b = cursor_u8(c);
+		if (c->bad)
+			return 0;
+		v |= (uint64_t)(b & 0x7f) << (shift < 64 ? shift : 63);
+		if (!(b & 0x80)) {
+			if (shift == 63 && b > 1)
+				break;
+			return v;
+		}
+	}
+	c->bad = true;
+	return 0;
+}
+
+bool utf8_is_valid(const void *p, size_t len)
+{
+	struct cursor c = cursor_of(p, len);
+
+	while (cursor_left(&c)) {
+		uint8_t b = cursor_u8(&c);
+		unsigned more;
+		uint32_t cp;
+
+		if (b == 0)
+			return false;
+		if (b < 0x80)
+			continue;
+		if (b >= 0xc2 && b <= 0xdf) {
+			more = 1;
+			cp = b & 0x1f;
+		} else if ((b & 0xf0) == 0xe0) {
+			more = 2;
+			cp = b & 0x0f;
+		} else if (b >= 0xf0 && b <= 0xf4) {
+			more = 3;
+			cp = b & 0x07;
+		} else {
+			return false;
+		}
+		for (unsigned i = 0; i < more; i++) {
+			uint8_t t = cursor_u8(&c);
+			if (c.bad || (t & 0xc0) != 0x80)
+				return false;
+			cp = cp << 6 | (t & 0x3f);
+		}
+		if ((more == 2 && (cp < 0x800 || (cp >= 0xd800 && cp <= 0xdfff))) ||
+		    (more == 3 && (cp < 0x10000 || cp > 0x10ffff)))
+			return false;
+	}
+	return true;
+}
+
+void hex_encode(const uint8_t *p, size_t n, char *hex_out)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < n; i++) {
+		hex_out[2 * i] = digits[p[i] >> 4];
+		hex_out[2 * i + 1] = digits[p[i] & 15];
+	}
+	hex_out[2 * n] = 0;
+}
+
+static int nibble(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+int hex_decode(struct str hex, uint8_t *out, size_t n)
+{
+	if (hex.len != 2 * n)
+		return ERR_INVALID;
+	for (size_t i = 0; i < hex.len; i++)
+		if (nibble(hex.p[i]) < 0)
+			return ERR_INVALID;
+	for (size_t i = 0; i < n; i++)
+		out[i] = (uint8_t)(nibble(hex.p[2 * i]) << 4 | nibble(hex.p[2 * i + 1]));
+	return 0;
+}

@@ -1,0 +1,45 @@
+#include "common/base/crypto.h"
+
+#include <errno.h>
+#include <sodium.h>
+
+static uint8_t short_hash_key[crypto_shorthash_KEYBYTES];
+
+int crypto_start(void)
+{
+	if (sodium_init() < 0)
+		return -EIO;
+	crypto_shorthash_keygen(short_hash_key);
+	return 0;
+}
+
+void crypto_digest(const struct str *parts, size_t n_parts, uint8_t *out, size_t out_len)
+{
+	crypto_generichash_state st;
+
+	crypto_generichash_init(&st, NULL, 0, out_len);
+	for (size_t i = 0; i < n_parts; i++)
+		crypto_generichash_update(&st, (const uint8_t *)parts[i].p, parts[i].len);
+	crypto_generichash_final(&st, out, out_len);
+}
+
+void crypto_keyed_digest(const uint8_t *key, size_t key_len, struct str data, uint8_t *out,
+                       size_t out_len)
+{
+	crypto_generichash(out, out_len, (const uint8_t *)data.p, data.len, key, key_len);
+}
+
+void crypto_random(void *out, size_t n) { randombytes_buf(out, n); }
+uint32_t crypto_random_below(uint32_t bound) { return randombytes_uniform(bound); }
+bool crypto_same(const void *a, const void *b, size_t n) { return sodium_memcmp(a, b, n) == 0; }
+void crypto_wipe(void *p, size_t n) { sodium_memzero(p, n); }
+
+uint64_t crypto_short_hash(const void *p, size_t n)
+{
+	uint64_t h;
+
+	crypto_shorthash((uint8_t *)&h, p, n, short_hash_key);
+	return h;
+}
+
+const char *crypto_version(void) { return sodium_version_string(); }

@@ -1,0 +1,33 @@
+/*
+ * The one door to libsodium: hashes, randomness, comparing secrets.
+ * crypto_start() first, once; then any thread.
+ */
+#ifndef TUNN_BASE_CRYPTO_H
+#define TUNN_BASE_CRYPTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/bytes.h"
+
+int crypto_start(void); /* 0, or -EIO without a source of randomness */
+
+/* BLAKE2b over the parts one after the other, out_len 16 to 64 bytes. */
+void crypto_digest(const struct str *parts, size_t n_parts, uint8_t *out, size_t out_len);
+/* The same with a key of 16 to 64 bytes. */
+void crypto_keyed_digest(const uint8_t *key, size_t key_len, struct str data, uint8_t *out,
+                       size_t out_len);
+
+void crypto_random(void *out, size_t n);
+uint32_t crypto_random_below(uint32_t bound); /* uniform in [0, bound) */
+
+bool crypto_same(const void *a, const void *b, size_t n); /* constant time */
+void crypto_wipe(void *p, size_t n);
+
+/* SipHash-2-4 with a key drawn at start: hash tables cannot be flooded. */
+uint64_t crypto_short_hash(const void *p, size_t n);
+
+const char *crypto_version(void); /* of libsodium */
+
+#endif

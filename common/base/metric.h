@@ -1,0 +1,35 @@
+/*
+ * Counters. Every thread counts in a table of its own without locks or
+ * atomics on the packet path; metric_sum() adds up the tables of all threads
+ * that are or were. Readers may see a value a moment old (relaxed loads).
+ */
+#ifndef TUNN_BASE_METRIC_H
+#define TUNN_BASE_METRIC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+enum metric {
+#define METRIC(id, name, help) METRIC_##id,
+#include "common/base/metric_list.h"
+#undef METRIC
+	METRIC_N
+};
+
+void metric_add(enum metric, int64_t n); /* the calling thread's table */
+void metric_drop(enum drop_why);
+void metric_close(enum close_why);
+
+uint64_t metric_sum(enum metric);
+uint64_t metric_drop_sum(enum drop_why);
+uint64_t metric_close_sum(enum close_why);
+const char *metric_name(enum metric);
+const char *metric_help(enum metric);
+
+/* All values that are not zero, `name=value` with blanks between. Returns the
+ * length; cap is never exceeded. */
+size_t metric_text(char *out, size_t cap);
+
+#endif

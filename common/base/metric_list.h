@@ -1,0 +1,21 @@
+/*
+ * Every counter, one line each: METRIC(enum suffix, exported name, help).
+ * Included by metric.h and metric.c; adding a counter is adding a line.
+ */
+METRIC(PKT_ALLOCS, "packet_allocations_total", "packets taken from the heap, not from a pool")
+METRIC(PKTS_IN, "packets_in_total", "datagrams received from ends (client: from local programs)")
+METRIC(BYTES_IN, "bytes_in_total", "payload bytes of those")
+METRIC(PKTS_OUT, "packets_out_total", "datagrams handed on (client: to local programs)")
+METRIC(BYTES_OUT, "bytes_out_total", "payload bytes of those")
+METRIC(CONNS_ACCEPTED, "connections_accepted_total", "TCP connections accepted")
+METRIC(CONNS_OPEN, "connections_open", "TCP connections open now")
+METRIC(SESSIONS_OPEN, "sessions_open", "ends registered now")
+METRIC(REGISTRATIONS, "registrations_total", "ends admitted")
+METRIC(REFUSALS, "refusals_total", "registrations refused")
+METRIC(TAKEOVERS, "takeovers_total", "ids taken over by a newer session")
+METRIC(RECONNECTS, "reconnects_total", "client: connections to the relay after the first")
+METRIC(ACCEPT_ERRORS, "accept_errors_total", "accept(2) failures")
+METRIC(RELOAD_FAILURES, "reload_failures_total", "reloads refused, old configuration kept")
+METRIC(TLS_BYTES_IN, "tls_bytes_in_total", "bytes read from sockets, TLS records included")
+METRIC(TLS_BYTES_OUT, "tls_bytes_out_total", "bytes written to sockets, TLS records included")
+METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")

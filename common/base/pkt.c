@@ -1,0 +1,96 @@
+#include "common/base/pkt.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "common/base/metric.h"
+
+enum {
+	SMALL_CAP = 2048 - sizeof(struct pkt), /* nearly every datagram on the Internet */
+	POOL_MAX = 512,                        /* 1 MiB kept per thread at most */
+};
+
+static _Thread_local struct pktq pool;
+
+struct pkt *pkt_new(size_t len)
+{
+	struct pkt *p;
+
+	assert(len <= PAYLOAD_MAX);
+	if (len <= SMALL_CAP && (p = pktq_pop(&pool)) != NULL) {
+		p->len = (uint32_t)len;
+		return p;
+	}
+	size_t cap = len <= SMALL_CAP ? SMALL_CAP : len;
+	p = malloc(sizeof *p + cap);
+	if (!p)
+		return NULL;
+	p->next = NULL;
+	p->cap = (uint32_t)cap;
+	p->len = (uint32_t)len;
+	p->flow = 0;
+	metric_add(METRIC_PKT_ALLOCS, 1);
+	return p;
+}
+
+void pkt_free(struct pkt *p)
+{
+	if (!p)
+		return;
+	if (p->cap != SMALL_CAP || pool.n >= POOL_MAX) {
+		free(p);
+		return;
+	}
+	p->len = 0;
+	p->flow = 0;
+	pktq_push(&pool, p);
+}
+
+void pkt_drop(struct pkt *p, enum drop_why why)
+{
+	metric_drop(why);
+	pkt_free(p);
+}
+
+void pkt_pool_drain(void)
+{
+	struct pkt *p;
+
+	while ((p = pktq_pop(&pool)) != NULL)
+		free(p);
+}
+
+void pktq_push(struct pktq *q, struct pkt *p)
+{
+	p->next = NULL;
+	if (q->tail)
+		q->tail->next = p;
+	else
+		q->head = p;
+	q->tail = p;
+	q->n++;
+	q->bytes += p->len;
+}
+
+struct pkt *pktq_pop(struct pktq *q)
+{
+	struct pkt *p = q->head;
+
+	if (!p)
+		return NULL;
+	q->head = p->next;
+	if (!q->head)
+		q->tail = NULL;
+	p->next = NULL;
+	q->n--;
+	q->bytes -= p->len;
+	return p;
+}
+
+bool pkt_is_handshake(const struct pkt *p)
+{
+	static const uint32_t lengths[] = { [1] = 148, [2] = 92, [3] = 64 };
+
+	return p->len >= 64 && p->data[0] >= 1 && p->data[0] <= 3 &&
+	       p->len == lengths[p->data[0]] && !p->data[1] && !p->data[2] && !p->data[3];
+}

@@ -1,0 +1,45 @@
+/*
+ * Packets: one datagram in our hands. Allocated from a pool of the thread that
+ * asks, freed into the pool of the thread that frees; a packet moves between
+ * threads only inside mail. Whoever is handed a packet takes it, also when the
+ * call fails: every packet ends in exactly one pkt_free() or pkt_drop().
+ */
+#ifndef TUNN_BASE_PKT_H
+#define TUNN_BASE_PKT_H
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/key.h"
+
+enum { PAYLOAD_MAX = 65507 }; /* UDP over IPv4 */
+
+struct pkt { /* value type on the hot path: fields are read directly */
+	struct pkt *next;
+	struct key src, dst;
+	uint64_t born_ms; /* when it came into this process */
+	uint32_t flow;    /* number of a local program, per peer */
+	uint32_t len;     /* payload bytes, <= PAYLOAD_MAX */
+	uint32_t cap;
+	uint8_t data[];
+};
+
+struct pkt *pkt_new(size_t len); /* len bytes to be filled in; NULL: out of memory */
+void pkt_free(struct pkt *);     /* delivered: NULL allowed */
+void pkt_drop(struct pkt *, enum drop_why); /* counted by reason in metric.h, freed */
+void pkt_pool_drain(void); /* returns the calling thread's pool to the heap */
+
+/* FIFO of packets, linked through next. */
+struct pktq {
+	struct pkt *head, *tail;
+	unsigned n;
+	size_t bytes;
+};
+void pktq_push(struct pktq *, struct pkt *);
+struct pkt *pktq_pop(struct pktq *); /* oldest, or NULL */
+
+/* May go ahead of data: a WireGuard initiation, response or cookie, told by the
+ * first four bytes and the length (the relay looks no further). */
+bool pkt_is_handshake(const struct pkt *);
+
+#endif

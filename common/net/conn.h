@@ -1,0 +1,62 @@
+/*
+ * A conn: one non-blocking TCP connection with TLS on it, as a byte stream.
+ *
+ * NEW -> SECURING -> UP -> CLOSED. conn_close() may be called in any state and
+ * from inside any callback; it is idempotent; the memory goes in the loop's
+ * sweep. No callback comes after conn_close() or after `closed`. Belongs to its
+ * loop's thread.
+ *
+ * Sending: sealed records cannot be dropped any more, so the owner seals only
+ * what conn_room() allows: at most 16 KiB less what the kernel still holds
+ * unsent, up to 64 KiB while the socket keeps being found empty. `room` is told
+ * when there is room again after there was none.
+ */
+#ifndef TUNN_NET_CONN_H
+#define TUNN_NET_CONN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/net/addr.h"
+#include "common/net/loop.h"
+#include "common/net/tls.h"
+
+struct conn;
+
+struct conn_events {
+	void (*up)(void *owner, const char *alpn); /* handshake done; alpn "" if none */
+	void (*bytes)(void *owner, const uint8_t *data, size_t len); /* borrowed */
+	void (*room)(void *owner);
+	/* Told once, not after conn_close(). text for people, "" if none. */
+	void (*closed)(void *owner, enum close_why, const char *text);
+};
+
+/* Takes fd (connected TCP), also on failure; refs ctx. early/early_len are
+ * bytes already read from fd (surplus behind a proxy's reply). */
+int conn_open(struct loop *, int fd, struct tls_ctx *, const char *server_name,
+              const uint8_t *early, size_t early_len, const struct conn_events *, void *owner,
+              struct conn **conn_out);
+
+size_t conn_room(struct conn *); /* plaintext bytes worth sealing now */
+/* Seals and queues. Any length is accepted (control must go out), but more than
+ * conn_room() grows memory; see conn_unsent(). */
+int conn_write(struct conn *, const uint8_t *data, size_t len);
+void conn_flush(struct conn *);        /* one batched write to the socket */
+size_t conn_unsent(const struct conn *); /* ciphertext still in our memory */
+/* When the kernel last took a byte, or had nothing to take. */
+uint64_t conn_progress_ms(const struct conn *);
+/* Flushes what the socket takes at once, says close_notify, closes. */
+void conn_close(struct conn *); /* NULL allowed */
+void conn_reset(struct conn *); /* closes without a word, RST */
+
+const struct addr *conn_peer(const struct conn *);
+const struct addr *conn_local(const struct conn *);
+const char *conn_cipher(const struct conn *);
+
+/* Options every tunn TCP socket gets: TCP_NODELAY, TCP_NOTSENT_LOWAT 16 KiB,
+ * TCP_USER_TIMEOUT 15 s, keepalive 30/10/3, BBR where listed. Failures of
+ * single options are not errors. */
+void conn_tune(int fd);
+
+#endif

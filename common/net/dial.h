@@ -1,0 +1,46 @@
+/*
+ * Dialling: from a host name to a connected TCP socket, through a proxy where
+ * one is set. Resolves anew each time, tries both families (RFC 8305: 250 ms
+ * between attempts, first to connect wins; through a proxy the winner is the
+ * first that answers CONNECT), falls back to the last addresses that worked
+ * when resolving fails. Belongs to its loop's thread.
+ */
+#ifndef TUNN_NET_DIAL_H
+#define TUNN_NET_DIAL_H
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/net/addr.h"
+#include "common/net/loop.h"
+#include "common/net/proxy.h"
+
+struct dial_conf { /* borrowed until the dialler is freed */
+	const char *host;
+	uint16_t port;
+	struct proxy_conf proxy;
+	uint32_t fwmark;         /* 0: none (SO_MARK, needs CAP_NET_ADMIN) */
+	const char *bind_device; /* NULL: none (SO_BINDTODEVICE) */
+};
+
+struct dial_events {
+	/* Takes fd; early bytes are borrowed; peer is the socket's peer (the proxy
+	 * when there is one). */
+	void (*connected)(void *owner, int fd, const struct addr *peer, const uint8_t *early,
+	                  size_t early_len);
+	void (*failed)(void *owner, enum close_why, const char *text);
+};
+
+/* A dialler keeps the last good addresses between attempts. */
+struct dialler;
+struct dialler *dialler_new(struct loop *, const struct dial_conf *, const struct dial_events *,
+                            void *owner); /* NULL: out of memory */
+/* One attempt of at most timeout_ms; exactly one event follows, never from
+ * inside. A running attempt is given up. */
+void dialler_start(struct dialler *, uint32_t timeout_ms);
+void dialler_stop(struct dialler *);
+void dialler_free(struct dialler *); /* NULL allowed */
+/* Overrides for the next attempts (the watch on our own route keeps the old device). */
+void dialler_set_device(struct dialler *, const char *device /* "" none; copied */);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * The one door to OpenSSL: contexts, and one connection's record layer over
+ * memory. tls_* never touches a socket: conn.c feeds ciphertext in and takes
+ * ciphertext out.
+ *
+ * A context may be shared by threads after it is made (reference counted with
+ * atomics inside OpenSSL); a struct tls belongs to one thread.
+ */
+#ifndef TUNN_NET_TLS_H
+#define TUNN_NET_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+
+enum { TLS_PIN_LEN = 32, TLS_RECORD_MAX = 16384, TLS_ERROR_LEN = 256 };
+
+struct tls_ctx;
+struct tls;
+
+/* Server: PEM chain and key. error_out gets words for people (file, what is
+ * wrong, way out). TLS 1.2 with ECDHE+AEAD and 1.3; AES-128-GCM first where the
+ * CPU has AES; no renegotiation, compression or early data; ALPN from `alpn`
+ * (NULL-terminated, in order of preference; a client that offers none is let
+ * in without, one that offers only others gets no_application_protocol). */
+int tls_server_ctx_new(const char *cert_file, const char *key_file, const char *const *alpn,
+                       struct tls_ctx **ctx_out, char error_out[static TLS_ERROR_LEN]);
+
+/* Client. ca_file NULL: the system's store. pin NULL: none; a pin replaces
+ * chain and name checks unless ca_file is given too (product.md section 3). */
+struct tls_client_conf {
+	const char *ca_file;
+	const uint8_t *pin; /* SHA-256 of the leaf's SubjectPublicKeyInfo */
+	const char *const *alpn;
+};
+int tls_client_ctx_new(const struct tls_client_conf *, struct tls_ctx **ctx_out,
+                       char error_out[static TLS_ERROR_LEN]);
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *);
+void tls_ctx_unref(struct tls_ctx *); /* NULL allowed */
+
+/* server_name: SNI and the name to verify (client); a numeric address is
+ * verified as an address and not sent. NULL on the server. */
+int tls_new(struct tls_ctx *, const char *server_name, struct tls **tls_out);
+void tls_free(struct tls *);
+
+/* Handshake: feed what arrived, then step. ERR_AGAIN: more bytes needed; 0: done;
+ * ERR_TLS: failed, tls_error_text() says why. Output goes to `out` in all cases. */
+int tls_handshake(struct tls *, struct buf *out);
+const char *tls_alpn(const struct tls *); /* "" when none was chosen */
+
+/* Ciphertext from the socket. Borrows `data` until the next tls_feed() or
+ * until tls_read() has returned ERR_AGAIN, whichever comes first. */
+void tls_feed(struct tls *, const uint8_t *data, size_t len);
+/* One record's plaintext at most. >0 bytes, ERR_AGAIN, ERR_CLOSED (close_notify),
+ * ERR_TLS. May append (KeyUpdate, tickets) to `out`. */
+int tls_read(struct tls *, uint8_t *dst, size_t cap, struct buf *out);
+/* Seals len bytes (one record per 16 KiB) into `out`. 0, ERR_TLS or -ENOMEM. */
+int tls_write(struct tls *, const uint8_t *data, size_t len, struct buf *out);
+void tls_shutdown(struct tls *, struct buf *out); /* close_notify */
+
+/* Words for people about the last failure: certificate problems name subject,
+ * issuer and the way out (--ca, --pin). */
+const char *tls_error_text(const struct tls *);
+const char *tls_cipher(const struct tls *);
+
+const char *tls_version(void); /* of OpenSSL */
+
+#endif

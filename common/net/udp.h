@@ -1,0 +1,29 @@
+/*
+ * A local UDP socket: reads batches (recvmmsg), queues datagrams during a turn
+ * and sends them at its end (sendmmsg, LOOP_FLUSH). ICMP errors are counted and
+ * survive. Belongs to its loop's thread.
+ */
+#ifndef TUNN_NET_UDP_H
+#define TUNN_NET_UDP_H
+
+#include <stdint.h>
+
+#include "common/base/pkt.h"
+#include "common/net/addr.h"
+#include "common/net/loop.h"
+
+struct udp;
+
+/* Binds local (port 0 allowed; no SO_REUSEADDR). readable takes the packet;
+ * born_ms is set, src and dst are zero. At most 256 datagrams a turn. 0 or -errno. */
+int udp_open(struct loop *, const struct addr *local,
+             void (*on_packet)(void *owner, const struct addr *from, struct pkt *), void *owner,
+             struct udp **udp_out);
+/* The kernel sends to and receives from `remote` alone (and tells ICMP errors). */
+int udp_connect(struct udp *, const struct addr *remote);
+/* Takes the packet; sent at the end of the turn. to NULL: the connected one. */
+void udp_queue(struct udp *, const struct addr *to, struct pkt *);
+const struct addr *udp_local(const struct udp *);
+void udp_close(struct udp *); /* sends what is queued; NULL allowed; frees in the sweep */
+
+#endif

@@ -1,0 +1,189 @@
+/*
+ * THE CONTRACT between a protocol and everything above it.
+ *
+ * A transport is a state machine between bytes and packets: bytes from the
+ * other side go in through input(), what happened comes out through `events`,
+ * bytes to be sent are appended to `out` by flush(). It never touches a file
+ * descriptor and never reads a clock. Kind (struct transport_ops, constant, one
+ * per protocol) and instance (struct transport, one conversation) are two
+ * things. A transport belongs to one thread, the one that opened it.
+ *
+ * Begin here for a new transport: one codec in wire/, one file
+ * transport_NAME.c that defines `const struct transport_ops transport_NAME`,
+ * one line in transport.c. Everything that two transports would both need
+ * (queues, drop policy, deadlines of connecting, closing) is in link.c.
+ *
+ * Re-entrance: events come only from inside input() and tick(). From inside an
+ * event the owner may call any channel operation of that transport (admit,
+ * refuse, send, tell_*, end) and goodbye(); never input(), tick(), flush() or
+ * free(). After `ended` for a channel its pointer is dead.
+ *
+ * Failure: every int is 0 or a negative code of err.h. After input(), tick() or
+ * flush() failed the conversation is over: the owner flushes once more, writes
+ * what is in `out`, and frees. send() takes the packet whatever it returns.
+ */
+#ifndef TUNN_TRANSPORT_TRANSPORT_H
+#define TUNN_TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/bytes.h"
+#include "common/base/err.h"
+#include "common/base/key.h"
+#include "common/base/pkt.h"
+
+struct transport; /* opaque: one conversation */
+
+/* A channel: one end's conversation. Transports embed this as first member of
+ * their own struct; `up` is the link's, the rest the transport's. */
+struct chan {
+	const struct transport_ops *ops;
+	struct transport *transport;
+	void *up; /* set by the link; NULL while it has not seen the channel */
+};
+
+enum side { SIDE_SERVER, SIDE_CLIENT };
+enum role { ROLE_UNKNOWN, ROLE_LISTEN, ROLE_FORWARD };
+enum peer_state {
+	PEER_UNSPECIFIED,
+	PEER_UP,
+	PEER_ABSENT,
+	PEER_NOT_MUTUAL,
+	PEER_OVER_LIMIT,
+	PEER_GONE,
+	PEER_STATE_N
+};
+extern const char *const peer_state_names[PEER_STATE_N]; /* "up", "absent", ... */
+
+enum { INSTANCE_LEN = 16, TOKEN_MAX_LEN = 256 };
+
+/* What an end says of itself. All pointers are borrowed for the call; `peers`
+ * and `id` have passed their grammar before the owner sees them. */
+struct hello {
+	struct str id;    /* empty: the id the token is bound to */
+	struct str token; /* empty: none */
+	struct str peer_address; /* set by the server's link, for logs */
+	uint8_t instance[INSTANCE_LEN];
+	bool has_instance;
+	uint32_t version;
+	enum role role;
+	bool bidirectional;
+	unsigned n_peers; /* 1 to PEERS_MAX */
+	const struct str *peers;
+};
+
+/* What the relay answers. Borrowed for the call. */
+struct welcome {
+	struct str account, id, node;
+	uint32_t max_payload, version;
+	unsigned n_peers;
+	const struct key *peer_keys; /* in the order of hello.peers */
+};
+
+struct peer_status {
+	struct key key;
+	enum peer_state state;
+	enum role role;
+	struct str text; /* borrowed */
+};
+
+enum notice_kind { NOTICE_DRAINING, NOTICE_QUOTA, NOTICE_SUPERSEDED };
+struct notice { /* borrowed */
+	enum notice_kind kind;
+	uint32_t within_ms;  /* draining */
+	struct str target;   /* draining */
+	uint32_t percent;    /* quota */
+	int64_t resets_unix_s;
+	struct str text;     /* superseded */
+};
+
+/* What a transport tells its owner, the link. */
+struct transport_events {
+	/* Server: a channel wants in. 0: admitted, admit() was called from inside;
+	 * ERR_AGAIN: admit() or refuse() follows later; any other value: refuse()
+	 * was called from inside. */
+	int (*hello)(void *owner, struct chan *, const struct hello *);
+	/* Client: packets may flow. Once per channel, before any packet. */
+	void (*ready)(void *owner, struct chan *, const struct welcome *);
+	/* The owner takes the packet. Server: dst is set, src is zero. Client: src
+	 * is set, dst is zero. Only for channels that are admitted or ready. */
+	void (*packet)(void *owner, struct chan *, struct pkt *);
+	void (*peer)(void *owner, struct chan *, const struct peer_status *);
+	void (*notice)(void *owner, struct chan *, const struct notice *);
+	/* The other side ended the channel or it broke; the last event of it. Not
+	 * told after refuse() or end(). text may be empty, is never NULL, and comes
+	 * from outside: escape it. */
+	void (*ended)(void *owner, struct chan *, enum close_why, const char *text);
+};
+
+/* What a conversation must know; the owner keeps it until free(). */
+struct transport_conf {
+	const char *authority;  /* client: host[:port] as in :authority */
+	const char *user_agent; /* client */
+	const char *node;       /* server: this node's name */
+	const char *host_address; /* server: where the connection comes from, for hello */
+	bool serving;           /* server: first answer of the health service */
+};
+
+struct transport_stats { /* -1: not known yet */
+	int64_t rtt_us; /* to the other side's transport, last heartbeat */
+};
+
+struct transport_ops {
+	const char *name, *alpn;
+	size_t max_payload;
+
+	/* one connection */
+
+	/* Starts a conversation; what must be said first is pending at once. conf,
+	 * events and owner are borrowed until free(). */
+	int (*open)(const struct transport_conf *conf, enum side, uint64_t now_ms,
+	            const struct transport_events *events, void *owner, struct transport **t_out);
+	/* Borrows data; eats all of it or fails. */
+	int (*input)(struct transport *, const uint8_t *data, size_t len, uint64_t now_ms);
+	/* Appends everything that may be said now to out: control first, then up to
+	 * `budget` bytes of channel data, rounded up to a whole frame. */
+	int (*flush)(struct transport *, struct buf *out, size_t budget);
+	/* Is there something flush() would say? */
+	bool (*has_output)(const struct transport *);
+	/* Keepalive and the deadlines of the protocol; about once a second. */
+	int (*tick)(struct transport *, uint64_t now_ms);
+	/* Asks for a sign of life now, with the deadline of a normal heartbeat
+	 * shortened to within_ms (after a sleep, a new network). */
+	void (*probe)(struct transport *, uint64_t now_ms, uint32_t within_ms);
+	/* Server: what the health service answers from now on. */
+	int (*tell_serving)(struct transport *, bool serving);
+	/* Says that the conversation ends, graceful where the protocol can. Open
+	 * channels are not told `ended`. */
+	void (*goodbye)(struct transport *, enum close_why);
+	/* No call to the owner happens from inside. NULL allowed. */
+	void (*free)(struct transport *);
+	void (*stats)(const struct transport *, struct transport_stats *stats_out);
+	/* Text of the last failure, for people; never NULL, comes from outside. */
+	const char *(*error_text)(const struct transport *);
+
+	/* one channel */
+
+	int (*dial)(struct transport *, const struct hello *, struct chan **c_out); /* client */
+	int (*admit)(struct chan *, const struct welcome *);                        /* server */
+	/* Server: refuses a channel that was not admitted. The channel is dead. */
+	void (*refuse)(struct chan *, enum close_why, const char *text);
+	/* Payload bytes the other side allows now and that are not yet handed over. */
+	size_t (*window)(const struct chan *);
+	/* Takes the packet. Client: dst says to whom; server: src says from whom. */
+	int (*send)(struct chan *, struct pkt *);
+	int (*tell_peer)(struct chan *, const struct peer_status *);
+	int (*tell_notice)(struct chan *, const struct notice *);
+	/* Ends the channel after what was sent; the channel is dead. */
+	void (*end)(struct chan *, enum close_why, const char *text);
+};
+
+/* The list. NULL-terminated, in the order `--transport auto` tries. */
+extern const struct transport_ops *const transports[];
+const struct transport_ops *transport_named(struct str name); /* or NULL */
+const struct transport_ops *transport_of_alpn(const char *alpn); /* or NULL */
+
+#endif

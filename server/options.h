@@ -1,0 +1,29 @@
+/*
+ * What `tunn server` was asked to do; read at start and again on SIGHUP.
+ */
+#ifndef TUNN_SERVER_OPTIONS_H
+#define TUNN_SERVER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/opts.h"
+
+struct server_options {
+	struct opt_list listen;   /* --listen, default ":443" */
+	const char *cert, *key;   /* both or none */
+	const char *state;        /* directory; default $STATE_DIRECTORY, else /var/lib/tunn for
+	                             root, else $XDG_STATE_HOME/tunn */
+	const char *node;         /* name told to ends; default: host name in id form */
+	struct opt_list names;    /* --name: DNS names or addresses clients use (certificate, printed command) */
+	bool open;                /* --open: no token needed (loopback only) */
+	bool open_to_everyone;
+	unsigned drain_ms;        /* --drain, default 2 s, at most 8 s */
+	const char *log_level;
+};
+
+extern const struct opt server_opts[];
+
+int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out);
+
+#endif
