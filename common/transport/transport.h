@@ -128,8 +128,9 @@ struct transport_conf {
 	bool serving;           /* server: first answer of the health service */
 };
 
-struct transport_stats { /* -1: not known yet */
-	int64_t rtt_us; /* to the other side's transport, last heartbeat */
+struct transport_stats {
+	int64_t rtt_us;     /* to the other side's transport, last heartbeat; -1: not known yet */
+	bool health_client; /* server: has been asked for its health */
 };
 
 struct transport_ops {

@@ -1,0 +1,295 @@
+#include "common/transport/grpc_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the request ---- */
+
+static int say_hello(struct call *c, const struct hello *h)
+{
+	struct msg m = {
+		.kind = MSG_REGISTER,
+		.tunnel_id = h->id,
+		.token = h->token,
+		.version = 1,
+		.bidirectional = h->bidirectional,
+		.role = (int)h->role,
+		.n_peers = h->n_peers,
+		.peers = (struct str *)(uintptr_t)h->peers,
+	};
+
+	if (h->has_instance)
+		m.instance = (struct str){ (const char *)h->instance, INSTANCE_LEN };
+	return call_say(c, &m);
+}
+
+int dial_dial(struct transport *t, const struct hello *h, struct chan **c_out)
+{
+	/* Order of the gRPC spec: pseudo fields, te, content-type, the rest. */
+	const struct h2_field f[] = {
+		{ STR(":method"), STR("POST") },
+		{ STR(":scheme"), STR("https") },
+		{ STR(":path"), STR("/tunn.v1.TunnelService/EstablishTunnel") },
+		{ STR(":authority"), str_of(t->conf->authority) },
+		{ STR("te"), STR("trailers") },
+		{ STR("content-type"), STR("application/grpc+proto") },
+		{ STR("grpc-accept-encoding"), STR("identity") },
+		{ STR("user-agent"), str_of(t->conf->user_agent) },
+	};
+	struct call *c = call_new(t, NULL, CALL_TUNNEL);
+	int rc;
+
+	if (!c)
+		return -ENOMEM;
+	rc = call_set_peers(c, h->id, h->peers, h->n_peers);
+	if (rc == 0)
+		rc = h2_request(t->h2, f, sizeof f / sizeof *f, c, &c->stream);
+	if (rc == 0)
+		rc = say_hello(c, h);
+	if (rc < 0) {
+		call_retire(c);
+		return rc;
+	}
+	c->status = -1;
+	*c_out = &c->chan;
+	return 0;
+}
+
+/* ---- what comes instead of a tunnel, or after it ---- */
+
+static void take_status(struct call *c, const struct h2_head *head)
+{
+	unsigned n;
+	struct str status = h2_head_get(head, "grpc-status", &n);
+
+	if (n == 0)
+		return;
+	c->status = grpc_status_parse(status);
+	grpc_message_decode(h2_head_get(head, "grpc-message", NULL), c->text, sizeof c->text);
+}
+
+static void take_response(struct call *c, const struct h2_head *head)
+{
+	struct str status = h2_head_get(head, ":status", NULL);
+	struct str type = h2_head_get(head, "content-type", NULL);
+
+	if (status.len == 0 || c->responded)
+		return; /* trailers */
+	c->responded = true;
+	if (str_eq(status, STR("200")) && grpc_is_content_type(type))
+		return;
+	c->not_grpc = true;
+	c->http_status = (int)(status.len == 3 ? (status.p[0] - '0') * 100 +
+	                                                 (status.p[1] - '0') * 10 + status.p[2] - '0' :
+	                                         0);
+	if (c->status < 0)
+		c->status = grpc_status_of_http(status);
+}
+
+static void finished(struct call *c)
+{
+	int status = c->status < 0 ? GRPC_UNKNOWN : c->status;
+	enum close_why why = grpc_close_why(status, c->text);
+	char words[GRPC_TEXT_MAX + 128];
+
+	if (c->not_grpc && !c->text[0] && status != GRPC_UNAUTHENTICATED &&
+	    status != GRPC_PERMISSION_DENIED)
+		why = CLOSE_NOT_GRPC;
+	if (c->not_grpc)
+		snprintf(words, sizeof words, "HTTP %d, not a tunn relay (captive portal or proxy?)%s%s",
+		         c->http_status, c->n_snippet ? ": " : "", c->text);
+	call_ended(c, why, c->not_grpc ? words : c->text);
+}
+
+void dial_head(void *owner, struct h2_stream *st, const struct h2_head *head, bool end)
+{
+	struct call *c = h2_user(st);
+
+	(void)owner, (void)end;
+	if (!c)
+		return;
+	take_response(c, head);
+	take_status(c, head);
+}
+
+void dial_end(void *owner, struct h2_stream *st)
+{
+	struct call *c = h2_user(st);
+
+	(void)owner;
+	if (c)
+		finished(c);
+}
+
+void dial_closed(struct call *c, uint32_t code)
+{
+	if (c->status >= 0) {
+		finished(c);
+		return;
+	}
+	c->status = grpc_status_of_rst(code);
+	snprintf(c->text, sizeof c->text, "the stream was reset with HTTP/2 code %u", code);
+	/* Each middlebox kills idle streams with a code of its own, so no reset is
+	 * ever a verdict (robustness.md, point 4). */
+	call_ended(c, CLOSE_RESET, c->text);
+}
+
+/* ---- messages ---- */
+
+static void broken(struct call *c, int err)
+{
+	struct transport *t = c->chan.transport;
+
+	if (c->stream)
+		h2_reset(t->h2, c->stream, H2_CANCEL);
+	call_ended(c, err == ERR_TOO_BIG ? CLOSE_TOO_BIG : CLOSE_PROTOCOL,
+	           "the relay sent a message that cannot be read");
+}
+
+static void take_registered(struct call *c, const struct msg *m)
+{
+	struct transport *t = c->chan.transport;
+	struct key *keys = calloc(c->n_peers, sizeof *keys);
+	struct welcome w = {
+		.account = m->account,
+		.id = m->tunnel_id.len ? m->tunnel_id : c->id,
+		.node = m->node,
+		.max_payload = m->max_payload ? m->max_payload : PAYLOAD_MAX,
+		.version = m->version,
+		.n_peers = c->n_peers,
+		.peer_keys = keys,
+	};
+	bool ok = keys && name_is_valid(m->account) && name_is_valid(w.id) &&
+	          (m->node.len == 0 || utf8_is_valid(m->node.p, m->node.len));
+
+	for (unsigned i = 0; ok && i < c->n_peers; i++)
+		ok = key_of_peer(m->account, c->peers[i].name, &keys[i]) == 0;
+	if (!ok) {
+		free(keys);
+		broken(c, ERR_PROTOCOL);
+		return;
+	}
+	c->version = m->version;
+	call_set_keys(c, keys);
+	c->state = CALL_OPEN;
+	t->events->ready(t->owner, &c->chan, &w);
+	free(keys);
+}
+
+static void take_peer_status(struct call *c, const struct msg *m)
+{
+	struct transport *t = c->chan.transport;
+	int i = call_peer_by_name(c, m->peer_id);
+	struct peer_status p = { .text = m->text };
+
+	if (i < 0 || m->state <= PEER_UNSPECIFIED || m->state >= PEER_STATE_N)
+		return; /* a later relay may say more than this version knows */
+	p.key = c->peers[i].key;
+	p.state = (enum peer_state)m->state;
+	p.role = m->role == ROLE_LISTEN || m->role == ROLE_FORWARD ? (enum role)m->role :
+	                                                              ROLE_UNKNOWN;
+	if (!utf8_is_valid(p.text.p, p.text.len))
+		p.text = STR("");
+	t->events->peer(t->owner, &c->chan, &p);
+}
+
+static void take_notice(struct call *c, const struct msg *m)
+{
+	struct transport *t = c->chan.transport;
+	struct notice n = { .within_ms = m->within_ms, .percent = m->percent,
+		            .resets_unix_s = m->resets_unix_s };
+
+	if (!utf8_is_valid(m->text.p, m->text.len))
+		return;
+	switch (m->notice) {
+	case MSG_NOTICE_DRAINING:
+		n.kind = NOTICE_DRAINING;
+		n.target = m->text;
+		t->draining_told = true;
+		break;
+	case MSG_NOTICE_QUOTA:
+		n.kind = NOTICE_QUOTA;
+		break;
+	case MSG_NOTICE_SUPERSEDED:
+		n.kind = NOTICE_SUPERSEDED;
+		n.text = m->text;
+		break;
+	default:
+		return;
+	}
+	t->events->notice(t->owner, &c->chan, &n);
+}
+
+static void on_control(struct call *c, const struct msg *m)
+{
+	struct transport *t = c->chan.transport;
+
+	switch (m->kind) {
+	case MSG_HEALTH_CHECK:
+		call_answer_health(c, m);
+		break;
+	case MSG_HEALTH_ANSWER:
+		if (t->beat_sent_ms)
+			t->rtt_us = (int64_t)(t->now_ms - t->beat_sent_ms) * 1000;
+		t->beat_sent_ms = 0;
+		break;
+	case MSG_PEER_STATUS:
+		take_peer_status(c, m);
+		break;
+	case MSG_NOTICE:
+		take_notice(c, m);
+		break;
+	case MSG_STREAM_CLOSED: /* the status that follows says it again */
+	case MSG_NONE:
+		break;
+	default:
+		broken(c, ERR_PROTOCOL);
+		break;
+	}
+}
+
+static void on_first_message(struct call *c, const uint8_t *msg, size_t len)
+{
+	struct transport *t = c->chan.transport;
+	struct msg m;
+	int rc = msg_decode(&t->arena, msg, len, &m);
+
+	if (rc < 0 || m.kind != MSG_REGISTERED)
+		broken(c, ERR_PROTOCOL);
+	else
+		take_registered(c, &m);
+	arena_clear(&t->arena);
+}
+
+static void on_message(struct call *c, const uint8_t *msg, size_t len)
+{
+	if (c->state == CALL_AWAIT)
+		on_first_message(c, msg, len);
+	else if (c->state == CALL_OPEN)
+		call_datagram(c, msg, len, on_control, broken);
+}
+
+/* Keeps the start of a body that is not gRPC: nearly always an error page. */
+static void keep_snippet(struct call *c, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i < len && c->n_snippet < BODY_SNIPPET; i++) {
+		bool printable = data[i] >= 0x20 && data[i] < 0x7f;
+		c->text[c->n_snippet++] = printable ? (char)data[i] : ' ';
+	}
+	c->text[c->n_snippet] = 0;
+}
+
+void dial_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t len)
+{
+	struct call *c = h2_user(st);
+
+	(void)owner;
+	if (!c)
+		return;
+	if (c->not_grpc)
+		keep_snippet(c, data, len);
+	else
+		call_data(c, data, len, on_message, broken);
+}

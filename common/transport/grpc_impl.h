@@ -1,0 +1,141 @@
+/*
+ * The inside of the gRPC transport, shared by its files only:
+ *   transport_grpc.c  the table of operations, one conversation
+ *   grpc_call.c       one call: messages in and out, heartbeat, ending
+ *   grpc_serve.c      server: requests, registration, the health service
+ *   grpc_dial.c       client: the request and its answers
+ * One thread, that of the transport.
+ */
+#ifndef TUNN_TRANSPORT_GRPC_IMPL_H
+#define TUNN_TRANSPORT_GRPC_IMPL_H
+
+#include "common/base/list.h"
+#include "common/transport/transport.h"
+#include "common/wire/grpc.h"
+#include "common/wire/h2.h"
+#include "common/wire/msg.h"
+
+enum {
+	BEAT_MS = 15000,          /* health_check or PING, +-10 % */
+	BEAT_ANSWER_MS = 10000,   /* dead when nothing at all came after that */
+	REGISTER_MS = 10000,      /* from request to register_client */
+	PARTIAL_MS = 10000,       /* from the first to the last byte of a message */
+	BODY_SNIPPET = 256,       /* of what is not gRPC, for the error text */
+	GOAWAY_WITHIN_MS = 5000,  /* a foreign GOAWAY is taken as this much notice */
+};
+
+enum call_kind { CALL_TUNNEL, CALL_HEALTH_CHECK, CALL_HEALTH_WATCH };
+
+/* AWAIT -> PENDING -> OPEN -> OVER; any -> OVER. call_retire() is the only way
+ * to OVER; the memory goes at the end of input() or tick(). */
+enum call_state {
+	CALL_AWAIT,   /* server: no register_client yet; client: no register_response */
+	CALL_PENDING, /* server: hello told, not yet admitted */
+	CALL_OPEN,    /* packets flow; a watch that has been answered */
+	CALL_OVER,
+};
+
+struct peer { /* a declared peer, as written, with its key */
+	struct key key;
+	struct str name;
+};
+
+struct call {
+	struct chan chan; /* first: a struct chan * of ours is a struct call * */
+	struct list node;
+	struct h2_stream *stream; /* NULL once it is gone or given up */
+	enum call_kind kind;
+	enum call_state state;
+	struct deframer deframer;
+	uint64_t opened_ms, partial_ms, deadline_ms; /* 0: none */
+	bool responded;  /* server: response HEADERS are out */
+	bool beats;      /* server: the end has sent a health_check */
+	uint32_t version;
+
+	struct str id;   /* client: as asked for */
+	char *names;     /* text of the id and of the peers' names */
+	struct peer *peers;
+	unsigned n_peers;
+	uint16_t *by_name, *by_key; /* indexes into peers, sorted */
+	unsigned last_in, last_out; /* peer of the previous packet; n_peers: none yet */
+
+	char *token;     /* server: from metadata, until registration */
+	bool bad_auth;
+	struct str health_service;
+	char health_name[128];
+
+	/* client: what came instead of a tunnel */
+	int http_status, status;
+	char text[GRPC_TEXT_MAX];
+	unsigned n_snippet;
+	bool not_grpc;
+};
+
+struct transport {
+	const struct transport_conf *conf;
+	const struct transport_events *events;
+	void *owner;
+	enum side side;
+	struct h2 *h2;
+	struct list calls, retired;
+	struct arena arena;
+	bool inside; /* input() or tick() runs: retired calls are kept */
+	bool serving, health_client, draining_told;
+	uint64_t now_ms, last_rx_ms, next_beat_ms, dead_ms; /* dead_ms 0: nothing asked */
+	uint64_t beat_sent_ms;
+	int64_t rtt_us;
+	int failed;
+	char error[GRPC_TEXT_MAX];
+};
+
+extern const struct transport_ops transport_grpc;
+
+static inline struct call *call_of(const struct chan *c) { return (struct call *)(uintptr_t)c; }
+
+/* transport_grpc.c */
+void grpc_sweep(struct transport *);
+
+/* grpc_call.c */
+struct call *call_new(struct transport *, struct h2_stream *, enum call_kind);
+void call_retire(struct call *); /* gives up the stream's user pointer; frees later */
+/* Copies id and names; keys may follow later. -ENOMEM. */
+int call_set_peers(struct call *, struct str id, const struct str *names, unsigned n);
+int call_set_keys(struct call *, const struct key *keys);
+int call_peer_by_name(const struct call *, struct str name); /* index or -1 */
+int call_peer_by_key(const struct call *, const struct key *);
+/* Cuts data into messages and hands each to on_message until the call is over. */
+void call_data(struct call *, const uint8_t *data, size_t len,
+               void (*on_message)(struct call *, const uint8_t *msg, size_t len),
+               void (*on_broken)(struct call *, int err));
+int call_say(struct call *, const struct msg *); /* appends, resumes */
+void call_datagram(struct call *, const uint8_t *msg, size_t len,
+                   void (*on_other)(struct call *, const struct msg *),
+                   void (*on_broken)(struct call *, int err));
+size_t call_window(const struct chan *);
+int call_send(struct chan *, struct pkt *);
+bool call_is_late(const struct call *);
+void call_answer_health(struct call *, const struct msg *);
+/* Tells the owner once that the channel is over, and retires it. */
+void call_ended(struct call *, enum close_why, const char *text);
+
+/* grpc_serve.c */
+void serve_head(void *owner, struct h2_stream *, const struct h2_head *, bool end);
+void serve_data(void *owner, struct h2_stream *, const uint8_t *data, size_t len);
+void serve_end(void *owner, struct h2_stream *);
+void serve_finish(struct call *, int status, const char *text); /* trailers, retires */
+void serve_tick(struct call *);
+int serve_admit(struct chan *, const struct welcome *);
+void serve_refuse(struct chan *, enum close_why, const char *text);
+int serve_tell_peer(struct chan *, const struct peer_status *);
+int serve_tell_notice(struct chan *, const struct notice *);
+void serve_end_call(struct call *, enum close_why, const char *text);
+int serve_tell_serving(struct transport *, bool serving);
+
+/* grpc_dial.c */
+int dial_dial(struct transport *, const struct hello *, struct chan **c_out);
+void dial_head(void *owner, struct h2_stream *, const struct h2_head *, bool end);
+void dial_data(void *owner, struct h2_stream *, const uint8_t *data, size_t len);
+void dial_end(void *owner, struct h2_stream *);
+void dial_closed(struct call *, uint32_t code);
+
+#endif

@@ -1,0 +1,264 @@
+#include "common/transport/grpc_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/crypto.h"
+
+static void call_free(struct call *c)
+{
+	deframer_done(&c->deframer);
+	free(c->names);
+	free(c->peers);
+	free(c->by_name);
+	if (c->token)
+		crypto_wipe(c->token, strlen(c->token));
+	free(c->token);
+	free(c);
+}
+
+void grpc_sweep(struct transport *t)
+{
+	list_each(it, tmp, &t->retired) {
+		list_del(it);
+		call_free(container_of(it, struct call, node));
+	}
+}
+
+/* ---- events of the connection ---- */
+
+static void on_closed(void *owner, struct h2_stream *st, uint32_t code)
+{
+	struct transport *t = owner;
+	struct call *c = h2_user(st);
+
+	if (!c)
+		return;
+	c->stream = NULL;
+	if (t->side == SIDE_CLIENT)
+		dial_closed(c, code);
+	else
+		call_ended(c, CLOSE_CANCELLED, "");
+}
+
+static void on_goaway(void *owner, uint32_t code, struct str debug)
+{
+	struct transport *t = owner;
+	struct notice n = { .kind = NOTICE_DRAINING, .within_ms = GOAWAY_WITHIN_MS };
+
+	if (code != H2_NO_ERROR)
+		snprintf(t->error, sizeof t->error, "the other side said GOAWAY %u%s%.*s", code,
+		         debug.len ? ": " : "", (int)(debug.len < 200 ? debug.len : 200),
+		         debug.p ? debug.p : "");
+	if (t->side == SIDE_SERVER || t->draining_told)
+		return;
+	t->draining_told = true;
+	list_each(it, tmp, &t->calls) {
+		struct call *c = container_of(it, struct call, node);
+		if (c->state == CALL_OPEN)
+			t->events->notice(t->owner, &c->chan, &n);
+	}
+}
+
+static void on_ping_ack(void *owner, uint64_t payload)
+{
+	struct transport *t = owner;
+
+	if (payload && payload == t->beat_sent_ms) {
+		t->rtt_us = (int64_t)(t->now_ms - payload) * 1000;
+		t->beat_sent_ms = 0;
+	}
+}
+
+static const struct h2_events server_events = { serve_head, serve_data, serve_end,
+	                                        on_closed,  on_goaway,  on_ping_ack };
+static const struct h2_events client_events = { dial_head, dial_data, dial_end,
+	                                        on_closed, on_goaway, on_ping_ack };
+
+/* ---- operations ---- */
+
+static uint64_t next_beat(uint64_t now_ms)
+{
+	return now_ms + BEAT_MS * 9 / 10 + crypto_random_below(BEAT_MS / 5);
+}
+
+static int grpc_open(const struct transport_conf *conf, enum side side, uint64_t now_ms,
+                     const struct transport_events *events, void *owner, struct transport **t_out)
+{
+	struct transport *t = calloc(1, sizeof *t);
+
+	if (!t)
+		return -ENOMEM;
+	t->conf = conf;
+	t->events = events;
+	t->owner = owner;
+	t->side = side;
+	t->serving = conf->serving;
+	t->now_ms = t->last_rx_ms = now_ms;
+	t->next_beat_ms = next_beat(now_ms);
+	t->rtt_us = -1;
+	list_init(&t->calls);
+	list_init(&t->retired);
+	int rc = h2_new(side == SIDE_SERVER ? H2_SERVER : H2_CLIENT, now_ms,
+	                side == SIDE_SERVER ? &server_events : &client_events, t, &t->h2);
+	if (rc < 0) {
+		free(t);
+		return rc;
+	}
+	*t_out = t;
+	return 0;
+}
+
+static void grpc_free(struct transport *t)
+{
+	if (!t)
+		return;
+	list_each(it, tmp, &t->calls) {
+		list_del(it);
+		call_free(container_of(it, struct call, node));
+	}
+	grpc_sweep(t);
+	arena_clear(&t->arena);
+	h2_free(t->h2);
+	free(t);
+}
+
+static int failed(struct transport *t, int rc, const char *text)
+{
+	if (rc < 0 && !t->failed) {
+		t->failed = rc;
+		if (!t->error[0])
+			snprintf(t->error, sizeof t->error, "%s", text);
+	}
+	return t->failed;
+}
+
+static int grpc_input(struct transport *t, const uint8_t *data, size_t len, uint64_t now_ms)
+{
+	if (t->failed)
+		return t->failed;
+	t->now_ms = t->last_rx_ms = now_ms;
+	t->dead_ms = 0;
+	t->inside = true;
+	int rc = h2_input(t->h2, data, len, now_ms);
+	t->inside = false;
+	grpc_sweep(t);
+	if (rc == 0 && h2_is_over(t->h2))
+		rc = ERR_CLOSED;
+	return failed(t, rc, h2_error_text(t->h2));
+}
+
+static int grpc_flush(struct transport *t, struct buf *out, size_t budget)
+{
+	return h2_flush(t->h2, out, budget);
+}
+
+static bool grpc_has_output(const struct transport *t) { return h2_has_output(t->h2); }
+
+/* Asks for a sign of life: in-stream where the other side has shown that it
+ * answers there (only that keeps proxies from closing an idle stream). */
+static void ask(struct transport *t, uint32_t within_ms)
+{
+	struct msg m = { .kind = MSG_HEALTH_CHECK, .timestamp = clock_unix_ms() };
+	bool in_stream = false;
+
+	list_each(it, tmp, &t->calls) {
+		struct call *c = container_of(it, struct call, node);
+		if (c->kind == CALL_TUNNEL && c->state == CALL_OPEN &&
+		    (t->side == SIDE_CLIENT || c->beats)) {
+			call_say(c, &m);
+			in_stream = true;
+		}
+	}
+	t->beat_sent_ms = t->now_ms;
+	if (!in_stream)
+		h2_ping(t->h2, t->now_ms);
+	if (!t->dead_ms || t->now_ms + within_ms < t->dead_ms)
+		t->dead_ms = t->now_ms + within_ms;
+}
+
+static int grpc_tick(struct transport *t, uint64_t now_ms)
+{
+	t->now_ms = now_ms;
+	t->inside = true;
+	list_each(it, tmp, &t->calls) {
+		struct call *c = container_of(it, struct call, node);
+		if (t->side == SIDE_SERVER)
+			serve_tick(c);
+		else if (call_is_late(c))
+			call_ended(c, CLOSE_SLOW_START, "the relay stopped within a message");
+	}
+	t->inside = false;
+	grpc_sweep(t);
+	if (t->dead_ms && now_ms >= t->dead_ms)
+		return failed(t, -ETIMEDOUT, "no sign of life");
+	if (now_ms >= t->next_beat_ms) {
+		t->next_beat_ms = next_beat(now_ms);
+		ask(t, BEAT_ANSWER_MS);
+	}
+	return failed(t, h2_tick(t->h2, now_ms), h2_error_text(t->h2));
+}
+
+static void grpc_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)
+{
+	t->now_ms = now_ms;
+	ask(t, within_ms);
+}
+
+static void grpc_goodbye(struct transport *t, enum close_why why)
+{
+	if (why == CLOSE_DRAINING && t->side == SIDE_SERVER)
+		h2_shutdown_notice(t->h2);
+	else if (!t->failed)
+		h2_goaway(t->h2, why == CLOSE_FLOOD ? H2_ENHANCE_YOUR_CALM : H2_NO_ERROR, "");
+}
+
+static void grpc_stats(const struct transport *t, struct transport_stats *stats_out)
+{
+	stats_out->rtt_us = t->rtt_us;
+	stats_out->health_client = t->health_client;
+}
+
+static const char *grpc_error_text(const struct transport *t) { return t->error; }
+
+static void grpc_end(struct chan *chan, enum close_why why, const char *text)
+{
+	struct call *c = call_of(chan);
+
+	if (chan->transport->side == SIDE_SERVER) {
+		serve_end_call(c, why, text);
+		return;
+	}
+	if (c->stream)
+		h2_finish(chan->transport->h2, c->stream, NULL, 0);
+	call_retire(c);
+}
+
+
+const struct transport_ops transport_grpc = {
+	.name = "grpc",
+	.alpn = "h2",
+	.max_payload = PAYLOAD_MAX,
+	.open = grpc_open,
+	.input = grpc_input,
+	.flush = grpc_flush,
+	.has_output = grpc_has_output,
+	.tick = grpc_tick,
+	.probe = grpc_probe,
+	.tell_serving = serve_tell_serving,
+	.goodbye = grpc_goodbye,
+	.free = grpc_free,
+	.stats = grpc_stats,
+	.error_text = grpc_error_text,
+	.dial = dial_dial,
+	.admit = serve_admit,
+	.refuse = serve_refuse,
+	.window = call_window,
+	.send = call_send,
+	.tell_peer = serve_tell_peer,
+	.tell_notice = serve_tell_notice,
+	.end = grpc_end,
+};

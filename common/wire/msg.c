@@ -1,0 +1,381 @@
+#include "common/wire/msg.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/base/err.h"
+#include "common/wire/grpc.h"
+#include "health.pb-c.h"
+#include "tunn.pb-c.h"
+
+/* ---- arena ---- */
+
+struct arena_block {
+	struct arena_block *next;
+	size_t used, cap;
+	uint8_t data[] __attribute__((aligned(16)));
+};
+
+void arena_clear(struct arena *a)
+{
+	while (a->blocks) {
+		struct arena_block *b = a->blocks;
+		a->blocks = b->next;
+		free(b);
+	}
+	a->used = 0;
+}
+
+static void *arena_alloc(void *arg, size_t n)
+{
+	struct arena *a = arg;
+	struct arena_block *b = a->blocks;
+
+	n = (n + 15) & ~(size_t)15;
+	if (n > ARENA_MAX - a->used)
+		return NULL;
+	if (!b || b->cap - b->used < n) {
+		size_t cap = n > 2048 ? n : 2048;
+		b = malloc(sizeof *b + cap);
+		if (!b)
+			return NULL;
+		b->next = a->blocks;
+		b->used = 0;
+		b->cap = cap;
+		a->blocks = b;
+	}
+	void *p = b->data + b->used;
+	b->used += n;
+	a->used += n;
+	return p;
+}
+
+static void arena_free(void *arg, void *p) { (void)arg, (void)p; }
+
+static ProtobufCAllocator allocator(struct arena *a)
+{
+	return (ProtobufCAllocator){ arena_alloc, arena_free, a };
+}
+
+/* Why did unpack fail: the arena's limit, or the bytes? */
+static int unpack_error(const struct arena *a, size_t len)
+{
+	return a->used + 4096 + 2 * len > ARENA_MAX ? ERR_TOO_BIG : ERR_PROTOCOL;
+}
+
+/* ---- decoding ---- */
+
+static struct str str(ProtobufCBinaryData b) { return (struct str){ (const char *)b.data, b.len }; }
+
+static int decode_peers(struct arena *a, const Tunn__V1__RelayConfig *r, struct msg *m)
+{
+	size_t n = r->n_peer_ids + (r->peer_id.len > 0);
+
+	if (n > PEERS_MAX)
+		return ERR_TOO_BIG;
+	m->peers = arena_alloc(a, (n ? n : 1) * sizeof *m->peers);
+	if (!m->peers)
+		return ERR_TOO_BIG;
+	if (r->peer_id.len)
+		m->peers[m->n_peers++] = str(r->peer_id);
+	for (size_t i = 0; i < r->n_peer_ids; i++)
+		m->peers[m->n_peers++] = str(r->peer_ids[i]);
+	return 0;
+}
+
+static int decode_register(struct arena *a, const Tunn__V1__RegisterClient *r, struct msg *m)
+{
+	m->kind = MSG_REGISTER;
+	m->tunnel_id = str(r->tunnel_id);
+	m->token = str(r->auth_token);
+	m->instance = str(r->instance);
+	m->version = r->version;
+	m->bidirectional = true;
+	if (!r->relay)
+		return 0;
+	m->has_relay = true;
+	if (r->relay->has_bidirectional_case)
+		m->bidirectional = r->relay->bidirectional;
+	m->role = (int)r->relay->role;
+	if (m->role < TUNN__V1__ROLE__UNKNOWN || m->role > TUNN__V1__ROLE__FORWARD)
+		return ERR_INVALID;
+	return decode_peers(a, r->relay, m);
+}
+
+static int decode_peer_status(const Tunn__V1__PeerStatus *p, struct msg *m)
+{
+	m->kind = MSG_PEER_STATUS;
+	m->peer_id = str(p->peer_id);
+	m->text = str(p->text);
+	m->state = (int)p->state;
+	m->role = (int)p->role;
+	return 0; /* values a later relay may add are the reader's to ignore */
+}
+
+static int decode_notice(const Tunn__V1__Notice *n, struct msg *m)
+{
+	m->kind = MSG_NOTICE;
+	switch (n->notice_case) {
+	case TUNN__V1__NOTICE__NOTICE_DRAINING:
+		m->notice = MSG_NOTICE_DRAINING;
+		m->within_ms = n->draining->within_ms;
+		m->text = str(n->draining->target);
+		break;
+	case TUNN__V1__NOTICE__NOTICE_QUOTA:
+		m->notice = MSG_NOTICE_QUOTA;
+		m->percent = n->quota->percent;
+		m->resets_unix_s = n->quota->resets_unix_s;
+		break;
+	case TUNN__V1__NOTICE__NOTICE_SUPERSEDED:
+		m->notice = MSG_NOTICE_SUPERSEDED;
+		m->text = str(n->superseded->text);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+static int decode_case(struct arena *a, const Tunn__V1__TunnelMessage *t, struct msg *m)
+{
+	switch (t->message_case) {
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_REGISTER_CLIENT:
+		return decode_register(a, t->register_client, m);
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_REGISTER_RESPONSE:
+		m->kind = MSG_REGISTERED;
+		m->error = str(t->register_response->error_message);
+		m->account = str(t->register_response->account);
+		m->node = str(t->register_response->node);
+		m->tunnel_id = str(t->register_response->tunnel_id);
+		m->version = t->register_response->version;
+		m->max_payload = t->register_response->max_payload;
+		return 0;
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_HEALTH_CHECK:
+		m->kind = MSG_HEALTH_CHECK;
+		m->timestamp = t->health_check->timestamp;
+		return 0;
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_HEALTH_CHECK_RESPONSE:
+		m->kind = MSG_HEALTH_ANSWER;
+		m->timestamp = t->health_check_response->timestamp;
+		m->response_timestamp = t->health_check_response->response_timestamp;
+		return 0;
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_STREAM_CLOSED:
+		m->kind = MSG_STREAM_CLOSED;
+		m->text = str(t->stream_closed->reason);
+		return 0;
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_UDP_PACKET:
+		m->kind = MSG_UDP;
+		m->tunnel_id = str(t->udp_packet->tunnel_id);
+		m->peer_id = str(t->udp_packet->peer_id);
+		m->data = str(t->udp_packet->data);
+		m->flow = t->udp_packet->flow;
+		return 0;
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_PEER_STATUS:
+		return decode_peer_status(t->peer_status, m);
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_NOTICE:
+		return decode_notice(t->notice, m);
+	default:
+		return 0;
+	}
+}
+
+int msg_decode(struct arena *a, const uint8_t *data, size_t len, struct msg *msg_out)
+{
+	ProtobufCAllocator al = allocator(a);
+	struct msg m = { .kind = MSG_NONE };
+
+	if (len > GRPC_MESSAGE_MAX)
+		return ERR_TOO_BIG;
+	Tunn__V1__TunnelMessage *t = tunn__v1__tunnel_message__unpack(&al, len, data);
+	if (!t)
+		return unpack_error(a, len);
+	int rc = decode_case(a, t, &m);
+	if (rc == 0)
+		*msg_out = m;
+	return rc;
+}
+
+/* ---- encoding: the structs are filled on the stack, nothing is allocated ---- */
+
+static ProtobufCBinaryData bin(struct str s)
+{
+	return (ProtobufCBinaryData){ s.len, (uint8_t *)(uintptr_t)s.p };
+}
+
+static int put(const ProtobufCMessage *m, struct buf *out)
+{
+	size_t n = protobuf_c_message_get_packed_size(m);
+	uint8_t *p = buf_room(out, GRPC_PREFIX_LEN + n);
+
+	if (!p)
+		return -ENOMEM;
+	grpc_put_prefix(p, (uint32_t)n);
+	protobuf_c_message_pack(m, p + GRPC_PREFIX_LEN);
+	buf_added(out, GRPC_PREFIX_LEN + n);
+	return 0;
+}
+
+static int encode_register(const struct msg *m, struct buf *out)
+{
+	Tunn__V1__TunnelMessage t = TUNN__V1__TUNNEL_MESSAGE__INIT;
+	Tunn__V1__RegisterClient r = TUNN__V1__REGISTER_CLIENT__INIT;
+	Tunn__V1__RelayConfig c = TUNN__V1__RELAY_CONFIG__INIT;
+	ProtobufCBinaryData peers[PEERS_MAX];
+
+	t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_REGISTER_CLIENT;
+	t.register_client = &r;
+	r.tunnel_id = bin(m->tunnel_id);
+	r.auth_token = bin(m->token);
+	r.instance = bin(m->instance);
+	r.version = m->version;
+	r.relay = &c;
+	for (unsigned i = 0; i < m->n_peers && i < PEERS_MAX; i++)
+		peers[i] = bin(m->peers[i]);
+	c.n_peer_ids = m->n_peers < PEERS_MAX ? m->n_peers : PEERS_MAX;
+	c.peer_ids = peers;
+	c.role = (Tunn__V1__Role)m->role;
+	if (!m->bidirectional) {
+		c.has_bidirectional_case =
+			TUNN__V1__RELAY_CONFIG__HAS_BIDIRECTIONAL_BIDIRECTIONAL;
+		c.bidirectional = 0;
+	}
+	return put(&t.base, out);
+}
+
+static int encode_registered(const struct msg *m, struct buf *out)
+{
+	Tunn__V1__TunnelMessage t = TUNN__V1__TUNNEL_MESSAGE__INIT;
+	Tunn__V1__RegisterResponse r = TUNN__V1__REGISTER_RESPONSE__INIT;
+
+	t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_REGISTER_RESPONSE;
+	t.register_response = &r;
+	r.success = 1;
+	r.account = bin(m->account);
+	r.node = bin(m->node);
+	r.tunnel_id = bin(m->tunnel_id);
+	r.version = m->version;
+	r.max_payload = m->max_payload;
+	return put(&t.base, out);
+}
+
+static int encode_health(const struct msg *m, struct buf *out)
+{
+	Tunn__V1__TunnelMessage t = TUNN__V1__TUNNEL_MESSAGE__INIT;
+	Tunn__V1__HealthCheck check = TUNN__V1__HEALTH_CHECK__INIT;
+	Tunn__V1__HealthCheckResponse answer = TUNN__V1__HEALTH_CHECK_RESPONSE__INIT;
+
+	if (m->kind == MSG_HEALTH_CHECK) {
+		t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_HEALTH_CHECK;
+		t.health_check = &check;
+		check.timestamp = m->timestamp;
+	} else {
+		t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_HEALTH_CHECK_RESPONSE;
+		t.health_check_response = &answer;
+		answer.timestamp = m->timestamp;
+		answer.response_timestamp = m->response_timestamp;
+	}
+	return put(&t.base, out);
+}
+
+static int encode_told(const struct msg *m, struct buf *out)
+{
+	Tunn__V1__TunnelMessage t = TUNN__V1__TUNNEL_MESSAGE__INIT;
+	Tunn__V1__StreamClosed closed = TUNN__V1__STREAM_CLOSED__INIT;
+	Tunn__V1__PeerStatus peer = TUNN__V1__PEER_STATUS__INIT;
+
+	if (m->kind == MSG_STREAM_CLOSED) {
+		t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_STREAM_CLOSED;
+		t.stream_closed = &closed;
+		closed.reason = bin(m->text);
+	} else {
+		t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_PEER_STATUS;
+		t.peer_status = &peer;
+		peer.peer_id = bin(m->peer_id);
+		peer.state = (Tunn__V1__PeerStatus__State)m->state;
+		peer.text = bin(m->text);
+		peer.role = (Tunn__V1__Role)m->role;
+	}
+	return put(&t.base, out);
+}
+
+static int encode_notice(const struct msg *m, struct buf *out)
+{
+	Tunn__V1__TunnelMessage t = TUNN__V1__TUNNEL_MESSAGE__INIT;
+	Tunn__V1__Notice n = TUNN__V1__NOTICE__INIT;
+	Tunn__V1__Draining draining = TUNN__V1__DRAINING__INIT;
+	Tunn__V1__Quota quota = TUNN__V1__QUOTA__INIT;
+	Tunn__V1__Superseded superseded = TUNN__V1__SUPERSEDED__INIT;
+
+	t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_NOTICE;
+	t.notice = &n;
+	if (m->notice == MSG_NOTICE_DRAINING) {
+		n.notice_case = TUNN__V1__NOTICE__NOTICE_DRAINING;
+		n.draining = &draining;
+		draining.within_ms = m->within_ms;
+		draining.target = bin(m->text);
+	} else if (m->notice == MSG_NOTICE_QUOTA) {
+		n.notice_case = TUNN__V1__NOTICE__NOTICE_QUOTA;
+		n.quota = &quota;
+		quota.percent = m->percent;
+		quota.resets_unix_s = m->resets_unix_s;
+	} else {
+		n.notice_case = TUNN__V1__NOTICE__NOTICE_SUPERSEDED;
+		n.superseded = &superseded;
+		superseded.text = bin(m->text);
+	}
+	return put(&t.base, out);
+}
+
+static int encode_udp(const struct msg *m, struct buf *out)
+{
+	Tunn__V1__TunnelMessage t = TUNN__V1__TUNNEL_MESSAGE__INIT;
+	Tunn__V1__UdpPacket u = TUNN__V1__UDP_PACKET__INIT;
+
+	t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_UDP_PACKET;
+	t.udp_packet = &u;
+	u.tunnel_id = bin(m->tunnel_id);
+	u.peer_id = bin(m->peer_id);
+	u.data = bin(m->data);
+	u.flow = m->flow;
+	return put(&t.base, out);
+}
+
+int msg_encode(const struct msg *m, struct buf *out)
+{
+	switch (m->kind) {
+	case MSG_REGISTER: return encode_register(m, out);
+	case MSG_REGISTERED: return encode_registered(m, out);
+	case MSG_HEALTH_CHECK:
+	case MSG_HEALTH_ANSWER: return encode_health(m, out);
+	case MSG_STREAM_CLOSED:
+	case MSG_PEER_STATUS: return encode_told(m, out);
+	case MSG_NOTICE: return encode_notice(m, out);
+	case MSG_UDP: return encode_udp(m, out);
+	case MSG_NONE: break;
+	}
+	return ERR_INVALID;
+}
+
+/* ---- grpc.health.v1 ---- */
+
+int health_request_decode(struct arena *a, const uint8_t *data, size_t len, struct str *service_out)
+{
+	ProtobufCAllocator al = allocator(a);
+	Grpc__Health__V1__HealthCheckRequest *r =
+		grpc__health__v1__health_check_request__unpack(&al, len, data);
+
+	if (!r)
+		return unpack_error(a, len);
+	*service_out = str(r->service);
+	return 0;
+}
+
+int health_answer_encode(enum health_state state, struct buf *out)
+{
+	Grpc__Health__V1__HealthCheckResponse r = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+
+	r.status = (Grpc__Health__V1__HealthCheckResponse__ServingStatus)state;
+	return put(&r.base, out);
+}
+
+const char *msg_library_version(void) { return protobuf_c_version(); }
