@@ -26,7 +26,7 @@ struct local {
 	local_packet *packet;
 	void *owner;
 	enum role role;
-	bool chosen;
+	bool chosen, first_taken;
 	unsigned n_peers;
 	struct addr target; /* forwarding */
 	struct flow_table *flows;
@@ -136,7 +136,7 @@ static int refuse_special(const struct addr *a, const char *host, char error_out
 static int resolve(const char *host, uint16_t port, struct addr *addr_out,
                    char error_out[LOCAL_ERROR_LEN])
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_DGRAM, .ai_flags = AI_ADDRCONFIG }, *found;
+	struct addrinfo hints = { .ai_socktype = SOCK_DGRAM }, *found;
 	int rc = getaddrinfo(host, NULL, &hints, &found);
 
 	if (rc) {
@@ -155,7 +155,8 @@ static int start_forwarding(struct local *l, const struct local_conf *conf,
                             char error_out[LOCAL_ERROR_LEN])
 {
 	const char *host = conf->forward_host ? conf->forward_host : "127.0.0.1";
-	int rc = addr_of_ip(host, conf->port, &l->target);
+	bool here = strcmp(host, "localhost") == 0; /* IPv4, which every program binds */
+	int rc = addr_of_ip(here ? "127.0.0.1" : host, conf->port, &l->target);
 
 	l->role = ROLE_FORWARD;
 	if (rc)
@@ -204,11 +205,12 @@ static int listen_first(struct local *l, const struct local_conf *conf, const st
 	struct addr v6;
 	int rc = listen_one(l, &l->peer[0], 0, at, error_out);
 
-	if (rc || conf->listen_addr)
-		return rc;
-	addr_of_ip("::1", conf->port, &v6);
-	rc = listen_one(l, &l->first_v6, 0, &v6, error_out);
-	return has_no_v6(rc) ? 0 : rc;
+	if (rc == 0 && !conf->listen_addr) {
+		addr_of_ip("::1", conf->port, &v6);
+		rc = listen_one(l, &l->first_v6, 0, &v6, error_out);
+	}
+	l->first_taken = rc == -EADDRINUSE;
+	return has_no_v6(rc) && l->peer[0].udp ? 0 : rc;
 }
 
 static int listen_address(const struct local_conf *conf, struct addr *at_out,
@@ -261,10 +263,9 @@ static void stop_listening(struct local *l)
 static int choose(struct local *l, const struct local_conf *conf, char error_out[LOCAL_ERROR_LEN])
 {
 	int rc = listen_all(l, conf, error_out);
-	bool taken = rc == -EADDRINUSE && (!l->peer[0].udp || (conf->n_peers && !l->first_v6.udp));
 
 	l->chosen = true;
-	if (!taken)
+	if (!l->first_taken)
 		return rc;
 	stop_listening(l);
 	return start_forwarding(l, conf, error_out);

@@ -124,7 +124,7 @@ struct transport_conf {
 	const char *authority;  /* client: host[:port] as in :authority */
 	const char *user_agent; /* client */
 	const char *node;       /* server: this node's name */
-	const char *host_address; /* server: where the connection comes from, for hello */
+	const char *host_address; /* where the connection comes from; the link fills it in */
 	bool serving;           /* server: first answer of the health service */
 };
 

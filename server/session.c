@@ -1,0 +1,353 @@
+#include "server/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/crypto.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/base/token.h"
+#include "common/net/mailbox.h"
+#include "server/auth.h"
+#include "server/mail.h"
+
+#define OPEN_ACCOUNT "open" /* of everybody on a relay that needs no token */
+
+struct session {
+	struct member member; /* first: the router's owner pointer is this session */
+	struct sessions *all;
+	struct list node; /* in all->list */
+	struct lane *lane;
+	uint64_t number;
+	bool asked;      /* auth has not answered yet */
+	bool has_id;
+	struct str *peers; /* as declared, until joined; text behind it */
+	char address[ADDR_TEXT_LEN];
+	uint64_t packets_in, packets_out;
+};
+
+void sessions_init(struct sessions *ss)
+{
+	map_init(&ss->by_number, sizeof(uint64_t));
+	list_init(&ss->list);
+	ss->next_number = 1;
+}
+
+void sessions_done(struct sessions *ss) { map_done(&ss->by_number); }
+
+/* ---- life ---- */
+
+static void session_free(struct session *s)
+{
+	router_leave(s->all->router, &s->member, loop_now_ms(s->all->loop));
+	list_del(&s->node);
+	if (s->asked)
+		map_del(&s->all->by_number, &s->number);
+	if (s->lane)
+		lane_set_user(s->lane, NULL);
+	free(s->member.decls);
+	free(s->peers);
+	free(s);
+}
+
+static int copy_peers(struct session *s, const struct hello *h)
+{
+	size_t len = h->n_peers * sizeof *s->peers;
+
+	for (unsigned i = 0; i < h->n_peers; i++)
+		len += h->peers[i].len;
+	s->peers = malloc(len);
+	s->member.decls = calloc(h->n_peers, sizeof *s->member.decls);
+	if (!s->peers || !s->member.decls)
+		return -ENOMEM;
+	char *text = (char *)(s->peers + h->n_peers);
+	for (unsigned i = 0; i < h->n_peers; i++) {
+		s->peers[i] = (struct str){ text, h->peers[i].len };
+		memcpy(text, h->peers[i].p, h->peers[i].len);
+		text += h->peers[i].len;
+	}
+	s->member.n_decls = h->n_peers;
+	return 0;
+}
+
+static struct session *session_new(struct sessions *ss, struct lane *lane, const struct hello *h)
+{
+	struct session *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->all = ss;
+	s->lane = lane;
+	list_add_tail(&ss->list, &s->node);
+	s->number = ss->next_number++;
+	s->member.owner = s;
+	s->member.role = h->role;
+	s->member.bidirectional = h->bidirectional;
+	if (h->has_instance)
+		memcpy(s->member.instance, h->instance, INSTANCE_LEN);
+	else
+		crypto_random(s->member.instance, INSTANCE_LEN);
+	s->has_id = h->id.len > 0;
+	memcpy(s->member.id, h->id.p ? h->id.p : "", h->id.len); /* grammar: fits */
+	snprintf(s->address, sizeof s->address, "%.*s", (int)h->peer_address.len,
+	         h->peer_address.p);
+	if (copy_peers(s, h) < 0) {
+		session_free(s);
+		return NULL;
+	}
+	lane_set_user(lane, s);
+	return s;
+}
+
+/* ---- admission ---- */
+
+static void refuse(struct session *s, enum close_why why, const char *text)
+{
+	struct lane *lane = s->lane;
+
+	metric_add(METRIC_REFUSALS, 1);
+	log_info("refused end id=%s account=%s from=%s reason=%s: %s", s->member.id,
+	         s->member.account, s->address, close_label(why), text);
+	session_free(s);
+	lane_refuse(lane, why, text);
+}
+
+/* Fills in keys, own and declared. NULL, or what is wrong. */
+static const char *resolve_keys(struct session *s, struct key *keys_out)
+{
+	struct str account = str_of(s->member.account);
+
+	key_of_tunnel(account, str_of(s->member.id), &s->member.key);
+	for (unsigned i = 0; i < s->member.n_decls; i++) {
+		struct key *key = &s->member.decls[i].key;
+		if (key_of_peer(account, s->peers[i], key) < 0)
+			return "a peer is not acceptable";
+		if (key_eq(key, &s->member.key))
+			return "a tunnel cannot be its own peer: give --peer the other end's id";
+		for (unsigned k = 0; k < i; k++)
+			if (key_eq(key, &s->member.decls[k].key))
+				return "two of the declared peers are the same end";
+		keys_out[i] = *key;
+	}
+	return NULL;
+}
+
+static void welcome(struct session *s, const struct key *keys)
+{
+	struct router *router = s->all->router;
+	uint64_t now_ms = loop_now_ms(s->all->loop);
+	struct welcome w = {
+		.account = str_of(s->member.account),
+		.id = str_of(s->member.id),
+		.node = str_of(s->all->node),
+		.max_payload = PAYLOAD_MAX,
+		.version = 1,
+		.n_peers = s->member.n_decls,
+		.peer_keys = keys,
+	};
+
+	free(s->peers);
+	s->peers = NULL;
+	metric_add(METRIC_REGISTRATIONS, 1);
+	metric_add(METRIC_SESSIONS_OPEN, 1);
+	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u", s->member.id,
+	         s->member.account, s->address, link_transport_name(lane_link(s->lane)),
+	         s->member.n_decls);
+	if (lane_admit(s->lane, &w) == 0)
+		router_greet(router, &s->member, now_ms);
+}
+
+static void join(struct session *s)
+{
+	uint64_t now_ms = loop_now_ms(s->all->loop);
+	struct key *keys = calloc(s->member.n_decls, sizeof *keys);
+	const char *error = keys ? resolve_keys(s, keys) : NULL;
+	enum close_why why = CLOSE_NOMEM;
+
+	if (error) {
+		refuse(s, CLOSE_INVALID, error);
+	} else if (!keys || (why = router_join(s->all->router, &s->member, now_ms)) != CLOSE_NONE) {
+		refuse(s, why,
+		       why == CLOSE_FIGHT ? "several instances keep taking this id from each other; "
+		                            "stop all but one" :
+		                            close_text(why));
+	} else {
+		welcome(s, keys);
+	}
+	free(keys);
+}
+
+void session_on_auth(struct sessions *ss, uint64_t number, const struct identity *who)
+{
+	struct session *s = map_del(&ss->by_number, &number);
+	char text[200];
+
+	if (!s)
+		return;
+	s->asked = false;
+	if (who->why != CLOSE_NONE) {
+		refuse(s, who->why, "the token is not valid here; make one with: tunn token new");
+		return;
+	}
+	snprintf(s->member.account, sizeof s->member.account, "%s", who->account);
+	if (who->has_bound && s->has_id && strcmp(who->bound_id, s->member.id) != 0) {
+		snprintf(text, sizeof text, "the token is bound to the id %s", who->bound_id);
+		refuse(s, CLOSE_DENIED, text);
+		return;
+	}
+	if (who->has_bound)
+		snprintf(s->member.id, sizeof s->member.id, "%s", who->bound_id);
+	if (!s->member.id[0]) {
+		refuse(s, CLOSE_INVALID, "id needed: the token is not bound to one, give --id");
+		return;
+	}
+	join(s);
+}
+
+static int ask(struct session *s, const struct hello *h)
+{
+	struct sessions *ss = s->all;
+
+	if (h->token.len == 0) {
+		refuse(s, CLOSE_UNAUTHENTICATED,
+		       "this relay needs a token: --token-file FILE or TUNN_TOKEN");
+		return ERR_CLOSED;
+	}
+	if (token_check(h->token) < 0) {
+		refuse(s, CLOSE_UNAUTHENTICATED, "malformed token (tunn_ID_SECRET_CRC): typing error?");
+		return ERR_CLOSED;
+	}
+	if (map_put(&ss->by_number, &s->number, s) < 0) {
+		refuse(s, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
+		return -ENOMEM;
+	}
+	s->asked = true;
+	if (auth_ask(ss->auth, ss->mailbox, MAIL_AUTH, s->number, h->token) < 0) {
+		refuse(s, CLOSE_UNAVAILABLE, "too many ends register at once");
+		return ERR_CLOSED;
+	}
+	return ERR_AGAIN;
+}
+
+int session_on_hello(void *owner, struct lane *lane, const struct hello *h)
+{
+	struct sessions *ss = owner;
+	struct session *s = session_new(ss, lane, h);
+
+	if (!s) {
+		lane_refuse(lane, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
+		return -ENOMEM;
+	}
+	if (ss->auth)
+		return ask(s, h);
+	if (!s->has_id) {
+		refuse(s, CLOSE_INVALID, "id needed: this relay knows no tokens, give --id");
+		return ERR_CLOSED;
+	}
+	snprintf(s->member.account, sizeof s->member.account, "%s", OPEN_ACCOUNT);
+	join(s);
+	return ERR_AGAIN; /* join() has admitted or refused it */
+}
+
+/* ---- packets ---- */
+
+void session_on_packet(void *owner, struct lane *lane, struct pkt *p)
+{
+	struct sessions *ss = owner;
+	struct session *s = lane_user(lane);
+
+	s->packets_in++;
+	metric_add(METRIC_PKTS_IN, 1);
+	metric_add(METRIC_BYTES_IN, p->len);
+	router_route(ss->router, &s->member, p, loop_now_ms(ss->loop));
+}
+
+static void session_deliver(void *owner, struct pkt *p)
+{
+	struct session *s = owner;
+
+	s->packets_out++;
+	metric_add(METRIC_PKTS_OUT, 1);
+	metric_add(METRIC_BYTES_OUT, p->len);
+	link_send(s->lane, p);
+}
+
+/* ---- leaving ---- */
+
+static void left(struct session *s, enum close_why why)
+{
+	metric_add(METRIC_SESSIONS_OPEN, -1);
+	log_info("end left id=%s account=%s reason=%s packets_in=%llu packets_out=%llu",
+	         s->member.id, s->member.account, close_label(why),
+	         (unsigned long long)s->packets_in, (unsigned long long)s->packets_out);
+}
+
+void session_on_ended(void *owner, struct lane *lane, enum close_why why, const char *text)
+{
+	struct session *s = lane_user(lane);
+
+	(void)owner, (void)text;
+	if (!s)
+		return;
+	if (s->member.joined)
+		left(s, why);
+	s->lane = NULL;
+	session_free(s);
+}
+
+static void session_tell_peer(void *owner, const struct peer_status *p)
+{
+	struct session *s = owner;
+	lane_tell_peer(s->lane, p);
+}
+
+static void session_superseded(void *owner, bool same_instance, bool fight)
+{
+	struct session *s = owner;
+	struct lane *lane = s->lane;
+	enum close_why why = fight ? CLOSE_FIGHT : CLOSE_SUPERSEDED;
+	const char *text = fight ? "several instances keep taking this id from each other; stop "
+	                           "all but one" :
+	                           "superseded by another instance with the same id";
+	struct notice n = { .kind = NOTICE_SUPERSEDED, .text = str_of(text) };
+
+	left(s, why);
+	session_free(s);
+	if (same_instance) {
+		lane_end(lane, CLOSE_CANCELLED, "replaced by your own new connection");
+		return;
+	}
+	if (!fight)
+		lane_tell_notice(lane, &n);
+	lane_end(lane, why, text);
+}
+
+const struct router_events session_router_events = { session_deliver, session_tell_peer,
+	                                             session_superseded };
+
+/* ---- draining ---- */
+
+void sessions_tell_draining(struct sessions *ss, uint32_t within_ms)
+{
+	struct notice n = { .kind = NOTICE_DRAINING, .within_ms = within_ms, .target = STR("") };
+
+	list_each(it, tmp, &ss->list) {
+		struct session *s = container_of(it, struct session, node);
+		if (s->member.joined)
+			lane_tell_notice(s->lane, &n);
+	}
+}
+
+void sessions_end_all(struct sessions *ss, enum close_why why)
+{
+	list_each(it, tmp, &ss->list) {
+		struct session *s = container_of(it, struct session, node);
+		struct lane *lane = s->lane;
+		if (s->member.joined)
+			left(s, why);
+		session_free(s);
+		lane_end(lane, why, close_text(why));
+	}
+}

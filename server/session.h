@@ -1,0 +1,46 @@
+/*
+ * A session: the server's side of one end. Admits it (token, id, peers), counts
+ * for it, and ties its lane to the router. A session belongs to its worker.
+ *
+ *   ASKED -> JOINED -> gone      ASKED: the token is with the accounts thread
+ */
+#ifndef TUNN_SERVER_SESSION_H
+#define TUNN_SERVER_SESSION_H
+
+#include "common/base/map.h"
+#include "common/link.h"
+#include "server/router.h"
+
+struct auth;
+struct identity;
+struct mailbox;
+
+/* What the sessions of one worker share. Filled in by the worker. */
+struct sessions {
+	struct loop *loop;
+	struct router *router;
+	struct mailbox *mailbox; /* where answers of auth come in */
+	struct auth *auth;       /* NULL: open relay, nobody needs a token */
+	const char *node;
+	struct map by_number; /* those whose token is with auth */
+	struct list list;     /* all */
+	uint64_t next_number;
+};
+
+void sessions_init(struct sessions *);
+void sessions_done(struct sessions *); /* after the links are gone */
+
+extern const struct router_events session_router_events;
+
+/* Handlers of link_events; owner is a struct sessions. */
+int session_on_hello(void *owner, struct lane *, const struct hello *);
+void session_on_packet(void *owner, struct lane *, struct pkt *);
+void session_on_ended(void *owner, struct lane *, enum close_why, const char *text);
+/* The answer of auth for the session of that number, which may be gone. Borrows. */
+void session_on_auth(struct sessions *, uint64_t number, const struct identity *);
+
+/* Tells every end that the relay stops; then ends them. */
+void sessions_tell_draining(struct sessions *, uint32_t within_ms);
+void sessions_end_all(struct sessions *, enum close_why);
+
+#endif

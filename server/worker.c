@@ -1,0 +1,219 @@
+#include "server/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/base/pkt.h"
+#include "common/link.h"
+#include "common/net/listener.h"
+#include "server/auth.h"
+#include "server/mail.h"
+#include "server/session.h"
+
+enum {
+	LISTENERS_MAX = 16,
+	LEAVE_MS = 1000, /* after the ends were told to go: time for GOAWAY and close_notify */
+};
+
+enum stage { SERVING, TOLD, LEAVING };
+
+struct worker {
+	const struct worker_conf *conf;
+	struct loop *loop;
+	struct mailbox *mailbox;
+	struct links *links;
+	struct sessions sessions;
+	struct listener *listeners[LISTENERS_MAX];
+	unsigned n_listeners;
+	struct tls_ctx *tls;
+	struct timer *stage_timer;
+	enum stage stage;
+	pthread_t thread;
+};
+
+/* ---- links ---- */
+
+static void on_closed(void *owner, struct link *l, enum close_why why, const char *text)
+{
+	struct worker *w = container_of(owner, struct worker, sessions);
+	char peer[ADDR_TEXT_LEN];
+
+	log_at(close_is_noteworthy(why) ? LOG_INFO : LOG_DEBUG, "connection closed from=%s reason=%s: %s",
+	       addr_text(link_peer(l), peer), close_label(why), text);
+	if (w->stage != SERVING && links_count(w->links) == 0)
+		loop_stop(w->loop, 0);
+}
+
+static const struct link_events link_events = {
+	.hello = session_on_hello,
+	.packet = session_on_packet,
+	.ended = session_on_ended,
+	.closed = on_closed,
+};
+
+static void on_accepted(void *owner, int fd, const struct addr *peer)
+{
+	struct worker *w = owner;
+	struct link *l;
+	struct link_conf conf = {
+		.side = SIDE_SERVER,
+		.fd = fd,
+		.tls = w->tls,
+		.transport = { .node = w->conf->node, .serving = w->stage == SERVING },
+	};
+
+	(void)peer;
+	metric_add(METRIC_CONNS_ACCEPTED, 1);
+	if (link_open(w->links, &conf, &link_events, &w->sessions, &l) < 0)
+		metric_add(METRIC_ACCEPT_ERRORS, 1);
+}
+
+/* ---- draining ---- */
+
+static void not_serving(struct link *l, void *arg)
+{
+	(void)arg;
+	link_tell_serving(l, false);
+}
+
+static void drain_link(struct link *l, void *arg)
+{
+	(void)arg;
+	link_drain(l);
+}
+
+static void close_link(struct link *l, void *arg)
+{
+	(void)arg;
+	link_close(l, CLOSE_DRAINING);
+}
+
+/* Health first, then the ends, the listener, GOAWAY; then time to leave. */
+static void drain(struct worker *w, uint32_t within_ms)
+{
+	if (w->stage != SERVING)
+		return;
+	w->stage = TOLD;
+	links_each(w->links, not_serving, NULL);
+	sessions_tell_draining(&w->sessions, within_ms);
+	for (unsigned i = 0; i < w->n_listeners; i++)
+		listener_close(w->listeners[i]);
+	w->n_listeners = 0;
+	links_each(w->links, drain_link, NULL);
+	if (links_count(w->links) == 0)
+		loop_stop(w->loop, 0);
+	else
+		timer_set(w->stage_timer, within_ms);
+}
+
+static void on_stage(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->stage == TOLD) {
+		w->stage = LEAVING;
+		sessions_end_all(&w->sessions, CLOSE_DRAINING);
+		links_each(w->links, close_link, NULL);
+		timer_set(w->stage_timer, LEAVE_MS);
+	} else {
+		loop_stop(w->loop, 0);
+	}
+}
+
+/* ---- mail ---- */
+
+static void on_mail(void *owner, struct mail *m)
+{
+	struct worker *w = owner;
+
+	switch ((enum mail_kind)m->kind) {
+	case MAIL_AUTH:
+		session_on_auth(&w->sessions, m->number, m->ptr);
+		identity_free(m->ptr);
+		break;
+	case MAIL_CONFIG:
+		tls_ctx_unref(w->tls); /* falls with its last link */
+		w->tls = m->ptr;
+		break;
+	case MAIL_DRAIN:
+		drain(w, (uint32_t)m->number);
+		break;
+	}
+}
+
+/* ---- life ---- */
+
+int worker_new(const struct worker_conf *conf, struct worker **worker_out)
+{
+	struct worker *w = calloc(1, sizeof *w);
+
+	if (!w)
+		return -ENOMEM;
+	w->conf = conf;
+	w->tls = tls_ctx_ref(conf->tls);
+	w->loop = loop_new();
+	sessions_init(&w->sessions);
+	if (w->loop) {
+		w->links = links_new(w->loop);
+		w->stage_timer = timer_new(w->loop, on_stage, w);
+		w->sessions.loop = w->loop;
+		w->sessions.node = conf->node;
+		w->sessions.auth = conf->auth;
+		w->sessions.router = router_new(&session_router_events);
+	}
+	if (!w->loop || !w->links || !w->stage_timer || !w->sessions.router ||
+	    mailbox_new(w->loop, on_mail, w, &w->mailbox) < 0) {
+		worker_free(w);
+		return -ENOMEM;
+	}
+	w->sessions.mailbox = w->mailbox;
+	*worker_out = w;
+	return 0;
+}
+
+int worker_listen(struct worker *w, const struct addr *addr, bool any, struct addr *bound_out)
+{
+	if (w->n_listeners == LISTENERS_MAX)
+		return -EMFILE;
+	int rc = listener_open(w->loop, addr, any, on_accepted, w, &w->listeners[w->n_listeners],
+	                       bound_out);
+	if (rc == 0)
+		w->n_listeners++;
+	return rc;
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_run(w->loop);
+	links_free(w->links); /* here: its packets belong to this thread's pool */
+	w->links = NULL;
+	pkt_pool_drain();
+	return NULL;
+}
+
+int worker_start(struct worker *w) { return -pthread_create(&w->thread, NULL, run, w); }
+struct mailbox *worker_mailbox(struct worker *w) { return w->mailbox; }
+void worker_join(struct worker *w) { pthread_join(w->thread, NULL); }
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	for (unsigned i = 0; i < w->n_listeners; i++)
+		listener_close(w->listeners[i]);
+	links_free(w->links);
+	if (w->mailbox)
+		mailbox_free(w->mailbox);
+	timer_free(w->stage_timer);
+	sessions_done(&w->sessions);
+	router_free(w->sessions.router);
+	loop_free(w->loop);
+	tls_ctx_unref(w->tls);
+	free(w);
+}

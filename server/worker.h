@@ -1,0 +1,34 @@
+/*
+ * A worker: one thread, one loop, its listeners, links, sessions and router. A
+ * link lives and dies on the worker that accepted it. Other threads reach it
+ * only through its mailbox.
+ */
+#ifndef TUNN_SERVER_WORKER_H
+#define TUNN_SERVER_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/net/addr.h"
+#include "common/net/mailbox.h"
+#include "common/net/tls.h"
+
+struct worker;
+struct auth;
+
+struct worker_conf { /* borrowed while the worker lives */
+	struct auth *auth; /* NULL: open relay */
+	const char *node;
+	struct tls_ctx *tls; /* referenced */
+};
+
+/* Set-up in the starting thread. 0 or -errno. */
+int worker_new(const struct worker_conf *, struct worker **worker_out);
+int worker_listen(struct worker *, const struct addr *, bool any, struct addr *bound_out);
+int worker_start(struct worker *); /* 0 or -errno */
+
+struct mailbox *worker_mailbox(struct worker *);
+void worker_join(struct worker *); /* waits for the thread, which ends after MAIL_DRAIN */
+void worker_free(struct worker *); /* after join, or never started; NULL allowed */
+
+#endif
