@@ -1,0 +1,231 @@
+#include "client/client.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "client/report.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+
+enum { GOODBYE_MS = 1000 };
+
+struct client {
+	const struct client_conf *conf;
+	struct loop *loop;
+	struct local *local;
+	struct uplink *uplink;
+	struct report *report;
+	struct timer *goodbye; /* the longest we wait for the relay when leaving */
+	bool leaving;
+};
+
+/* -- datagrams */
+
+static void on_local_packet(void *owner, unsigned peer, struct pkt *p)
+{
+	struct client *c = owner;
+
+	metric_add(METRIC_PKTS_IN, 1);
+	metric_add(METRIC_BYTES_IN, p->len);
+	uplink_send(c->uplink, peer, p);
+}
+
+static void on_uplink_packet(void *owner, unsigned peer, struct pkt *p)
+{
+	struct client *c = owner;
+
+	local_deliver(c->local, peer, p);
+}
+
+/* -- what the uplink tells */
+
+static void on_ready(void *owner, unsigned n, const struct welcome *w, struct str id)
+{
+	struct client *c = owner;
+
+	report_ready(c->report, n, id, w->account, w->node);
+}
+
+static void on_peer(void *owner, unsigned peer, const struct peer_status *status)
+{
+	struct client *c = owner;
+
+	local_peer_role(c->local, peer, status->role);
+	report_peer(c->report, peer, status);
+}
+
+static void on_notice(void *owner, const struct notice *n)
+{
+	struct client *c = owner;
+
+	report_notice(c->report, n);
+}
+
+static void on_lost(void *owner, enum close_why why, const char *text, uint32_t delay_ms)
+{
+	struct client *c = owner;
+
+	report_lost(c->report, why, text, delay_ms, loop_now_ms(c->loop));
+}
+
+static void on_held(void *owner, const char *device, const char *tunnel)
+{
+	struct client *c = owner;
+
+	report_held(c->report, device, tunnel);
+}
+
+static void on_over(void *owner, int exit_code, enum close_why why, const char *text)
+{
+	struct client *c = owner;
+
+	report_over(c->report, exit_code, why, text);
+	loop_stop(c->loop, exit_code);
+}
+
+static const struct uplink_events uplink_events = {
+	.ready = on_ready,
+	.packet = on_uplink_packet,
+	.peer = on_peer,
+	.notice = on_notice,
+	.lost = on_lost,
+	.held = on_held,
+	.over = on_over,
+};
+
+/* -- signals */
+
+static void on_goodbye_over(void *arg)
+{
+	struct client *c = arg;
+
+	loop_stop(c->loop, 0);
+}
+
+static void on_stop_signal(void *arg, int signo)
+{
+	struct client *c = arg;
+
+	(void)signo;
+	if (c->leaving) {
+		loop_stop(c->loop, 0);
+		return;
+	}
+	c->leaving = true;
+	timer_set(c->goodbye, GOODBYE_MS);
+	uplink_close(c->uplink);
+}
+
+static void on_counters_signal(void *arg, int signo)
+{
+	char text[900];
+
+	(void)arg, (void)signo;
+	metric_text(text, sizeof text);
+	log_info("counters %s", text);
+}
+
+static int handle_signals(struct client *c)
+{
+	int rc = loop_on_signal(c->loop, SIGTERM, on_stop_signal, c);
+
+	signal(SIGPIPE, SIG_IGN); /* our standard output may be a pipe that closed */
+	if (rc == 0)
+		rc = loop_on_signal(c->loop, SIGINT, on_stop_signal, c);
+	if (rc == 0)
+		rc = loop_on_signal(c->loop, SIGUSR1, on_counters_signal, c);
+	return rc;
+}
+
+/* -- start and end */
+
+static const struct addr *where(void *arg, unsigned peer) { return local_where(arg, peer); }
+
+static void tell_start(struct client *c)
+{
+	const struct uplink_conf *up = &c->conf->uplink;
+	struct report_port port = { .role = local_role(c->local),
+		                    .chosen = local_is_chosen(c->local),
+		                    .where = where,
+		                    .too = local_where_too(c->local),
+		                    .arg = c->local };
+
+	report_port(c->report, &port);
+	report_relay(c->report, c->conf->relay, up->ops->name, c->conf->transport_is_auto,
+	             up->dial.proxy.used ? up->dial.proxy.host : NULL);
+}
+
+static int open_local(struct client *c)
+{
+	char error[LOCAL_ERROR_LEN];
+	int rc = local_open(c->loop, &c->conf->local, on_local_packet, c, &c->local, error);
+
+	if (rc)
+		fprintf(stderr, "tunn: %s\n", error);
+	return rc;
+}
+
+static int make_report(struct client *c)
+{
+	struct report_conf conf = { .out = stdout,
+		                    .err = stderr,
+		                    .port = c->conf->local.port,
+		                    .n_peers = c->conf->local.n_peers,
+		                    .peers = c->conf->peers };
+
+	c->report = report_new(&conf);
+	return c->report ? 0 : -1;
+}
+
+static int make_uplink(struct client *c)
+{
+	struct uplink_conf conf = c->conf->uplink;
+
+	conf.hello.role = local_role(c->local);
+	c->uplink = uplink_new(c->loop, &conf, &uplink_events, c);
+	return c->uplink ? 0 : -1;
+}
+
+static int out_of_resources(void)
+{
+	fprintf(stderr, "tunn: cannot start: out of memory or file descriptors\n");
+	return 1;
+}
+
+static int start(struct client *c)
+{
+	c->loop = loop_new();
+	if (!c->loop || !(c->goodbye = timer_new(c->loop, on_goodbye_over, c)))
+		return out_of_resources();
+	int rc = open_local(c);
+	if (rc)
+		return rc == ERR_CONFIG ? 2 : 1;
+	if (make_report(c) || make_uplink(c) || handle_signals(c))
+		return out_of_resources();
+	return 0;
+}
+
+static void done(struct client *c)
+{
+	uplink_free(c->uplink);
+	local_close(c->local);
+	timer_free(c->goodbye);
+	if (c->loop)
+		loop_free(c->loop);
+	report_free(c->report);
+	pkt_pool_drain();
+}
+
+int client_run(const struct client_conf *conf)
+{
+	struct client c = { .conf = conf };
+	int rc = start(&c);
+
+	if (rc == 0) {
+		tell_start(&c);
+		uplink_start(c.uplink);
+		rc = loop_run(c.loop);
+	}
+	done(&c);
+	return rc;
+}

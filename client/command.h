@@ -1,0 +1,8 @@
+/* `tunn relay`. */
+#ifndef TUNN_CLIENT_COMMAND_H
+#define TUNN_CLIENT_COMMAND_H
+
+/* The exit code. crypto_start() has been called. */
+int relay_command(int argc, char **argv);
+
+#endif

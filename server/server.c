@@ -1,0 +1,267 @@
+#include "server/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/net/cert.h"
+#include "common/net/loop.h"
+#include "server/accounts.h"
+#include "server/auth.h"
+#include "server/first.h"
+#include "server/mail.h"
+#include "server/state.h"
+#include "server/worker.h"
+#include "common/transport/transport.h"
+
+enum { PATH_LEN = 512, ALPN_MAX = 8, EXIT_RUNTIME = 1, EXIT_CONFIG = 2 };
+
+struct server {
+	const struct server_options *opts;
+	int argc;
+	char **argv;
+	struct loop *loop;
+	struct worker_conf worker_conf;
+	struct worker *worker;
+	struct auth *auth;
+	int lock_fd;
+	char cert[PATH_LEN], key[PATH_LEN];
+	uint8_t pin[TLS_PIN_LEN];
+	struct addr bound; /* of the first listener */
+	bool draining;
+};
+
+static int complain(int rc, const char *text)
+{
+	fprintf(stderr, "tunn server: %s\n", text);
+	return rc;
+}
+
+/* ---- certificate ---- */
+
+/* The protocols of the transports, in the order of the list. */
+static const char *const *server_alpn(void)
+{
+	static const char *alpn[ALPN_MAX + 1];
+	unsigned n = 0;
+
+	for (unsigned i = 0; transports[i] && n < ALPN_MAX; i++)
+		alpn[n++] = transports[i]->alpn;
+	return alpn;
+}
+
+static int make_tls(struct server *s, const struct server_options *o, struct tls_ctx **ctx_out,
+                    char error[static TLS_ERROR_LEN])
+{
+	if (o->cert) {
+		snprintf(s->cert, sizeof s->cert, "%s", o->cert);
+		snprintf(s->key, sizeof s->key, "%s", o->key);
+	} else {
+		snprintf(s->cert, sizeof s->cert, "%s/tls-cert.pem", o->state);
+		snprintf(s->key, sizeof s->key, "%s/tls-key.pem", o->state);
+		int rc = cert_ensure(o->state, o->names.v, o->names.n, error);
+		if (rc < 0)
+			return rc;
+	}
+	int rc = tls_server_ctx_new(s->cert, s->key, server_alpn(), ctx_out, error);
+	if (rc < 0)
+		return rc;
+	rc = cert_pin_of_file(s->cert, s->pin, error);
+	if (rc < 0)
+		tls_ctx_unref(*ctx_out);
+	return rc;
+}
+
+/* ---- signals ---- */
+
+static void post(struct server *s, enum mail_kind kind, uint64_t number, void *ptr)
+{
+	struct mail m = { .kind = kind, .number = number, .ptr = ptr };
+
+	if (mailbox_post(worker_mailbox(s->worker), &m) < 0)
+		log_error("out of memory");
+}
+
+static void on_stop(void *arg, int signo)
+{
+	struct server *s = arg;
+
+	if (s->draining) {
+		log_warn("signal %d again: ending now", signo);
+		_exit(0);
+	}
+	s->draining = true;
+	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
+	post(s, MAIL_DRAIN, s->opts->drain_ms, NULL);
+	loop_stop(s->loop, 0); /* the worker ends by itself, worker_join() waits for it */
+}
+
+static void reload_failed(const char *why)
+{
+	metric_add(METRIC_RELOAD_FAILURES, 1);
+	log_error("reload refused, the old configuration stays: %s", why);
+}
+
+static void on_reload(void *arg, int signo)
+{
+	struct server *s = arg;
+	struct server_options fresh = { 0 };
+	struct tls_ctx *ctx;
+	char error[TLS_ERROR_LEN];
+	bool help;
+
+	(void)signo;
+	if (server_options_read(s->argc, s->argv, &fresh, &help) < 0) {
+		reload_failed("the configuration has an error");
+		return;
+	}
+	if (make_tls(s, &fresh, &ctx, error) < 0) {
+		reload_failed(error);
+		return;
+	}
+	enum log_level level;
+	if (log_level_of(fresh.log_level, &level) == 0)
+		log_set_level(level);
+	post(s, MAIL_CONFIG, 0, ctx);
+	log_info("reloaded certificate %s", s->cert);
+}
+
+static void on_dump(void *arg, int signo)
+{
+	char text[4096];
+
+	(void)arg, (void)signo;
+	metric_text(text, sizeof text);
+	log_at(LOG_ERROR, "counters %s", text); /* asked for: at any log level */
+}
+
+/* ---- start ---- */
+
+static int listen_all(struct server *s)
+{
+	for (unsigned i = 0; i < s->opts->listen.n; i++) {
+		struct addr addr, bound;
+		char text[ADDR_TEXT_LEN], words[300];
+		bool any;
+		addr_of_listen(s->opts->listen.v[i], &addr, &any); /* checked when read */
+		int rc = worker_listen(s->worker, &addr, any, &bound);
+		if (rc < 0) {
+			snprintf(words, sizeof words, "cannot listen on %s: %s%s",
+			         s->opts->listen.v[i], strerror(-rc),
+			         rc == -EACCES ? " (ports below 1024 need root or CAP_NET_BIND_SERVICE)" :
+			         rc == -EADDRINUSE ? " (is another server running there?)" : "");
+			return complain(EXIT_RUNTIME, words);
+		}
+		if (i == 0)
+			s->bound = bound;
+		printf("tunn: listening on %s\n", addr_text(&bound, text));
+	}
+	return 0;
+}
+
+/* The command line that works on the other side. */
+static void print_client_line(const struct server *s)
+{
+	char pin[2 * TLS_PIN_LEN + 1], host[300], port[16] = "", addr[ADDR_TEXT_LEN];
+
+	hex_encode(s->pin, TLS_PIN_LEN, pin);
+	if (addr_port(&s->bound) != 443)
+		snprintf(port, sizeof port, ":%u", addr_port(&s->bound));
+	if (s->opts->names.n) {
+		snprintf(host, sizeof host, "%s%s", s->opts->names.v[0], port);
+	} else if (!addr_is_special(&s->bound)) {
+		snprintf(host, sizeof host, "%s", addr_text(&s->bound, addr));
+	} else {
+		char name[200] = "localhost";
+		gethostname(name, sizeof name - 1);
+		snprintf(host, sizeof host, "%s%s", name, port);
+	}
+	printf("tunn: on both ends run (with the other id as --peer):\n"
+	       "tunn:   tunn relay 51820 --id home-wg --peer laptop-wg --relay https://%s --pin "
+	       "sha256:%s%s\n",
+	       host, pin, s->opts->open ? "" : " --token-file FILE");
+}
+
+static int start_worker(struct server *s)
+{
+	char error[TLS_ERROR_LEN];
+
+	if (make_tls(s, s->opts, &s->worker_conf.tls, error) < 0)
+		return complain(EXIT_CONFIG, error);
+	s->worker_conf.auth = s->auth;
+	s->worker_conf.node = s->opts->node;
+	if (worker_new(&s->worker_conf, &s->worker) < 0)
+		return complain(EXIT_RUNTIME, "out of memory or descriptors");
+	int rc = listen_all(s);
+	if (rc)
+		return rc;
+	print_client_line(s);
+	fflush(stdout);
+	return 0;
+}
+
+static int start_accounts(struct server *s)
+{
+	char error[ACCOUNTS_ERROR_LEN];
+
+	if (s->opts->open)
+		return 0;
+	if (first_start(s->opts->state, error) < 0 ||
+	    auth_start(s->opts->state, &s->auth, error) < 0)
+		return complain(EXIT_RUNTIME, error);
+	return 0;
+}
+
+static int start(struct server *s)
+{
+	char error[ACCOUNTS_ERROR_LEN];
+	int rc;
+
+	s->lock_fd = state_lock(s->opts->state, error);
+	if (s->lock_fd < 0)
+		return complain(EXIT_RUNTIME, error);
+	s->loop = loop_new();
+	if (!s->loop)
+		return complain(EXIT_RUNTIME, "out of memory or descriptors");
+	rc = start_accounts(s);
+	if (rc == 0)
+		rc = start_worker(s);
+	if (rc)
+		return rc;
+	loop_on_signal(s->loop, SIGTERM, on_stop, s);
+	loop_on_signal(s->loop, SIGINT, on_stop, s);
+	loop_on_signal(s->loop, SIGHUP, on_reload, s);
+	loop_on_signal(s->loop, SIGUSR1, on_dump, s);
+	if (worker_start(s->worker) < 0)
+		return complain(EXIT_RUNTIME, "cannot start a thread");
+	return 0;
+}
+
+static void stop(struct server *s)
+{
+	worker_free(s->worker);
+	auth_stop(s->auth);
+	tls_ctx_unref(s->worker_conf.tls);
+	loop_free(s->loop);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+}
+
+int server_run(const struct server_options *opts, int argc, char **argv)
+{
+	struct server s = { .opts = opts, .argc = argc, .argv = argv, .lock_fd = -1 };
+	int rc = start(&s);
+
+	if (rc == 0) {
+		rc = loop_run(s.loop);
+		worker_join(s.worker);
+		log_info("stopped");
+	}
+	stop(&s);
+	return rc;
+}

@@ -1,0 +1,173 @@
+/*
+ * Two transports joined by moving bytes between two buffers, with a fake clock:
+ * no socket, no thread. What each side was told is kept for the test to read.
+ */
+#ifndef TUNN_TESTS_BACK_TO_BACK_H
+#define TUNN_TESTS_BACK_TO_BACK_H
+
+#include <string.h>
+
+#include "common/base/crypto.h"
+#include "common/transport/transport.h"
+
+struct told { /* by one side's transport */
+	struct chan *chan;
+	struct pktq packets;
+	unsigned n_hello, n_ready, n_ended, n_peer, n_notice;
+	enum close_why why;
+	char text[512], account[64], id[64], token[300], peer_name[200];
+	struct hello hello;
+	struct peer_status peer;
+	struct notice notice;
+	struct key peer_keys[8];
+};
+
+struct pair {
+	struct transport_conf server_conf, client_conf;
+	struct transport *server, *client;
+	struct told at_server, at_client;
+	uint64_t now_ms;
+	size_t chunk; /* bytes handed over at once; 0: all */
+	bool (*admit)(struct pair *, struct chan *, const struct hello *); /* NULL: admits all */
+	int rc_server, rc_client;
+};
+
+static inline void welcome_all(struct chan *c, const struct hello *h, const char *account)
+{
+	struct key keys[PEERS_MAX];
+	struct welcome w = { .account = str_of(account), .id = h->id, .node = STR("n1"),
+		             .max_payload = PAYLOAD_MAX, .version = 1, .n_peers = h->n_peers,
+		             .peer_keys = keys };
+
+	for (unsigned i = 0; i < h->n_peers; i++)
+		key_of_peer(w.account, h->peers[i], &keys[i]);
+	c->ops->admit(c, &w);
+}
+
+static inline int pair_hello(void *owner, struct chan *c, const struct hello *h)
+{
+	struct pair *p = owner;
+	struct told *t = &p->at_server;
+
+	c->up = t;
+	t->chan = c;
+	t->n_hello++;
+	t->hello = *h;
+	snprintf(t->id, sizeof t->id, "%.*s", (int)h->id.len, h->id.p ? h->id.p : "");
+	snprintf(t->token, sizeof t->token, "%.*s", (int)h->token.len, h->token.p ? h->token.p : "");
+	snprintf(t->peer_name, sizeof t->peer_name, "%.*s", (int)h->peers[0].len, h->peers[0].p);
+	if (p->admit)
+		return p->admit(p, c, h) ? 0 : ERR_AGAIN;
+	welcome_all(c, h, "acme");
+	return 0;
+}
+
+#define PAIR_TOLD(owner, c)                                                                        \
+	struct pair *p = owner;                                                                    \
+	struct told *t = (c)->transport == p->server ? &p->at_server : &p->at_client
+
+static inline void pair_ready(void *owner, struct chan *c, const struct welcome *w)
+{
+	PAIR_TOLD(owner, c);
+	t->n_ready++;
+	snprintf(t->account, sizeof t->account, "%.*s", (int)w->account.len, w->account.p);
+	snprintf(t->id, sizeof t->id, "%.*s", (int)w->id.len, w->id.p);
+	for (unsigned i = 0; i < w->n_peers && i < 8; i++)
+		t->peer_keys[i] = w->peer_keys[i];
+}
+static inline void pair_packet(void *owner, struct chan *c, struct pkt *pkt)
+{
+	PAIR_TOLD(owner, c);
+	pktq_push(&t->packets, pkt);
+}
+static inline void pair_peer(void *owner, struct chan *c, const struct peer_status *s)
+{
+	PAIR_TOLD(owner, c);
+	t->n_peer++;
+	t->peer = *s;
+	snprintf(t->text, sizeof t->text, "%.*s", (int)s->text.len, s->text.p ? s->text.p : "");
+}
+static inline void pair_notice(void *owner, struct chan *c, const struct notice *n)
+{
+	PAIR_TOLD(owner, c);
+	t->n_notice++;
+	t->notice = *n;
+}
+static inline void pair_ended(void *owner, struct chan *c, enum close_why why, const char *text)
+{
+	PAIR_TOLD(owner, c);
+	t->n_ended++;
+	t->why = why;
+	snprintf(t->text, sizeof t->text, "%s", text);
+	t->chan = NULL;
+}
+
+static const struct transport_events pair_events = { pair_hello,  pair_ready,  pair_packet,
+	                                             pair_peer,   pair_notice, pair_ended };
+
+static inline void pair_open(struct pair *p, const struct transport_ops *ops)
+{
+	*p = (struct pair){ .now_ms = 1000000 };
+	p->server_conf = (struct transport_conf){ .node = "n1", .host_address = "192.0.2.1:5",
+		                                  .serving = true };
+	p->client_conf = (struct transport_conf){ .authority = "relay.test", .user_agent = "test" };
+	ops->open(&p->server_conf, SIDE_SERVER, p->now_ms, &pair_events, p, &p->server);
+	ops->open(&p->client_conf, SIDE_CLIENT, p->now_ms, &pair_events, p, &p->client);
+}
+
+static inline void pair_close(struct pair *p, const struct transport_ops *ops)
+{
+	struct pkt *pkt;
+
+	while ((pkt = pktq_pop(&p->at_server.packets)) != NULL)
+		pkt_free(pkt);
+	while ((pkt = pktq_pop(&p->at_client.packets)) != NULL)
+		pkt_free(pkt);
+	ops->free(p->server);
+	ops->free(p->client);
+	pkt_pool_drain();
+}
+
+/* Moves what one side has to say; true if there was something. */
+static inline bool pair_move(struct pair *p, const struct transport_ops *ops, struct transport *from,
+                             struct transport *to, int *rc)
+{
+	struct buf out = { 0 };
+	bool some;
+
+	ops->flush(from, &out, 1 << 20);
+	some = buf_len(&out) > 0;
+	while (buf_len(&out)) {
+		size_t n = p->chunk && p->chunk < buf_len(&out) ? p->chunk : buf_len(&out);
+		int r = ops->input(to, buf_data(&out), n, p->now_ms);
+		if (r < 0 && *rc == 0)
+			*rc = r;
+		buf_eat(&out, n);
+	}
+	buf_done(&out);
+	return some;
+}
+
+/* Until both have nothing to say. */
+static inline void pair_run(struct pair *p, const struct transport_ops *ops)
+{
+	for (unsigned i = 0; i < 1000; i++) {
+		bool a = pair_move(p, ops, p->client, p->server, &p->rc_server);
+		bool b = pair_move(p, ops, p->server, p->client, &p->rc_client);
+		if (!a && !b)
+			return;
+	}
+}
+
+static inline void pair_dial(struct pair *p, const struct transport_ops *ops, const char *id,
+                             const struct str *peers, unsigned n_peers)
+{
+	struct hello h = { .id = str_of(id), .token = STR("tok"), .has_instance = true,
+		           .instance = { 1, 2, 3 }, .version = 1, .role = ROLE_LISTEN,
+		           .bidirectional = true, .n_peers = n_peers, .peers = peers };
+
+	if (ops->dial(p->client, &h, &p->at_client.chan) == 0)
+		p->at_client.chan->up = &p->at_client;
+}
+
+#endif
