@@ -10,14 +10,15 @@
 enum {
 	LINE_LEN = 1024,
 	REASON_LEN = 400,
-	LINES_PER_PEER = 3, /* with more peers the start tells how many are up */
+	LINES_PER_PEER = 2, /* with more peers the start tells how many are up */
 	WHERE_SHOWN = 8,
 };
 
 struct report_seen { /* what was last said of a peer */
 	enum peer_state state;
 	enum role role;
-	bool known; /* since the first connection */
+	bool known;     /* counted in the summary */
+	bool over_told; /* since it came up: a rate is crossed often */
 };
 
 struct report {
@@ -29,7 +30,8 @@ struct report {
 	uint64_t reason_ms;
 	int64_t resets_unix_s;
 	uint32_t percent;
-	unsigned n_known, n_up;
+	unsigned n_known, n_up, n_undeclared;
+	const char *undeclared; /* one of those peers */
 	bool next_told;
 	struct report_seen peer[];
 };
@@ -69,7 +71,8 @@ void report_free(struct report *r) { free(r); }
 
 /* -- at start */
 
-static void list_where(const struct report *r, const struct report_port *port, char *out, size_t cap)
+static void list_where(const struct report *r, const struct report_port *port, char *out,
+                       size_t cap)
 {
 	char text[ADDR_TEXT_LEN];
 	size_t n = 0;
@@ -227,26 +230,42 @@ static void say_role(struct report *r, const char *peer, enum role role)
 		    "from WireGuard and start tunn again, so that it can listen on %u", r->conf.port);
 }
 
-/* ABSENT after GONE is no news. */
-static bool is_news(const struct report_seen *seen, enum peer_state state)
+static bool is_news(struct report_seen *seen, enum peer_state state)
 {
 	if (seen->state == PEER_GONE && state == PEER_ABSENT)
 		return false;
+	if (seen->state == PEER_OVER_LIMIT && state == PEER_UP)
+		return false;
+	if (state == PEER_OVER_LIMIT && seen->over_told)
+		return false;
+	seen->over_told = state == PEER_OVER_LIMIT || (seen->over_told && state == PEER_UP);
 	return seen->state != state;
 }
 
-/* With many peers the first round is one line. True: told, or not yet complete. */
-static bool is_in_summary(struct report *r, struct report_seen *seen, enum peer_state state)
+static void say_summary(const struct report *r)
 {
-	unsigned n = r->conf.n_peers;
+	if (r->n_undeclared)
+		say(r->conf.out, "%u of %u peers are up; %u did not declare us, %s is one", r->n_up,
+		    r->conf.n_peers, r->n_undeclared, r->undeclared);
+	else
+		say(r->conf.out, "%u of %u peers are up", r->n_up, r->conf.n_peers);
+}
 
-	if (n <= LINES_PER_PEER || seen->known)
+/* With many peers the first round is one line. True: told, or not yet complete. */
+static bool is_in_summary(struct report *r, unsigned peer, enum peer_state state)
+{
+	struct report_seen *seen = &r->peer[peer];
+
+	if (r->conf.n_peers <= LINES_PER_PEER || seen->known)
 		return false;
 	seen->known = true;
-	r->n_known++;
 	r->n_up += state == PEER_UP;
-	if (r->n_known == n)
-		say(r->conf.out, "%u of %u peers are up", r->n_up, n);
+	if (state == PEER_NOT_MUTUAL) {
+		r->n_undeclared++;
+		r->undeclared = r->conf.peers[peer];
+	}
+	if (++r->n_known == r->conf.n_peers)
+		say_summary(r);
 	return true;
 }
 
@@ -255,7 +274,7 @@ void report_peer(struct report *r, unsigned peer, const struct peer_status *stat
 	struct report_seen *seen = &r->peer[peer];
 	const char *name = r->conf.peers[peer];
 
-	if (!is_in_summary(r, seen, status->state) && is_news(seen, status->state))
+	if (!is_in_summary(r, peer, status->state) && is_news(seen, status->state))
 		say_state(r, name, status->state);
 	seen->state = status->state;
 	if (status->state != PEER_UP || status->role == seen->role)

@@ -216,6 +216,12 @@ static const struct dial_events dial_events = { on_connected, on_dial_failed };
 
 /* -- the link */
 
+/* Lanes and links outlive our interest in them until the sweep. */
+static bool is_current(const struct uplink *u, const struct lane *lane)
+{
+	return lane && lane == u->lane;
+}
+
 static void on_up(void *owner, struct link *link)
 {
 	struct uplink *u = owner;
@@ -266,7 +272,7 @@ static void on_ready(void *owner, struct lane *lane, const struct welcome *w)
 {
 	struct uplink *u = owner;
 
-	if (lane != u->lane || u->state != UPLINK_GREETING)
+	if (!is_current(u, lane) || u->state != UPLINK_GREETING)
 		return;
 	if (w->n_peers != u->conf.hello.n_peers)
 		lost(u, CLOSE_PROTOCOL, "the relay's answer does not fit the peers we named");
@@ -291,7 +297,7 @@ static void uplink_on_packet(void *owner, struct lane *lane, struct pkt *p)
 	struct uplink *u = owner;
 	unsigned peer;
 
-	if (lane != u->lane)
+	if (!is_current(u, lane))
 		pkt_drop(p, DROP_LINK_CLOSED);
 	else if (!peer_of_key(u, &p->src, &peer))
 		pkt_drop(p, DROP_NOT_DECLARED);
@@ -304,7 +310,7 @@ static void on_peer(void *owner, struct lane *lane, const struct peer_status *st
 	struct uplink *u = owner;
 	unsigned peer;
 
-	if (lane == u->lane && peer_of_key(u, &status->key, &peer))
+	if (is_current(u, lane) && peer_of_key(u, &status->key, &peer))
 		u->events->peer(u->owner, peer, status);
 }
 
@@ -312,9 +318,10 @@ static void on_notice(void *owner, struct lane *lane, const struct notice *n)
 {
 	struct uplink *u = owner;
 
-	if (lane != u->lane)
+	if (!is_current(u, lane))
 		return;
-	if (n->kind == NOTICE_DRAINING && u->state == UPLINK_READY)
+	/* It comes twice, with other times: in our stream and as GOAWAY. */
+	if (n->kind == NOTICE_DRAINING && u->state == UPLINK_READY && !timer_is_set(u->drain))
 		timer_set(u->drain, n->within_ms / 2);
 	if (n->kind == NOTICE_QUOTA)
 		u->resets_unix_s = n->resets_unix_s;
@@ -327,7 +334,7 @@ static void on_ended(void *owner, struct lane *lane, enum close_why why, const c
 {
 	struct uplink *u = owner;
 
-	if (lane == u->lane)
+	if (is_current(u, lane))
 		lost(u, why, text);
 }
 
@@ -450,7 +457,7 @@ static void on_device(void *owner, const char *device, const char *tunnel)
 		begin_anew(u, "the route to the relay leads into a tunnel now");
 }
 
-static const struct path_events path_events = { .device = on_device, .changed = on_network_changed };
+static const struct path_events path_events = { on_device, on_network_changed };
 
 static void on_woken_up(struct uplink *u)
 {

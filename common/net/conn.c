@@ -1,0 +1,351 @@
+#include "common/net/conn.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/list.h"
+#include "common/base/metric.h"
+
+enum {
+	READ_BYTES = 65536,
+	READ_PER_TURN = 4 * READ_BYTES, /* then others have their turn */
+	BATCH_MIN = 16384,              /* what may wait in the kernel: TCP_NOTSENT_LOWAT */
+	BATCH_MAX = 65536,              /* sealed at once while the socket is found empty */
+	USER_TIMEOUT_MS = 15000,
+	LOWAT = 16384,
+};
+
+enum conn_state { CONN_SECURING, CONN_UP, CONN_CLOSED };
+
+struct conn {
+	struct loop *loop;
+	int fd;
+	struct watch *watch;
+	struct tls *tls;
+	enum conn_state state;
+	const struct conn_events *events;
+	void *owner;
+	struct addr peer, local;
+	struct buf out;      /* sealed, not yet taken by the kernel */
+	struct buf early;    /* read before we got the descriptor */
+	size_t batch;        /* how much may be sealed while the socket is empty */
+	size_t kernel_unsent;
+	bool asked;          /* kernel_unsent is of this pump */
+	bool no_room;        /* the owner was told that there is none */
+	uint64_t progress_ms;
+	struct task start, sweep;
+};
+
+/* Where bytes land before anybody knows what they are; one per thread. */
+struct scratch {
+	uint8_t wire[READ_BYTES];
+	uint8_t plain[TLS_RECORD_MAX];
+};
+static _Thread_local struct scratch *scratch;
+
+void conn_tune(int fd)
+{
+	int on = 1, lowat = LOWAT, timeout = USER_TIMEOUT_MS, idle = 30, interval = 10, count = 3;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3); /* where listed */
+}
+
+/* ---- closing ---- */
+
+static void on_sweep(struct task *t)
+{
+	struct conn *c = container_of(t, struct conn, sweep);
+
+	tls_free(c->tls);
+	buf_done(&c->out);
+	buf_done(&c->early);
+	free(c);
+}
+
+/* The descriptor goes at once, the memory in the sweep. */
+static void shut(struct conn *c)
+{
+	c->state = CONN_CLOSED;
+	watch_free(c->watch);
+	c->watch = NULL;
+	close(c->fd);
+	c->fd = -1;
+	loop_undefer(c->loop, LOOP_PUMP, &c->start);
+	loop_defer(c->loop, LOOP_SWEEP, &c->sweep);
+}
+
+static void lost(struct conn *c, enum close_why why, const char *text)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	shut(c);
+	c->events->closed(c->owner, why, text);
+}
+
+static void lost_errno(struct conn *c, int err)
+{
+	enum close_why why = close_of_err(-err);
+	lost(c, why, why == CLOSE_TIMEOUT ? "the network took nothing for 15 s" : "");
+}
+
+void conn_close(struct conn *c)
+{
+	if (!c || c->state == CONN_CLOSED)
+		return;
+	tls_shutdown(c->tls, &c->out);
+	if (buf_len(&c->out) &&
+	    send(c->fd, buf_data(&c->out), buf_len(&c->out), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		/* It was only a goodbye. */
+	}
+	shut(c);
+}
+
+void conn_reset(struct conn *c)
+{
+	struct linger now = { 1, 0 };
+
+	if (c->state == CONN_CLOSED)
+		return;
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	shut(c);
+}
+
+/* ---- sending ---- */
+
+static void rewatch(struct conn *c)
+{
+	bool write = buf_len(&c->out) || c->no_room;
+	watch_want(c->watch, WATCH_READ | (write ? WATCH_WRITE : 0));
+}
+
+void conn_flush(struct conn *c)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	c->asked = false;
+	while (buf_len(&c->out)) {
+		ssize_t n = send(c->fd, buf_data(&c->out), buf_len(&c->out), MSG_NOSIGNAL);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			if (errno != EAGAIN) {
+				lost_errno(c, errno);
+				return;
+			}
+			break;
+		}
+		metric_add(METRIC_SOCKET_WRITES, 1);
+		metric_add(METRIC_TLS_BYTES_OUT, n);
+		c->progress_ms = loop_now_ms(c->loop);
+		buf_eat(&c->out, (size_t)n);
+	}
+	if (buf_len(&c->out) == 0)
+		buf_clear(&c->out);
+	rewatch(c);
+}
+
+/* How much the kernel has that it could not send yet, once per pump. The batch
+ * grows while it keeps up. */
+static void ask_kernel(struct conn *c)
+{
+	int unsent = 0;
+
+	if (ioctl(c->fd, SIOCOUTQNSD, &unsent) < 0)
+		unsent = 0;
+	if ((size_t)unsent < c->kernel_unsent || unsent == 0)
+		c->progress_ms = loop_now_ms(c->loop);
+	if (unsent == 0 && c->batch < BATCH_MAX)
+		c->batch *= 2;
+	else if (unsent)
+		c->batch = BATCH_MIN;
+	c->kernel_unsent = (size_t)unsent;
+	c->asked = true;
+}
+
+size_t conn_room(struct conn *c)
+{
+	if (c->state != CONN_UP)
+		return 0;
+	if (!c->asked)
+		ask_kernel(c);
+	size_t waiting = c->kernel_unsent + buf_len(&c->out);
+	if (waiting < c->batch)
+		return c->batch - waiting;
+	if (!c->no_room) {
+		c->no_room = true;
+		rewatch(c);
+	}
+	return 0;
+}
+
+int conn_write(struct conn *c, const uint8_t *data, size_t len)
+{
+	if (c->state != CONN_UP)
+		return ERR_CLOSED;
+	return tls_write(c->tls, data, len, &c->out);
+}
+
+size_t conn_unsent(const struct conn *c) { return buf_len(&c->out); }
+uint64_t conn_progress_ms(const struct conn *c) { return c->progress_ms; }
+
+static void on_writable(struct conn *c)
+{
+	conn_flush(c);
+	if (c->state != CONN_UP || buf_len(&c->out) || !c->no_room)
+		return;
+	c->no_room = false;
+	rewatch(c);
+	c->events->room(c->owner);
+}
+
+/* ---- receiving ---- */
+
+static void deliver(struct conn *c)
+{
+	int n;
+
+	while (c->state == CONN_UP &&
+	       (n = tls_read(c->tls, scratch->plain, sizeof scratch->plain, &c->out)) > 0)
+		c->events->bytes(c->owner, scratch->plain, (size_t)n);
+	if (c->state != CONN_UP)
+		return;
+	if (n == ERR_CLOSED)
+		lost(c, CLOSE_DONE, "");
+	else if (n != ERR_AGAIN)
+		lost(c, CLOSE_TLS, tls_error_text(c->tls));
+	else if (buf_len(&c->out))
+		conn_flush(c); /* an answer of the record layer itself */
+}
+
+/* Goes on with the handshake; what is fed behind it is delivered. */
+static void step(struct conn *c)
+{
+	if (c->state == CONN_SECURING) {
+		int rc = tls_handshake(c->tls, &c->out);
+		if (buf_len(&c->out))
+			conn_flush(c); /* also alerts */
+		if (c->state == CONN_CLOSED || rc == ERR_AGAIN)
+			return;
+		if (rc < 0) {
+			lost(c, CLOSE_TLS, tls_error_text(c->tls));
+			return;
+		}
+		c->state = CONN_UP;
+		c->events->up(c->owner, tls_alpn(c->tls));
+	}
+	if (c->state == CONN_UP)
+		deliver(c);
+}
+
+static bool have_scratch(void)
+{
+	if (!scratch)
+		scratch = malloc(sizeof *scratch);
+	return scratch != NULL;
+}
+
+static void on_readable(struct conn *c)
+{
+	size_t total = 0;
+
+	while (c->state != CONN_CLOSED && total < READ_PER_TURN && have_scratch()) {
+		ssize_t n = recv(c->fd, scratch->wire, sizeof scratch->wire, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			if (n == 0)
+				lost(c, CLOSE_EOF, "");
+			else
+				lost_errno(c, errno);
+			return;
+		}
+		metric_add(METRIC_TLS_BYTES_IN, n);
+		total += (size_t)n;
+		tls_feed(c->tls, scratch->wire, (size_t)n);
+		step(c);
+		if ((size_t)n < sizeof scratch->wire)
+			return;
+	}
+}
+
+static void on_event(void *arg, unsigned what)
+{
+	struct conn *c = arg;
+
+	if (what == WATCH_READ)
+		on_readable(c);
+	else
+		on_writable(c);
+}
+
+/* ---- opening ---- */
+
+static void on_start(struct task *t)
+{
+	struct conn *c = container_of(t, struct conn, start);
+
+	if (!have_scratch()) {
+		lost(c, CLOSE_NOMEM, "");
+		return;
+	}
+	if (buf_len(&c->early))
+		tls_feed(c->tls, buf_data(&c->early), buf_len(&c->early));
+	step(c);
+	buf_done(&c->early);
+}
+
+int conn_open(struct loop *loop, int fd, struct tls_ctx *ctx, const char *server_name,
+              const uint8_t *early, size_t early_len, const struct conn_events *events, void *owner,
+              struct conn **conn_out)
+{
+	struct conn *c = calloc(1, sizeof *c);
+	int rc = -ENOMEM;
+
+	if (!c) {
+		close(fd);
+		return rc;
+	}
+	*c = (struct conn){ .loop = loop, .fd = fd, .events = events, .owner = owner };
+	c->batch = BATCH_MIN;
+	c->progress_ms = loop_now_ms(loop);
+	c->start.cb = on_start;
+	c->sweep.cb = on_sweep;
+	c->peer.len = c->local.len = sizeof c->peer.ss;
+	getpeername(fd, (struct sockaddr *)&c->peer.ss, &c->peer.len);
+	getsockname(fd, (struct sockaddr *)&c->local.ss, &c->local.len);
+	conn_tune(fd);
+	c->watch = watch_new(loop, fd, on_event, c);
+	if (c->watch && buf_add(&c->early, early, early_len) == 0 &&
+	    watch_want(c->watch, WATCH_READ) == 0)
+		rc = tls_new(ctx, server_name, &c->tls);
+	if (rc < 0) {
+		watch_free(c->watch);
+		close(fd);
+		buf_done(&c->early);
+		free(c);
+		return rc;
+	}
+	loop_defer(loop, LOOP_PUMP, &c->start);
+	*conn_out = c;
+	return 0;
+}
+
+const struct addr *conn_peer(const struct conn *c) { return &c->peer; }
+const struct addr *conn_local(const struct conn *c) { return &c->local; }
+const char *conn_cipher(const struct conn *c) { return tls_cipher(c->tls); }

@@ -1,0 +1,132 @@
+#include "common/net/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/base/metric.h"
+
+enum { ACCEPTS_PER_TURN = 64, PAUSE_MS = 100, BACKLOG = 1024 };
+
+struct listener {
+	int fd, reserve_fd; /* given up to get rid of one connection when none is left */
+	struct watch *watch;
+	struct timer *pause;
+	void (*accepted)(void *owner, int fd, const struct addr *peer);
+	void *owner;
+};
+
+static int open_reserve(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+/* Out of descriptors: the waiting connection would wake us for ever. */
+static void shed(struct listener *l)
+{
+	close(l->reserve_fd);
+	int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	l->reserve_fd = open_reserve();
+	watch_want(l->watch, 0);
+	timer_set(l->pause, PAUSE_MS);
+}
+
+static void on_readable(void *arg, unsigned what)
+{
+	struct listener *l = arg;
+
+	(void)what;
+	for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+		struct addr peer = { .len = sizeof peer.ss };
+		int fd = accept4(l->fd, (struct sockaddr *)&peer.ss, &peer.len,
+		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			l->accepted(l->owner, fd, &peer);
+			continue;
+		}
+		if (errno == EAGAIN)
+			return;
+		metric_add(METRIC_ACCEPT_ERRORS, 1);
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			shed(l);
+			return;
+		}
+	}
+}
+
+static void on_pause_over(void *arg)
+{
+	struct listener *l = arg;
+	watch_want(l->watch, WATCH_READ);
+}
+
+static int bind_socket(const struct addr *addr, bool any)
+{
+	int on = 1, off = 0;
+	int fd = socket(addr->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (addr->ss.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof on);
+	if (bind(fd, (const struct sockaddr *)&addr->ss, addr->len) < 0 || listen(fd, BACKLOG) < 0) {
+		int rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+static int bind_any(const struct addr *addr)
+{
+	int fd = bind_socket(addr, true);
+
+	if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) { /* a machine without IPv6 */
+		struct addr v4;
+		addr_of_ip("0.0.0.0", addr_port(addr), &v4);
+		fd = bind_socket(&v4, false);
+	}
+	return fd;
+}
+
+int listener_open(struct loop *loop, const struct addr *addr, bool any,
+                  void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
+                  struct listener **listener_out, struct addr *bound_out)
+{
+	int fd = any ? bind_any(addr) : bind_socket(addr, false);
+	struct listener *l;
+
+	if (fd < 0)
+		return fd;
+	l = calloc(1, sizeof *l);
+	if (!l) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*l = (struct listener){ .fd = fd, .accepted = accepted, .owner = owner };
+	l->reserve_fd = open_reserve();
+	l->watch = watch_new(loop, fd, on_readable, l);
+	l->pause = timer_new(loop, on_pause_over, l);
+	bound_out->len = sizeof bound_out->ss;
+	if (!l->watch || !l->pause || watch_want(l->watch, WATCH_READ) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&bound_out->ss, &bound_out->len) < 0) {
+		listener_close(l);
+		return -ENOMEM;
+	}
+	*listener_out = l;
+	return 0;
+}
+
+void listener_close(struct listener *l)
+{
+	if (!l)
+		return;
+	watch_free(l->watch);
+	timer_free(l->pause);
+	if (l->reserve_fd >= 0)
+		close(l->reserve_fd);
+	close(l->fd);
+	free(l);
+}

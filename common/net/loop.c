@@ -1,0 +1,286 @@
+#include "common/net/loop.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+#include "common/base/clock.h"
+
+struct watch {
+	struct loop *loop;
+	struct event *read, *write;
+	void (*cb)(void *arg, unsigned what);
+	void *arg;
+};
+
+struct timer {
+	struct loop *loop;
+	struct event *ev;
+	void (*cb)(void *arg);
+	void *arg;
+};
+
+struct sig {
+	struct sig *next;
+	struct event *ev;
+	void (*cb)(void *arg, int signo);
+	void *arg;
+	int signo;
+};
+
+struct phase {
+	struct task *head, **tail;
+};
+
+struct loop {
+	struct event_base *base;
+	struct sig *sigs;
+	struct phase phases[LOOP_PHASE_N];
+	uint64_t now_ms;
+	bool stopped;
+	int rc;
+};
+
+struct loop *loop_new(void)
+{
+	struct event_config *cfg = event_config_new();
+	struct loop *l = calloc(1, sizeof *l);
+
+	if (cfg && l) {
+		/* One thread per loop; others reach it through a mailbox. */
+		event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+		event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
+		l->base = event_base_new_with_config(cfg);
+	}
+	if (cfg)
+		event_config_free(cfg);
+	if (!l || !l->base) {
+		free(l);
+		return NULL;
+	}
+	for (unsigned i = 0; i < LOOP_PHASE_N; i++)
+		l->phases[i].tail = &l->phases[i].head;
+	l->now_ms = clock_now_ms();
+	return l;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	while (l->sigs) {
+		struct sig *s = l->sigs;
+		l->sigs = s->next;
+		event_free(s->ev);
+		free(s);
+	}
+	event_base_free(l->base);
+	free(l);
+}
+
+uint64_t loop_now_ms(const struct loop *l) { return l->now_ms; }
+
+void loop_stop(struct loop *l, int rc)
+{
+	l->stopped = true;
+	l->rc = rc;
+	event_base_loopbreak(l->base);
+}
+
+/* ---- phases ---- */
+
+void loop_defer(struct loop *l, enum loop_phase phase, struct task *t)
+{
+	if (t->queued)
+		return;
+	t->queued = true;
+	t->next = NULL;
+	*l->phases[phase].tail = t;
+	l->phases[phase].tail = &t->next;
+}
+
+void loop_undefer(struct loop *l, enum loop_phase phase, struct task *t)
+{
+	struct phase *p = &l->phases[phase];
+
+	if (!t->queued)
+		return;
+	for (struct task **at = &p->head; *at; at = &(*at)->next) {
+		if (*at != t)
+			continue;
+		*at = t->next;
+		if (p->tail == &t->next)
+			p->tail = at;
+		t->queued = false;
+		return;
+	}
+}
+
+/* Tasks deferred to this phase while it runs wait for the next turn. */
+static void run_phase(struct phase *p)
+{
+	struct task *stop_after = p->tail == &p->head ? NULL : (struct task *)(void *)p->tail;
+	struct task *t;
+	bool last;
+
+	static_assert(offsetof(struct task, next) == 0, "the tail points at the last task");
+	while (stop_after && (t = p->head) != NULL) {
+		last = t == stop_after;
+		p->head = t->next;
+		if (!p->head)
+			p->tail = &p->head;
+		t->queued = false;
+		t->cb(t);
+		if (last)
+			break;
+	}
+}
+
+static bool has_tasks(const struct loop *l)
+{
+	for (unsigned i = 0; i < LOOP_PHASE_N; i++)
+		if (l->phases[i].head)
+			return true;
+	return false;
+}
+
+int loop_run(struct loop *l)
+{
+	l->stopped = false;
+	while (!l->stopped) {
+		int flags = EVLOOP_ONCE | (has_tasks(l) ? EVLOOP_NONBLOCK : 0);
+		if (event_base_loop(l->base, flags) < 0)
+			return -1;
+		for (unsigned i = 0; i < LOOP_PHASE_N; i++)
+			run_phase(&l->phases[i]);
+	}
+	return l->rc;
+}
+
+/* ---- descriptors ---- */
+
+/* The first handler of a turn reads the clock; it costs less than asking
+ * whether somebody has. */
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct watch *w = arg;
+
+	(void)fd;
+	w->loop->now_ms = clock_now_ms();
+	w->cb(w->arg, what & EV_READ ? WATCH_READ : WATCH_WRITE);
+}
+
+struct watch *watch_new(struct loop *l, int fd, void (*cb)(void *arg, unsigned what), void *arg)
+{
+	struct watch *w = calloc(1, sizeof *w);
+
+	if (!w)
+		return NULL;
+	*w = (struct watch){ .loop = l, .cb = cb, .arg = arg };
+	w->read = event_new(l->base, fd, EV_READ | EV_PERSIST, on_event, w);
+	w->write = event_new(l->base, fd, EV_WRITE | EV_PERSIST, on_event, w);
+	if (!w->read || !w->write) {
+		watch_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+static int want(struct event *ev, bool on)
+{
+	bool is = event_pending(ev, EV_READ | EV_WRITE, NULL);
+
+	if (on == is)
+		return 0;
+	return on ? event_add(ev, NULL) : event_del(ev);
+}
+
+int watch_want(struct watch *w, unsigned what)
+{
+	int rc = want(w->read, what & WATCH_READ);
+	return want(w->write, what & WATCH_WRITE) < 0 || rc < 0 ? -1 : 0;
+}
+
+void watch_free(struct watch *w)
+{
+	if (!w)
+		return;
+	if (w->read)
+		event_free(w->read);
+	if (w->write)
+		event_free(w->write);
+	free(w);
+}
+
+/* ---- timers ---- */
+
+static void on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct timer *t = arg;
+
+	(void)fd, (void)what;
+	t->loop->now_ms = clock_now_ms();
+	t->cb(t->arg);
+}
+
+struct timer *timer_new(struct loop *l, void (*cb)(void *arg), void *arg)
+{
+	struct timer *t = calloc(1, sizeof *t);
+
+	if (!t)
+		return NULL;
+	*t = (struct timer){ .loop = l, .cb = cb, .arg = arg };
+	t->ev = evtimer_new(l->base, on_timeout, t);
+	if (!t->ev) {
+		free(t);
+		return NULL;
+	}
+	return t;
+}
+
+void timer_set(struct timer *t, uint64_t delay_ms)
+{
+	struct timeval tv = { (time_t)(delay_ms / 1000), (suseconds_t)(delay_ms % 1000) * 1000 };
+	event_add(t->ev, &tv);
+}
+
+void timer_clear(struct timer *t) { event_del(t->ev); }
+bool timer_is_set(const struct timer *t) { return event_pending(t->ev, EV_TIMEOUT, NULL); }
+
+void timer_free(struct timer *t)
+{
+	if (!t)
+		return;
+	event_free(t->ev);
+	free(t);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(evutil_socket_t fd, short what, void *arg)
+{
+	struct sig *s = arg;
+
+	(void)fd, (void)what;
+	s->cb(s->arg, s->signo);
+}
+
+int loop_on_signal(struct loop *l, int signo, void (*cb)(void *arg, int signo), void *arg)
+{
+	struct sig *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return -1;
+	*s = (struct sig){ .next = l->sigs, .cb = cb, .arg = arg, .signo = signo };
+	s->ev = evsignal_new(l->base, signo, on_signal, s);
+	if (!s->ev || event_add(s->ev, NULL) < 0) {
+		if (s->ev)
+			event_free(s->ev);
+		free(s);
+		return -1;
+	}
+	l->sigs = s;
+	return 0;
+}

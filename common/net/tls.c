@@ -1,0 +1,286 @@
+#include "common/net/tls_impl.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "common/base/bytes.h"
+#include "common/base/crypto.h"
+#include "common/base/err.h"
+
+struct tls {
+	struct tls_ctx *ctx;
+	SSL *ssl;
+	const uint8_t *in; /* fed and not yet read: borrowed */
+	size_t in_len;
+	struct buf *out; /* during a call */
+	bool pin_checked;
+	char error[TLS_ERROR_LEN];
+};
+
+/* ---- our own BIO: reads what was fed, writes into a buf ---- */
+
+static int bio_write(BIO *bio, const char *data, int len)
+{
+	struct tls *t = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	if (len <= 0 || !t->out || buf_add(t->out, data, (size_t)len) < 0)
+		return -1;
+	return len;
+}
+
+static int bio_read(BIO *bio, char *to, int len)
+{
+	struct tls *t = BIO_get_data(bio);
+	size_t n = t->in_len < (size_t)len ? t->in_len : (size_t)len;
+
+	BIO_clear_retry_flags(bio);
+	if (n == 0) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	memcpy(to, t->in, n);
+	t->in += n;
+	t->in_len -= n;
+	return (int)n;
+}
+
+static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	(void)bio, (void)num, (void)ptr;
+	return cmd == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *method; /* made once, shared by all threads */
+static CRYPTO_ONCE method_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_method(void)
+{
+	method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "tunn memory");
+	if (!method)
+		return;
+	BIO_meth_set_write(method, bio_write);
+	BIO_meth_set_read(method, bio_read);
+	BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+static BIO_METHOD *bio_method(void)
+{
+	CRYPTO_THREAD_run_once(&method_once, make_method);
+	return method;
+}
+
+/* ---- life ---- */
+
+static bool is_ip(const char *name)
+{
+	unsigned char bin[16];
+	return inet_pton(AF_INET, name, bin) == 1 || inet_pton(AF_INET6, name, bin) == 1;
+}
+
+static bool set_name(struct tls *t, const char *name)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+
+	if (is_ip(name)) /* RFC 6066 section 3: addresses are not sent */
+		return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
+	       SSL_set_tlsext_host_name(t->ssl, name) == 1;
+}
+
+int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
+{
+	struct tls *t = calloc(1, sizeof *t);
+	BIO *bio = NULL;
+
+	if (!t)
+		return -ENOMEM;
+	t->ctx = tls_ctx_ref(ctx);
+	t->ssl = SSL_new(ctx->ssl);
+	if (t->ssl && bio_method())
+		bio = BIO_new(bio_method());
+	if (!bio || (server_name && !set_name(t, server_name))) {
+		BIO_free(bio);
+		tls_free(t);
+		ERR_clear_error();
+		return -ENOMEM;
+	}
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(t->ssl, bio, bio);
+	if (ctx->server)
+		SSL_set_accept_state(t->ssl);
+	else
+		SSL_set_connect_state(t->ssl);
+	*tls_out = t;
+	return 0;
+}
+
+void tls_free(struct tls *t)
+{
+	if (!t)
+		return;
+	SSL_free(t->ssl);
+	tls_ctx_unref(t->ctx);
+	free(t);
+}
+
+/* ---- errors in words ---- */
+
+static void name_of(const X509_NAME *name, char *out, size_t cap)
+{
+	if (!name || X509_NAME_get_text_by_NID((X509_NAME *)(uintptr_t)name, NID_commonName, out,
+	                                       (int)cap) <= 0)
+		snprintf(out, cap, "?");
+}
+
+static void explain_chain(struct tls *t, long verify)
+{
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	char subject[48], issuer[48];
+
+	name_of(cert ? X509_get_subject_name(cert) : NULL, subject, sizeof subject);
+	name_of(cert ? X509_get_issuer_name(cert) : NULL, issuer, sizeof issuer);
+	snprintf(t->error, sizeof t->error,
+	         "certificate of %s issued by %s not trusted: %s; a private relay needs --pin "
+	         "sha256:HEX (it prints it) or --ca FILE",
+	         subject, issuer, X509_verify_cert_error_string(verify));
+}
+
+static int failed(struct tls *t)
+{
+	unsigned long e = ERR_peek_error();
+	long verify = SSL_get_verify_result(t->ssl);
+	const char *reason = ERR_reason_error_string(e);
+
+	if (!t->error[0]) {
+		if (!t->ctx->server && t->ctx->check_chain && verify != X509_V_OK)
+			explain_chain(t, verify);
+		else
+			snprintf(t->error, sizeof t->error, "TLS: %s",
+			         reason ? reason : "connection failed");
+	}
+	ERR_clear_error();
+	return ERR_TLS;
+}
+
+static int check_pin(struct tls *t)
+{
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	uint8_t hash[TLS_PIN_LEN];
+	char hex[2 * TLS_PIN_LEN + 1];
+
+	t->pin_checked = true;
+	if (!cert || !tls_spki_hash(cert, hash)) {
+		snprintf(t->error, sizeof t->error, "the relay showed no certificate");
+		return ERR_TLS;
+	}
+	if (crypto_same(hash, t->ctx->pin, TLS_PIN_LEN))
+		return 0;
+	hex_encode(hash, sizeof hash, hex);
+	snprintf(t->error, sizeof t->error,
+	         "the relay showed the key sha256:%s, which is not the pinned one: wrong relay, a "
+	         "new key, or somebody intercepts TLS; compare with what the relay prints",
+	         hex);
+	return ERR_TLS;
+}
+
+/* ---- records ---- */
+
+int tls_handshake(struct tls *t, struct buf *out)
+{
+	t->out = out;
+	ERR_clear_error();
+	int rc = SSL_do_handshake(t->ssl);
+	int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, rc);
+	if (why == SSL_ERROR_WANT_READ)
+		rc = ERR_AGAIN;
+	else if (why != SSL_ERROR_NONE)
+		rc = failed(t);
+	else
+		rc = t->ctx->has_pin && !t->pin_checked ? check_pin(t) : 0;
+	t->out = NULL;
+	return rc;
+}
+
+const char *tls_alpn(const struct tls *t)
+{
+	static _Thread_local char name[32];
+	const unsigned char *p;
+	unsigned len;
+
+	SSL_get0_alpn_selected(t->ssl, &p, &len);
+	if (len >= sizeof name)
+		len = 0;
+	if (len)
+		memcpy(name, p, len);
+	name[len] = 0;
+	return name;
+}
+
+void tls_feed(struct tls *t, const uint8_t *data, size_t len)
+{
+	assert(t->in_len == 0); /* the reader goes on until ERR_AGAIN: nothing is left over */
+	t->in = data;
+	t->in_len = len;
+}
+
+int tls_read(struct tls *t, uint8_t *dst, size_t cap, struct buf *out)
+{
+	size_t n;
+
+	t->out = out;
+	int rc = SSL_read_ex(t->ssl, dst, cap, &n);
+	if (rc == 1) {
+		t->out = NULL;
+		return (int)n;
+	}
+	switch (SSL_get_error(t->ssl, rc)) {
+	case SSL_ERROR_WANT_READ: rc = ERR_AGAIN; break;
+	case SSL_ERROR_ZERO_RETURN: rc = ERR_CLOSED; break;
+	default: rc = failed(t); break;
+	}
+	t->out = NULL;
+	return rc;
+}
+
+int tls_write(struct tls *t, const uint8_t *data, size_t len, struct buf *out)
+{
+	int rc = 0;
+
+	t->out = out;
+	while (len && rc == 0) {
+		size_t n = len < TLS_RECORD_MAX ? len : TLS_RECORD_MAX, written;
+		if (SSL_write_ex(t->ssl, data, n, &written) != 1) {
+			rc = failed(t);
+			break;
+		}
+		data += written;
+		len -= written;
+	}
+	t->out = NULL;
+	return rc;
+}
+
+void tls_shutdown(struct tls *t, struct buf *out)
+{
+	t->out = out;
+	if (!SSL_in_init(t->ssl))
+		SSL_shutdown(t->ssl);
+	ERR_clear_error();
+	t->out = NULL;
+}
+
+const char *tls_error_text(const struct tls *t) { return t->error; }
+const char *tls_cipher(const struct tls *t) { return SSL_get_cipher_name(t->ssl); }
+const char *tls_version(void) { return OpenSSL_version(OPENSSL_VERSION_STRING); }

@@ -1,0 +1,242 @@
+#include "common/net/tls_impl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+#include <openssl/x509v3.h>
+
+#include "common/base/err.h"
+
+#define SUITES_AES_FIRST                                                                           \
+	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define SUITES_CHACHA_FIRST                                                                        \
+	"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+#define CIPHERS_12                                                                                 \
+	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                               \
+	"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                               \
+	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+
+static bool has_aes(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_cpu_supports("aes");
+#else
+	return false;
+#endif
+}
+
+static const char *last_error(void)
+{
+	unsigned long e = ERR_peek_last_error();
+	const char *reason = e ? ERR_reason_error_string(e) : NULL;
+	return reason ? reason : "unknown error";
+}
+
+__attribute__((format(printf, 2, 3))) static int say(char error_out[static TLS_ERROR_LEN],
+                                                     const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(error_out, TLS_ERROR_LEN, fmt, ap);
+	va_end(ap);
+	ERR_clear_error();
+	return ERR_CONFIG;
+}
+
+static void set_alpn(struct tls_ctx *ctx, const char *const *alpn)
+{
+	for (; alpn && *alpn; alpn++) {
+		size_t len = strlen(*alpn);
+		if (ctx->alpn_len + 1 + len > sizeof ctx->alpn)
+			return;
+		ctx->alpn[ctx->alpn_len++] = (uint8_t)len;
+		memcpy(ctx->alpn + ctx->alpn_len, *alpn, len);
+		ctx->alpn_len += (unsigned)len;
+	}
+}
+
+/* RFC 7301 3.2: ours in order of preference; nothing in common is an alert. */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned in_len, void *arg)
+{
+	const struct tls_ctx *ctx = arg;
+
+	(void)ssl;
+	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, ctx->alpn, ctx->alpn_len,
+	                          in, in_len) == OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_OK;
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static struct tls_ctx *ctx_new(const SSL_METHOD *method, const char *const *alpn)
+{
+	struct tls_ctx *ctx = calloc(1, sizeof *ctx);
+
+	if (!ctx)
+		return NULL;
+	atomic_init(&ctx->refs, 1);
+	set_alpn(ctx, alpn);
+	ctx->ssl = SSL_CTX_new(method);
+	if (!ctx->ssl) {
+		free(ctx);
+		return NULL;
+	}
+	SSL_CTX_set_min_proto_version(ctx->ssl, TLS1_2_VERSION);
+	SSL_CTX_set_ciphersuites(ctx->ssl, has_aes() ? SUITES_AES_FIRST : SUITES_CHACHA_FIRST);
+	SSL_CTX_set_cipher_list(ctx->ssl, CIPHERS_12);
+	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+	                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET);
+	/* Buffers of idle tunnels go back to the heap. */
+	SSL_CTX_set_mode(ctx->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
+	return ctx;
+}
+
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx)
+{
+	atomic_fetch_add_explicit(&ctx->refs, 1, memory_order_relaxed);
+	return ctx;
+}
+
+void tls_ctx_unref(struct tls_ctx *ctx)
+{
+	if (!ctx || atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	SSL_CTX_free(ctx->ssl);
+	free(ctx);
+}
+
+/* ---- server ---- */
+
+/* A key with a passphrase must fail, not ask at a terminal. */
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+	(void)buf, (void)size, (void)rwflag;
+	*(bool *)arg = true;
+	return -1;
+}
+
+static int check_key_mode(const char *file, char error_out[static TLS_ERROR_LEN])
+{
+	struct stat st;
+
+	if (stat(file, &st) < 0)
+		return say(error_out, "cannot read the key %s: %s", file, strerror(errno));
+	if (st.st_mode & 077)
+		return say(error_out, "permissions of the key %s are too open (%04o): chmod 600 %s",
+		           file, (unsigned)(st.st_mode & 07777), file);
+	return 0;
+}
+
+static int check_dates(SSL_CTX *ssl, const char *file, char error_out[static TLS_ERROR_LEN])
+{
+	const X509 *cert = SSL_CTX_get0_certificate(ssl);
+
+	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+		return say(error_out, "the certificate %s has expired: get a new one", file);
+	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
+		return say(error_out, "the certificate %s is not valid yet: is the clock right?", file);
+	return 0;
+}
+
+static int load(SSL_CTX *ssl, const char *cert_file, const char *key_file,
+                char error_out[static TLS_ERROR_LEN])
+{
+	bool asked = false;
+
+	ERR_clear_error();
+	SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+	SSL_CTX_set_default_passwd_cb_userdata(ssl, &asked);
+	if (SSL_CTX_use_certificate_chain_file(ssl, cert_file) != 1)
+		return say(error_out, "cannot use the certificate %s (PEM chain, leaf first): %s",
+		           cert_file, last_error());
+	int rc = check_key_mode(key_file, error_out);
+	if (rc < 0)
+		return rc;
+	if (SSL_CTX_use_PrivateKey_file(ssl, key_file, SSL_FILETYPE_PEM) != 1) {
+		if (asked)
+			return say(error_out, "the key %s has a passphrase: store it without one",
+			           key_file);
+		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
+			return say(error_out, "the key %s does not belong to the certificate %s",
+			           key_file, cert_file);
+		return say(error_out, "cannot use the key %s (PEM): %s", key_file, last_error());
+	}
+	if (SSL_CTX_check_private_key(ssl) != 1)
+		return say(error_out, "the key %s does not belong to the certificate %s", key_file,
+		           cert_file);
+	SSL_CTX_set_default_passwd_cb_userdata(ssl, NULL);
+	return check_dates(ssl, cert_file, error_out);
+}
+
+int tls_server_ctx_new(const char *cert_file, const char *key_file, const char *const *alpn,
+                       struct tls_ctx **ctx_out, char error_out[static TLS_ERROR_LEN])
+{
+	struct tls_ctx *ctx = ctx_new(TLS_server_method(), alpn);
+
+	if (!ctx) {
+		say(error_out, "out of memory");
+		return -ENOMEM;
+	}
+	ctx->server = true;
+	SSL_CTX_set_num_tickets(ctx->ssl, 0);
+	SSL_CTX_set_alpn_select_cb(ctx->ssl, choose_alpn, ctx);
+	int rc = load(ctx->ssl, cert_file, key_file, error_out);
+	if (rc < 0) {
+		tls_ctx_unref(ctx);
+		return rc;
+	}
+	*ctx_out = ctx;
+	return 0;
+}
+
+/* ---- client ---- */
+
+int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_out,
+                       char error_out[static TLS_ERROR_LEN])
+{
+	struct tls_ctx *ctx = ctx_new(TLS_client_method(), conf->alpn);
+
+	if (!ctx) {
+		say(error_out, "out of memory");
+		return -ENOMEM;
+	}
+	ctx->check_chain = !conf->pin || conf->ca_file;
+	if (conf->pin) {
+		ctx->has_pin = true;
+		memcpy(ctx->pin, conf->pin, TLS_PIN_LEN);
+	}
+	SSL_CTX_set_alpn_protos(ctx->ssl, ctx->alpn, ctx->alpn_len);
+	if (ctx->check_chain) {
+		int ok = conf->ca_file ? SSL_CTX_load_verify_file(ctx->ssl, conf->ca_file) :
+		                         SSL_CTX_set_default_verify_paths(ctx->ssl);
+		if (ok != 1) {
+			tls_ctx_unref(ctx);
+			return say(error_out, "cannot use the CA file %s (PEM): %s",
+			           conf->ca_file ? conf->ca_file : "of the system", last_error());
+		}
+		SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, NULL);
+	}
+	*ctx_out = ctx;
+	return 0;
+}
+
+bool tls_spki_hash(const X509 *cert, uint8_t hash_out[static TLS_PIN_LEN])
+{
+	unsigned char *der = NULL;
+	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+
+	if (len <= 0)
+		return false;
+	SHA256(der, (size_t)len, hash_out);
+	OPENSSL_free(der);
+	return true;
+}

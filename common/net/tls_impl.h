@@ -1,0 +1,24 @@
+/*
+ * Shared by tls.c (one connection) and tls_ctx.c (contexts) only.
+ */
+#ifndef TUNN_NET_TLS_IMPL_H
+#define TUNN_NET_TLS_IMPL_H
+
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+
+#include "common/net/tls.h"
+
+struct tls_ctx {
+	atomic_uint refs; /* release on unref, acquire before freeing */
+	SSL_CTX *ssl;
+	bool server, has_pin, check_chain;
+	uint8_t pin[TLS_PIN_LEN];
+	uint8_t alpn[64]; /* wire form: length, name, ... */
+	unsigned alpn_len;
+};
+
+/* SHA-256 over the DER of the SubjectPublicKeyInfo. False: no memory. */
+bool tls_spki_hash(const X509 *, uint8_t hash_out[static TLS_PIN_LEN]);
+
+#endif
