@@ -1,0 +1,312 @@
+#include "server/accounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/base/crypto.h"
+
+enum { PATH_LEN = 512, BUSY_MS = 5000, SKEW_S = 60 };
+
+struct accounts {
+	sqlite3 *db;
+	uint8_t pepper[TOKEN_PEPPER_LEN];
+	sqlite3_stmt *find;
+};
+
+/* Schema n is reached by running entry n - 1; only ever append. */
+static const char *const migrations[] = {
+	"CREATE TABLE account ("
+	"  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created INTEGER NOT NULL);"
+	"CREATE TABLE token ("
+	"  kid TEXT PRIMARY KEY, account INTEGER NOT NULL REFERENCES account(id),"
+	"  hash BLOB NOT NULL, bound_id TEXT, created INTEGER NOT NULL, expires INTEGER,"
+	"  revoked INTEGER) WITHOUT ROWID;",
+};
+enum { SCHEMA = sizeof migrations / sizeof *migrations };
+
+__attribute__((format(printf, 2, 3))) static int
+say(char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(error_out, ACCOUNTS_ERROR_LEN, fmt, ap);
+	va_end(ap);
+	return -EIO;
+}
+
+static int say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	return say(error_out, "accounts database: %s", sqlite3_errmsg(a->db));
+}
+
+/* ---- opening ---- */
+
+static int read_pepper(const char *path, uint8_t pepper[static TOKEN_PEPPER_LEN])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	ssize_t n = read(fd, pepper, TOKEN_PEPPER_LEN);
+	close(fd);
+	return n == TOKEN_PEPPER_LEN ? 0 : -EIO;
+}
+
+/* Two processes may start at once: the file appears whole, by link(2). */
+static int make_pepper(const char *path)
+{
+	uint8_t pepper[TOKEN_PEPPER_LEN];
+	char tmp[PATH_LEN + 32];
+	int rc = 0;
+
+	snprintf(tmp, sizeof tmp, "%s.%d", path, (int)getpid());
+	int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	crypto_random(pepper, sizeof pepper);
+	if (write(fd, pepper, sizeof pepper) != sizeof pepper || fsync(fd) < 0 ||
+	    (link(tmp, path) < 0 && errno != EEXIST))
+		rc = -EIO;
+	crypto_wipe(pepper, sizeof pepper);
+	close(fd);
+	unlink(tmp);
+	return rc;
+}
+
+static int load_pepper(struct accounts *a, const char *dir, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	char path[PATH_LEN];
+
+	snprintf(path, sizeof path, "%s/pepper", dir);
+	int rc = read_pepper(path, a->pepper);
+	if (rc == -ENOENT) {
+		rc = make_pepper(path);
+		if (rc == 0)
+			rc = read_pepper(path, a->pepper);
+	}
+	return rc == 0 ? 0 : say(error_out, "cannot read %s: %s", path, strerror(-rc));
+}
+
+static int schema_version(struct accounts *a)
+{
+	sqlite3_stmt *st;
+	int v = -1;
+
+	if (sqlite3_prepare_v2(a->db, "PRAGMA user_version", -1, &st, NULL) != SQLITE_OK)
+		return -1;
+	if (sqlite3_step(st) == SQLITE_ROW)
+		v = sqlite3_column_int(st, 0);
+	sqlite3_finalize(st);
+	return v;
+}
+
+static int migrate(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	char pragma[64];
+
+	if (sqlite3_exec(a->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+		return say_db(a, error_out);
+	int v = schema_version(a), rc = SQLITE_OK;
+	if (v > (int)SCHEMA) {
+		sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
+		return say(error_out,
+		           "the accounts database has schema %d, this tunn knows up to %d: use the "
+		           "newer tunn that wrote it",
+		           v, (int)SCHEMA);
+	}
+	for (; v >= 0 && v < (int)SCHEMA && rc == SQLITE_OK; v++)
+		rc = sqlite3_exec(a->db, migrations[v], NULL, NULL, NULL);
+	snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", (int)SCHEMA);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(a->db, pragma, NULL, NULL, NULL);
+	if (rc == SQLITE_OK && v >= 0)
+		rc = sqlite3_exec(a->db, "COMMIT", NULL, NULL, NULL);
+	if (rc == SQLITE_OK && v >= 0)
+		return 0;
+	say_db(a, error_out);
+	sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
+	return -EIO;
+}
+
+static int open_db(struct accounts *a, const char *dir, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	static const char find[] = "SELECT a.name, t.hash, t.bound_id, t.expires, t.revoked "
+	                           "FROM token t JOIN account a ON a.id = t.account "
+	                           "WHERE t.kid = ?1";
+	char path[PATH_LEN];
+	mode_t old = umask(077);
+
+	snprintf(path, sizeof path, "%s/accounts.db", dir);
+	int rc = sqlite3_open(path, &a->db);
+	umask(old);
+	if (rc != SQLITE_OK)
+		return say(error_out, "cannot open %s: %s", path, sqlite3_errmsg(a->db));
+	sqlite3_busy_timeout(a->db, BUSY_MS);
+	sqlite3_exec(a->db, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON", NULL, NULL, NULL);
+	rc = migrate(a, error_out);
+	if (rc < 0)
+		return rc;
+	if (sqlite3_prepare_v2(a->db, find, -1, &a->find, NULL) != SQLITE_OK)
+		return say_db(a, error_out);
+	return 0;
+}
+
+int accounts_open(const char *state_dir, struct accounts **accounts_out,
+                  char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	struct accounts *a = calloc(1, sizeof *a);
+	int rc = a ? state_ensure(state_dir, error_out) : say(error_out, "out of memory");
+
+	if (rc == 0)
+		rc = load_pepper(a, state_dir, error_out);
+	if (rc == 0)
+		rc = open_db(a, state_dir, error_out);
+	if (rc < 0) {
+		accounts_close(a);
+		return rc;
+	}
+	*accounts_out = a;
+	return 0;
+}
+
+void accounts_close(struct accounts *a)
+{
+	if (!a)
+		return;
+	sqlite3_finalize(a->find);
+	sqlite3_close(a->db);
+	crypto_wipe(a->pepper, sizeof a->pepper);
+	free(a);
+}
+
+/* ---- commands ---- */
+
+int accounts_count(struct accounts *a, unsigned *n_out, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	sqlite3_stmt *st;
+
+	if (sqlite3_prepare_v2(a->db, "SELECT count(*) FROM account", -1, &st, NULL) != SQLITE_OK)
+		return say_db(a, error_out);
+	int rc = sqlite3_step(st) == SQLITE_ROW ? 0 : say_db(a, error_out);
+	if (rc == 0)
+		*n_out = (unsigned)sqlite3_column_int(st, 0);
+	sqlite3_finalize(st);
+	return rc;
+}
+
+int accounts_add(struct accounts *a, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	sqlite3_stmt *st;
+
+	if (!name_is_valid(str_of(name)))
+		return say(error_out, "an account name is 1 to 63 of a-z, 0-9 and -, not \"%s\"", name);
+	if (sqlite3_prepare_v2(a->db, "INSERT INTO account (name, created) VALUES (?1, ?2)", -1, &st,
+	                       NULL) != SQLITE_OK)
+		return say_db(a, error_out);
+	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 2, time(NULL));
+	int rc = sqlite3_step(st);
+	sqlite3_finalize(st);
+	if (rc == SQLITE_CONSTRAINT)
+		return say(error_out, "the account \"%s\" exists already", name);
+	return rc == SQLITE_DONE ? 0 : say_db(a, error_out);
+}
+
+static int insert_token(struct accounts *a, const char *account, const char *id, int64_t expires,
+                        struct str token, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	static const char insert[] =
+		"INSERT INTO token (kid, account, hash, bound_id, created, expires) "
+		"SELECT ?1, id, ?2, ?3, ?4, ?5 FROM account WHERE name = ?6";
+	uint8_t hash[TOKEN_HASH_LEN];
+	sqlite3_stmt *st;
+
+	if (sqlite3_prepare_v2(a->db, insert, -1, &st, NULL) != SQLITE_OK)
+		return say_db(a, error_out);
+	token_hash(a->pepper, token_secret(token), hash);
+	sqlite3_bind_text(st, 1, token_id(token).p, TOKEN_ID_LEN, SQLITE_STATIC);
+	sqlite3_bind_blob(st, 2, hash, sizeof hash, SQLITE_STATIC);
+	if (id)
+		sqlite3_bind_text(st, 3, id, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 4, time(NULL));
+	if (expires)
+		sqlite3_bind_int64(st, 5, expires);
+	sqlite3_bind_text(st, 6, account, -1, SQLITE_STATIC);
+	int rc = sqlite3_step(st);
+	sqlite3_finalize(st);
+	if (rc != SQLITE_DONE)
+		return say_db(a, error_out);
+	if (sqlite3_changes(a->db) == 0)
+		return say(error_out, "there is no account \"%s\": tunn account add %s", account,
+		           account);
+	return 0;
+}
+
+int accounts_token_new(struct accounts *a, const char *account, const char *id,
+                       int64_t expires_unix_s, char token_out[static TOKEN_LEN + 1],
+                       char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	if (id && !name_is_valid(str_of(id)))
+		return say(error_out, "a tunnel id is 1 to 63 of a-z, 0-9 and -, not \"%s\"", id);
+	if (!name_is_valid(str_of(account)))
+		return say(error_out, "an account name is 1 to 63 of a-z, 0-9 and -, not \"%s\"",
+		           account);
+	token_new(token_out);
+	int rc = insert_token(a, account, id, expires_unix_s,
+	                      (struct str){ token_out, TOKEN_LEN }, error_out);
+	if (rc < 0)
+		crypto_wipe(token_out, TOKEN_LEN + 1);
+	return rc;
+}
+
+/* ---- the question ---- */
+
+static void copy_column(sqlite3_stmt *st, int column, char out[static NAME_MAX_LEN + 1])
+{
+	snprintf(out, NAME_MAX_LEN + 1, "%s", (const char *)sqlite3_column_text(st, column));
+}
+
+void accounts_authenticate(struct accounts *a, struct str token, int64_t now_unix_s,
+                           struct identity *identity_out)
+{
+	struct identity who = { .why = CLOSE_UNAUTHENTICATED };
+	uint8_t hash[TOKEN_HASH_LEN], stored[TOKEN_HASH_LEN] = { 0 };
+	bool known, alive = false;
+
+	sqlite3_reset(a->find);
+	sqlite3_bind_text(a->find, 1, token_id(token).p, TOKEN_ID_LEN, SQLITE_STATIC);
+	int rc = sqlite3_step(a->find);
+	known = rc == SQLITE_ROW && sqlite3_column_bytes(a->find, 1) == TOKEN_HASH_LEN;
+	if (known) {
+		memcpy(stored, sqlite3_column_blob(a->find, 1), TOKEN_HASH_LEN);
+		int64_t expires = sqlite3_column_int64(a->find, 3);
+		alive = (!expires || now_unix_s < expires + SKEW_S) &&
+		        sqlite3_column_type(a->find, 4) == SQLITE_NULL;
+	}
+	/* Hashed and compared also for an id nobody has (A02). */
+	token_hash(a->pepper, token_secret(token), hash);
+	bool same = crypto_same(hash, stored, TOKEN_HASH_LEN);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+		who.why = CLOSE_UNAVAILABLE;
+	} else if (known && same && alive) {
+		who.why = CLOSE_NONE;
+		copy_column(a->find, 0, who.account);
+		who.has_bound = sqlite3_column_type(a->find, 2) != SQLITE_NULL;
+		if (who.has_bound)
+			copy_column(a->find, 2, who.bound_id);
+	}
+	sqlite3_reset(a->find);
+	sqlite3_clear_bindings(a->find);
+	*identity_out = who;
+}
+
+const char *accounts_library_version(void) { return sqlite3_libversion(); }

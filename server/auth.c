@@ -1,0 +1,130 @@
+#include "server/auth.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/crypto.h"
+
+enum { MAIL_QUESTION, MAIL_STOP };
+
+struct question {
+	struct mailbox *reply;
+	unsigned kind;
+	uint64_t number;
+	char token[TOKEN_LEN];
+};
+
+struct auth {
+	struct accounts *accounts;
+	struct loop *loop;
+	struct mailbox *mailbox;
+	pthread_t thread;
+	atomic_uint waiting; /* relaxed: a bound, not an order */
+};
+
+void identity_free(struct identity *who) { free(who); }
+
+static void answer(struct auth *a, struct question *q)
+{
+	struct identity *who = malloc(sizeof *who);
+	struct mail m = { .kind = q->kind, .number = q->number, .ptr = who };
+
+	if (who) {
+		accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN },
+		                      clock_unix_ms() / 1000, who);
+		if (mailbox_post(q->reply, &m) < 0)
+			free(who);
+	}
+	crypto_wipe(q, sizeof *q);
+	free(q);
+	atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
+}
+
+static void on_mail(void *owner, struct mail *m)
+{
+	struct auth *a = owner;
+
+	if (m->kind == MAIL_STOP)
+		loop_stop(a->loop, 0);
+	else
+		answer(a, m->ptr);
+}
+
+static void *run(void *arg)
+{
+	struct auth *a = arg;
+
+	loop_run(a->loop);
+	return NULL;
+}
+
+static void auth_free(struct auth *a)
+{
+	mailbox_free(a->mailbox);
+	loop_free(a->loop);
+	accounts_close(a->accounts);
+	free(a);
+}
+
+int auth_start(const char *state_dir, struct auth **auth_out,
+               char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	struct auth *a = calloc(1, sizeof *a);
+
+	if (!a)
+		return -ENOMEM;
+	int rc = accounts_open(state_dir, &a->accounts, error_out);
+	if (rc == 0) {
+		strcpy(error_out, "cannot start the accounts thread");
+		a->loop = loop_new();
+		rc = a->loop ? mailbox_new(a->loop, on_mail, a, &a->mailbox) : -ENOMEM;
+	}
+	if (rc == 0)
+		rc = -pthread_create(&a->thread, NULL, run, a);
+	if (rc < 0) {
+		auth_free(a);
+		return rc;
+	}
+	*auth_out = a;
+	return 0;
+}
+
+void auth_stop(struct auth *a)
+{
+	struct mail m = { .kind = MAIL_STOP };
+
+	if (!a)
+		return;
+	while (mailbox_post(a->mailbox, &m) < 0)
+		; /* out of memory passes */
+	pthread_join(a->thread, NULL);
+	auth_free(a);
+}
+
+int auth_ask(struct auth *a, struct mailbox *reply, unsigned kind, uint64_t number,
+             struct str token)
+{
+	if (token.len != TOKEN_LEN)
+		return ERR_INVALID;
+	if (atomic_fetch_add_explicit(&a->waiting, 1, memory_order_relaxed) >= AUTH_WAITING_MAX) {
+		atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
+		return ERR_AGAIN;
+	}
+	struct question *q = malloc(sizeof *q);
+	struct mail m = { .kind = MAIL_QUESTION, .ptr = q };
+	int rc = q ? 0 : -ENOMEM;
+	if (q) {
+		*q = (struct question){ .reply = reply, .kind = kind, .number = number };
+		memcpy(q->token, token.p, TOKEN_LEN);
+		rc = mailbox_post(a->mailbox, &m);
+	}
+	if (rc < 0) {
+		free(q);
+		atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
+	}
+	return rc;
+}

@@ -1,0 +1,27 @@
+/*
+ * The accounts thread: answers what a token is worth, so that no worker waits
+ * for the database. Its own thread, loop and mailbox.
+ */
+#ifndef TUNN_SERVER_AUTH_H
+#define TUNN_SERVER_AUTH_H
+
+#include <stdint.h>
+
+#include "common/net/mailbox.h"
+#include "server/accounts.h"
+
+struct auth;
+
+enum { AUTH_WAITING_MAX = 4096 }; /* questions at once; more are refused as unavailable */
+
+int auth_start(const char *state_dir, struct auth **auth_out,
+               char error_out[static ACCOUNTS_ERROR_LEN]);
+void auth_stop(struct auth *); /* after the askers have stopped; NULL allowed */
+
+/* From any thread. The answer is posted to `reply` as mail {kind, number, ptr:
+ * struct identity, given}. 0, ERR_AGAIN or -ENOMEM: no answer will come. */
+int auth_ask(struct auth *, struct mailbox *reply, unsigned kind, uint64_t number,
+             struct str token);
+void identity_free(struct identity *);
+
+#endif

@@ -1,0 +1,63 @@
+#include "server/first.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/crypto.h"
+
+static int store(const char *state_dir, const char *token, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	char path[512];
+	bool ok;
+
+	snprintf(path, sizeof path, "%s/first-token", state_dir);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	ok = fd >= 0 && write(fd, token, TOKEN_LEN) == TOKEN_LEN && write(fd, "\n", 1) == 1;
+	if (fd >= 0)
+		close(fd);
+	if (!ok) {
+		snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot write %s: %s", path, strerror(errno));
+		return -EIO;
+	}
+	printf("tunn: first start: the token of account " FIRST_ACCOUNT " is in %s\n", path);
+	return 0;
+}
+
+static int show(const char *token)
+{
+	printf("tunn: first start: token of account " FIRST_ACCOUNT ", shown only now:\n\n  %s\n\n",
+	       token);
+	return 0;
+}
+
+static int make(struct accounts *a, const char *state_dir, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	char token[TOKEN_LEN + 1];
+	int rc = accounts_add(a, FIRST_ACCOUNT, error_out);
+
+	if (rc == 0)
+		rc = accounts_token_new(a, FIRST_ACCOUNT, NULL, 0, token, error_out);
+	if (rc == 0)
+		rc = isatty(STDOUT_FILENO) ? show(token) : store(state_dir, token, error_out);
+	crypto_wipe(token, sizeof token);
+	return rc;
+}
+
+int first_start(const char *state_dir, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	struct accounts *a;
+	unsigned n = 0;
+	int rc = accounts_open(state_dir, &a, error_out);
+
+	if (rc < 0)
+		return rc;
+	rc = accounts_count(a, &n, error_out);
+	if (rc == 0 && n == 0)
+		rc = make(a, state_dir, error_out);
+	accounts_close(a);
+	return rc;
+}

@@ -1,0 +1,18 @@
+/*
+ * The state directory: where it is, and that one server at a time has it.
+ * Blocks on files: start and commands only.
+ */
+#ifndef TUNN_SERVER_STATE_H
+#define TUNN_SERVER_STATE_H
+
+enum { STATE_ERROR_LEN = 512 };
+
+/* $STATE_DIRECTORY, else /var/lib/tunn for root, else $XDG_STATE_HOME/tunn or
+ * ~/.local/state/tunn. Lives until the process ends. */
+const char *state_default_dir(void);
+/* Makes it (0700) where missing. 0 or -errno with error_out in words. */
+int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN]);
+/* Locks it for a server: a descriptor to keep open, or negative. */
+int state_lock(const char *dir, char error_out[static STATE_ERROR_LEN]);
+
+#endif
