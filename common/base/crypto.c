@@ -42,4 +42,9 @@ uint64_t crypto_short_hash(const void *p, size_t n)
 	return h;
 }
 
+void crypto_base64(const uint8_t *p, size_t n, char *out, size_t cap)
+{
+	sodium_bin2base64(out, cap, p, n, sodium_base64_VARIANT_ORIGINAL);
+}
+
 const char *crypto_version(void) { return sodium_version_string(); }

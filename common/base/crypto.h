@@ -25,6 +25,9 @@ uint32_t crypto_random_below(uint32_t bound); /* uniform in [0, bound) */
 bool crypto_same(const void *a, const void *b, size_t n); /* constant time */
 void crypto_wipe(void *p, size_t n);
 
+/* RFC 4648 with padding; cap at least 4 * ((n + 2) / 3) + 1. */
+void crypto_base64(const uint8_t *p, size_t n, char *out, size_t cap);
+
 /* SipHash-2-4 with a key drawn at start: hash tables cannot be flooded. */
 uint64_t crypto_short_hash(const void *p, size_t n);
 

@@ -1,0 +1,341 @@
+#include "common/net/proxy.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/crypto.h"
+#include "common/net/addr.h"
+#include "common/wire/http1.h"
+
+enum { DEFAULT_PORT = 443, URL_LEN = 1024, REQUEST_LEN = 2048 };
+
+struct proxy {
+	struct proxy_conf conf;
+	char target[300];
+	struct http1 *http;
+	enum close_why why;
+	char text[PROXY_ERROR_LEN + 300];
+};
+
+/* ---- which proxy ---- */
+
+static int percent_decode(const char *from, size_t len, char *to, size_t cap)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = from[i];
+		if (c == '%') {
+			char hex[3] = { i + 1 < len ? from[i + 1] : 0, i + 2 < len ? from[i + 2] : 0, 0 };
+			if (!isxdigit((unsigned char)hex[0]) || !isxdigit((unsigned char)hex[1]))
+				return ERR_CONFIG;
+			c = (char)strtol(hex, NULL, 16);
+			i += 2;
+		}
+		if (c == 0 || n + 1 >= cap)
+			return ERR_CONFIG;
+		to[n++] = c;
+	}
+	to[n] = 0;
+	return 0;
+}
+
+/* `user:pass` in front of the last @. */
+static int take_login(const char *text, size_t len, struct proxy_conf *c)
+{
+	const char *colon = memchr(text, ':', len);
+	size_t user_len = colon ? (size_t)(colon - text) : len;
+
+	if (percent_decode(text, user_len, c->user, sizeof c->user) < 0)
+		return ERR_CONFIG;
+	if (!colon)
+		return 0;
+	return percent_decode(colon + 1, len - user_len - 1, c->password, sizeof c->password);
+}
+
+static int bad_url(char error_out[static PROXY_ERROR_LEN], const char *why)
+{
+	/* The URL may hold a password: it is not repeated. */
+	snprintf(error_out, PROXY_ERROR_LEN, "proxy URL %s; write http://[USER:PASSWORD@]HOST[:PORT]",
+	         why);
+	return ERR_CONFIG;
+}
+
+int proxy_of_url(const char *url, struct proxy_conf *conf_out, char warn_out[static PROXY_ERROR_LEN],
+                 char error_out[static PROXY_ERROR_LEN])
+{
+	struct proxy_conf c = { .used = true };
+	const char *scheme_end = strstr(url, "://"), *rest = url;
+
+	warn_out[0] = 0;
+	if (scheme_end && (scheme_end - url != 4 || strncasecmp(url, "http", 4) != 0))
+		return bad_url(error_out, "has a scheme that is not supported (only http)");
+	if (scheme_end)
+		rest = scheme_end + 3;
+	else
+		snprintf(warn_out, PROXY_ERROR_LEN,
+		         "the proxy is given without a scheme, http:// is assumed");
+	const char *at = strrchr(rest, '@');
+	if (at && take_login(rest, (size_t)(at - rest), &c) < 0)
+		return bad_url(error_out, "has a login that cannot be read (percent-encode @ : / %)");
+	if (addr_split_host(at ? at + 1 : rest, DEFAULT_PORT, c.host, sizeof c.host, &c.port) < 0)
+		return bad_url(error_out, "has no usable host and port");
+	*conf_out = c;
+	return 0;
+}
+
+static bool in_cidr(const char *cidr, size_t len, const char *host)
+{
+	char net[64];
+	uint8_t a[16], b[16];
+	const char *slash = memchr(cidr, '/', len);
+	size_t net_len = slash ? (size_t)(slash - cidr) : 0;
+	int bits = slash ? atoi(slash + 1) : -1;
+
+	if (!slash || net_len >= sizeof net)
+		return false;
+	memcpy(net, cidr, net_len);
+	net[net_len] = 0;
+	int family = strchr(net, ':') ? AF_INET6 : AF_INET;
+	if (bits < 0 || bits > (family == AF_INET ? 32 : 128) || inet_pton(family, net, a) != 1 ||
+	    inet_pton(family, host, b) != 1)
+		return false;
+	for (int i = 0; i < bits; i++)
+		if ((a[i / 8] ^ b[i / 8]) & 0x80 >> i % 8)
+			return false;
+	return true;
+}
+
+static bool host_matches(const char *pattern, size_t len, const char *host)
+{
+	size_t host_len = strlen(host);
+
+	if (host_len && host[host_len - 1] == '.')
+		host_len--;
+	if (len && pattern[0] == '.') { /* .corp covers corp and everything below */
+		pattern++;
+		len--;
+	}
+	if (len && pattern[len - 1] == '.')
+		len--;
+	if (len == 0 || len > host_len || strncasecmp(host + host_len - len, pattern, len) != 0)
+		return false;
+	return len == host_len || host[host_len - len - 1] == '.';
+}
+
+static bool entry_matches(const char *entry, size_t len, const char *host, uint16_t port)
+{
+	const char *colon;
+
+	if (len == 1 && entry[0] == '*')
+		return true;
+	if (in_cidr(entry, len, host))
+		return true;
+	colon = memrchr(entry, ':', len);
+	if (colon && memchr(entry, ':', len) == colon) { /* host:port, not IPv6 */
+		if (atoi(colon + 1) != port)
+			return false;
+		len = (size_t)(colon - entry);
+	}
+	if (len > 1 && entry[0] == '[' && entry[len - 1] == ']') {
+		entry++;
+		len -= 2;
+	}
+	return host_matches(entry, len, host);
+}
+
+bool proxy_is_bypassed(const char *no_proxy, const char *host, uint16_t port)
+{
+	static const char separators[] = ", \t";
+
+	for (const char *p = no_proxy; p && *p;) {
+		size_t len = strcspn(p, separators);
+		if (len && entry_matches(p, len, host, port))
+			return true;
+		p += len;
+		p += strspn(p, separators);
+	}
+	return false;
+}
+
+static const char *env_either(const char *lower, const char *upper)
+{
+	const char *v = getenv(lower);
+
+	if (!v || !*v)
+		v = getenv(upper);
+	return v && *v ? v : NULL;
+}
+
+int proxy_choose(const char *flag, const char *host, uint16_t port, struct proxy_conf *conf_out,
+                 char warn_out[static PROXY_ERROR_LEN], char error_out[static PROXY_ERROR_LEN])
+{
+	const char *url = flag, *no_proxy = env_either("no_proxy", "NO_PROXY");
+
+	*conf_out = (struct proxy_conf){ 0 };
+	warn_out[0] = 0;
+	if (flag && strcmp(flag, "none") == 0)
+		return 0;
+	if (!url) {
+		url = env_either("https_proxy", "HTTPS_PROXY");
+		if (!url || proxy_is_bypassed(no_proxy, host, port))
+			return 0;
+	}
+	return proxy_of_url(url, conf_out, warn_out, error_out);
+}
+
+/* ---- CONNECT (RFC 9110 9.3.6) ---- */
+
+int proxy_new(const struct proxy_conf *conf, const char *host, uint16_t port, struct proxy **proxy_out)
+{
+	struct proxy *p = calloc(1, sizeof *p);
+	bool v6 = strchr(host, ':') != NULL;
+
+	if (!p)
+		return -ENOMEM;
+	p->conf = *conf;
+	snprintf(p->target, sizeof p->target, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", port);
+	if (http1_new(&p->http) < 0) {
+		proxy_free(p);
+		return -ENOMEM;
+	}
+	*proxy_out = p;
+	return 0;
+}
+
+void proxy_free(struct proxy *p)
+{
+	if (!p)
+		return;
+	http1_free(p->http);
+	crypto_wipe(&p->conf, sizeof p->conf);
+	free(p);
+}
+
+/* Basic (RFC 7617): sent at once, since the user configured it for this proxy. */
+static void put_login(const struct proxy *p, struct buf *out)
+{
+	char login[sizeof p->conf.user + sizeof p->conf.password];
+	char base64[2 * sizeof login];
+
+	if (!p->conf.user[0])
+		return;
+	int n = snprintf(login, sizeof login, "%s:%s", p->conf.user, p->conf.password);
+	crypto_base64((const uint8_t *)login, (size_t)n, base64, sizeof base64);
+	buf_add(out, "Proxy-Authorization: Basic ", 27);
+	buf_add(out, base64, strlen(base64));
+	buf_add(out, "\r\n", 2);
+	crypto_wipe(login, sizeof login);
+	crypto_wipe(base64, sizeof base64);
+}
+
+void proxy_request(struct proxy *p, struct buf *out)
+{
+	char text[REQUEST_LEN];
+	int n = snprintf(text, sizeof text,
+	                 "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: tunn/" TUNN_VERSION "\r\n"
+	                 "Proxy-Connection: keep-alive\r\n",
+	                 p->target, p->target);
+
+	buf_add(out, text, (size_t)n);
+	put_login(p, out);
+	buf_add(out, "\r\n", 2);
+}
+
+__attribute__((format(printf, 3, 4))) static int refused(struct proxy *p, enum close_why why,
+                                                         const char *fmt, ...)
+{
+	va_list ap;
+	int n = snprintf(p->text, sizeof p->text, "proxy %s:%u, asked for %s: ", p->conf.host,
+	                 p->conf.port, p->target);
+
+	va_start(ap, fmt);
+	vsnprintf(p->text + n, sizeof p->text - (size_t)n, fmt, ap);
+	va_end(ap);
+	p->why = why;
+	return ERR_CLOSED;
+}
+
+/* The schemes of a Proxy-Authenticate list: words followed by a blank or the
+ * end, outside quotes, that are not parameters. */
+static void schemes_of(const char *list, char *out, size_t cap)
+{
+	bool quoted = false, at_start = true;
+	size_t n = 0;
+
+	for (; *list && n + 3 < cap; list++) {
+		if (*list == '"')
+			quoted = !quoted;
+		if (quoted || *list == '"')
+			continue;
+		if (*list == ',' || isspace((unsigned char)*list)) {
+			at_start = at_start || *list == ',';
+			continue;
+		}
+		size_t len = strcspn(list, " ,=\t");
+		if (at_start && list[len] != '=' && n + len + 3 < cap) {
+			n += (size_t)snprintf(out + n, cap - n, "%s%.*s", n ? ", " : "", (int)len, list);
+		}
+		at_start = false;
+		list += len ? len - 1 : 0;
+	}
+	out[n] = 0;
+}
+
+static int wants_login(struct proxy *p, const struct http1_head *head)
+{
+	char schemes[200] = "";
+
+	if (p->conf.user[0])
+		return refused(p, CLOSE_PROXY_DENIED,
+		               "the login was not accepted (407); it is not tried again");
+	schemes_of(head->proxy_authenticate, schemes, sizeof schemes);
+	if (!schemes[0])
+		return refused(p, CLOSE_PROXY_DENIED, "wants a login (407) but does not say which kind");
+	return refused(p, CLOSE_PROXY_DENIED,
+	               "wants a login (407, offers %s): --proxy http://USER:PASSWORD@%s:%u", schemes,
+	               p->conf.host, p->conf.port);
+}
+
+static int redirected(struct proxy *p, const struct http1_head *head)
+{
+	const char *host = strstr(head->location, "://");
+	host = host ? host + 3 : head->location;
+	return refused(p, CLOSE_PROXY, "sends us to %.*s instead (%d): a login page?",
+	               (int)strcspn(host, "/?#"), host, head->status);
+}
+
+static int judge(struct proxy *p, const struct http1_head *head)
+{
+	if (head->status >= 200 && head->status <= 299)
+		return 0;
+	if (head->status == 407)
+		return wants_login(p, head);
+	if (head->status == 403)
+		return refused(p, CLOSE_PROXY_DENIED, "does not allow this target (403)");
+	if (head->status >= 300 && head->status <= 399)
+		return redirected(p, head);
+	return refused(p, CLOSE_PROXY, "answered %d", head->status);
+}
+
+int proxy_reply(struct proxy *p, const uint8_t *data, size_t len, size_t *used_out)
+{
+	int rc = http1_feed(p->http, data, len, used_out);
+
+	if (rc == ERR_AGAIN)
+		return rc;
+	if (rc == ERR_TOO_BIG)
+		return refused(p, CLOSE_PROXY, "the answer does not end (over 16 KiB or 100 lines)");
+	if (rc < 0)
+		return refused(p, CLOSE_PROXY, "what answers does not speak HTTP");
+	return judge(p, http1_head(p->http));
+}
+
+enum close_why proxy_why(const struct proxy *p) { return p->why; }
+const char *proxy_text(const struct proxy *p) { return p->text; }

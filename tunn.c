@@ -1,0 +1,118 @@
+/* The front door: the table of commands. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/command.h"
+#include "common/base/crypto.h"
+#include "common/base/opts.h"
+#include "common/net/tls.h"
+#include "common/wire/h2.h"
+#include "common/wire/msg.h"
+#include "server/accounts.h"
+#include "server/command.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static int version_command(int argc, char **argv);
+static int help_command(int argc, char **argv);
+
+static const struct {
+	const char *name, *summary;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "relay", "carry UDP of a local port to a peer, through a relay", relay_command },
+	{ "server", "run a relay", server_command },
+	{ "account", "add accounts to a relay", account_command },
+	{ "token", "make tokens for an account", token_command },
+	{ "version", "print the version; --deps: of the libraries too", version_command },
+	{ "help", "explain a command", help_command },
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void usage(FILE *to)
+{
+	fprintf(to, "tunn carries UDP where UDP is blocked.\n\n"
+	            "  tunn relay 51820 --id laptop --peer home    the same on both ends, ids swapped\n"
+	            "  tunn server                                 a relay of your own\n\n");
+	for (unsigned i = 0; i < N_COMMANDS; i++)
+		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fprintf(to, "\ntunn COMMAND --help tells more; the manual is tunn(1).\n");
+}
+
+static int version_command(int argc, char **argv)
+{
+	printf("tunn %s\n", TUNN_VERSION);
+	if (argc > 1 && strcmp(argv[1], "--deps") == 0)
+		printf("nghttp2 %s\nprotobuf-c %s\nopenssl %s\nlibsodium %s\nsqlite %s\n",
+		       h2_library_version(), msg_library_version(), tls_version(), crypto_version(),
+		       accounts_library_version());
+	return EXIT_OK;
+}
+
+static int unknown(const char *word)
+{
+	const char *names[N_COMMANDS];
+
+	for (unsigned i = 0; i < N_COMMANDS; i++)
+		names[i] = commands[i].name;
+	const char *near = opts_nearest(word, names, N_COMMANDS);
+	if (near)
+		fprintf(stderr, "tunn: unknown command \"%s\", did you mean \"%s\"?\n", word, near);
+	else
+		fprintf(stderr, "tunn: unknown command \"%s\"\n\n", word);
+	if (!near)
+		usage(stderr);
+	return EXIT_USAGE;
+}
+
+static int run(int argc, char **argv)
+{
+	for (unsigned i = 0; i < N_COMMANDS; i++)
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+	return unknown(argv[0]);
+}
+
+static int help_command(int argc, char **argv)
+{
+	char *words[] = { argc > 1 ? argv[1] : NULL, (char[]){ "--help" }, NULL };
+
+	if (argc > 1 && strcmp(argv[1], "help") != 0)
+		return run(2, words);
+	usage(stdout);
+	return EXIT_OK;
+}
+
+/* A socket must never become standard output (C26). */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	fill_standard_descriptors();
+	signal(SIGPIPE, SIG_IGN);
+	if (crypto_start() < 0) {
+		fprintf(stderr, "tunn: no source of randomness\n");
+		return EXIT_FAILED;
+	}
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return help_command(1, argv);
+	if (strcmp(argv[1], "--version") == 0)
+		return version_command(1, argv);
+	return run(argc - 1, argv + 1);
+}
