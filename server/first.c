@@ -20,7 +20,7 @@ static int store(const char *state_dir, const char *token, char error_out[static
 	if (fd >= 0)
 		close(fd);
 	if (!ok) {
-		snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot write %s: %s", path, strerror(errno));
+		snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot write %.400s: %s", path, strerror(errno));
 		return -EIO;
 	}
 	printf("tunn: first start: the token of account " FIRST_ACCOUNT " is in %s\n", path);
