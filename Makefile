@@ -12,7 +12,7 @@ Q        := $(if $(V),,@)
 LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3
 PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler \
             protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev
-PKGS_RUN  := iproute2 iptables procps python3 wireguard-go wireguard-tools openresolv
+PKGS_RUN  := iputils-ping iproute2 iptables procps python3 wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-protobuf \
              python3-h2 openssl squid iperf3 man-db
 NEED     := tests/support/need
