@@ -14,9 +14,20 @@ enum {
 	UNKNOWN_FIELDS_MAX = 256,
 };
 
+/* Tags and lengths: no encoder needs more than 5 bytes, protobuf-c takes no more. */
+static uint64_t take_short(struct cursor *c)
+{
+	size_t left = cursor_left(c);
+	uint64_t v = cursor_varint(c);
+
+	if (cursor_ok(c) && left - cursor_left(c) > 5)
+		c->bad = true;
+	return c->bad ? 0 : v;
+}
+
 static struct str take_str(struct cursor *c)
 {
-	uint64_t n = cursor_varint(c);
+	uint64_t n = take_short(c);
 	const uint8_t *p = n <= cursor_left(c) ? cursor_take(c, (size_t)n) : NULL;
 
 	if (!p)
@@ -76,7 +87,7 @@ int datagram_decode(const uint8_t *msg, size_t len, struct datagram *datagram_ou
 		return ERR_NOT_FOUND;
 	struct cursor c = cursor_of(inner.p, inner.len);
 	while (cursor_left(&c)) {
-		uint64_t tag = cursor_varint(&c);
+		uint64_t tag = take_short(&c);
 		int rc = cursor_ok(&c) ? decode_field(&c, tag, &d, &n_unknown) : ERR_PROTOCOL;
 		if (!cursor_ok(&c))
 			return ERR_PROTOCOL;
