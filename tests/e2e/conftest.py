@@ -1,0 +1,31 @@
+import os
+import shutil
+
+import pytest
+
+from harness import TUNN, World
+
+
+def pytest_collection_modifyitems(items):
+    """Namespaces and WireGuard need root and /dev/net/tun; in CI their absence is a failure."""
+    able = os.geteuid() == 0 and os.path.exists("/dev/net/tun") and shutil.which("wireguard-go")
+    for item in items:
+        if item.get_closest_marker("root") and not able and not os.environ.get("CI"):
+            item.add_marker(pytest.mark.skip(reason="needs root, /dev/net/tun and wireguard-go"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "root: needs root, network namespaces and /dev/net/tun")
+    assert os.path.exists(TUNN), f"{TUNN} is missing: make all"
+
+
+@pytest.fixture
+def world(tmp_path):
+    w = World(tmp_path)
+    yield w
+    w.close()
+
+
+@pytest.fixture
+def relay(world):
+    return world.relay()

@@ -1,0 +1,148 @@
+"""Integrity, mutual peering, roles: one relay, ends on loopback."""
+import os
+import random
+
+import pytest
+from harness import TUNN, answered, ask, endpoint, free_port
+
+
+def test_datagrams_of_every_size_come_back_whole(world, relay):
+    pair, s = world.pair(relay), world.socket()
+    for size in (0, 1, 100, 1420, 9000, 65507):
+        ask(s, pair.address, os.urandom(size))
+
+
+def test_order_is_kept_and_nothing_doubled_or_damaged(world, relay):
+    pair, s = world.pair(relay), world.socket()
+    ask(s, pair.address, b"start")
+    sizes = [random.randrange(8, 3000) for _ in range(3000)]
+    got, sent = [], 0
+    s.settimeout(5)
+    for n, size in enumerate(sizes):
+        s.sendto(n.to_bytes(8, "big") + bytes([n % 251]) * (size - 8), pair.address)
+        sent += 1
+        if sent - len(got) >= 100:
+            got.append(s.recv(70000))
+    while len(got) < sent:
+        got.append(s.recv(70000))
+    assert [int.from_bytes(d[:8], "big") for d in got] == list(range(sent))
+    assert all(d[8:] == bytes([n % 251]) * (sizes[n] - 8) for n, d in enumerate(got))
+    assert not answered(s, b"", 0.3)
+
+
+def test_one_sided_declaration_delivers_nothing_and_says_why(world, relay):
+    echo, s = world.echo(), world.socket()
+    home = world.end(relay, echo.port, "home", "somebody-else", "--forward")
+    home.wait_for("connected as home")
+    laptop = world.end(relay, free_port(), "laptop", "home", "--listen")
+    address = endpoint(laptop)
+    laptop.wait_for(r"home.*(has not declared|--peer laptop)")
+    for _ in range(50):
+        s.sendto(b"knock", address)
+    assert not answered(s, b"knock", 1)
+    assert echo.n == 0
+    assert relay.counters()["drop_not_mutual"] == 50
+
+
+def test_flows_without_restart_once_it_becomes_mutual(world, relay):
+    echo, s = world.echo(), world.socket()
+    laptop = world.end(relay, free_port(), "laptop", "home", "--listen")
+    address = endpoint(laptop)
+    laptop.wait_for("home is not there")
+    home = world.end(relay, echo.port, "home", "laptop", "--forward")
+    home.wait_for("laptop is up")
+    laptop.wait_for("home is up")
+    ask(s, address, b"hello")
+
+
+def test_one_way_end_sends_and_gets_nothing_back(world, relay):
+    echo, s = world.echo(), world.socket()
+    world.end(relay, echo.port, "home", "laptop", "--forward").wait_for("connected")
+    laptop = world.end(relay, free_port(), "laptop", "home", "--listen", "--one-way")
+    address = endpoint(laptop)
+    laptop.wait_for("home is up")
+    for _ in range(20):
+        s.sendto(b"one way", address)
+    assert not answered(s, b"one way", 1)
+    assert echo.n == 20
+    assert relay.counters()["drop_one_way"] == 20
+
+
+def test_three_peers_of_one_end_each_get_their_own_answers(world, relay):
+    echo = world.echo()
+    home = world.end(relay, echo.port, "home", ["a", "b", "c"], "--forward")
+    home.wait_for("connected")
+    for name in "abc":
+        end = world.end(relay, free_port(), name, "home", "--listen")
+        address = endpoint(end)
+        end.wait_for("home is up")
+        ask(world.socket(), address, f"from {name}".encode())
+    assert len(echo.senders) == 3
+
+
+def test_listening_end_gives_each_peer_its_own_address(world, relay):
+    port, echoes = free_port(), {}
+    gateway = world.end(relay, port, "gw", ["a", "b"], "--listen")
+    gateway.wait_for("connected")
+    for name in "ab":
+        echoes[name] = world.echo()
+        world.end(relay, echoes[name].port, name, "gw", "--forward").wait_for("gw is up")
+    s = world.socket()
+    ask(s, ("127.0.0.1", port), b"to a")
+    ask(s, ("127.0.0.2", port), b"to b")
+    assert (echoes["a"].n >= 1, echoes["b"].n >= 1) == (True, True)
+
+
+def test_two_local_programs_are_two_flows(world, relay):
+    pair = world.pair(relay)
+    one, two = world.socket(), world.socket()
+    ask(one, pair.address, b"one")
+    ask(two, pair.address, b"two")
+    ask(one, pair.address, b"one again")
+    assert len(pair.echo.senders) == 2
+
+
+def test_same_words_on_both_ends_find_their_roles(world, relay):
+    echo = world.echo()
+    home = world.end(relay, echo.port, "home", "laptop")
+    home.wait_for(f"ListenPort = {echo.port}")
+    laptop = world.end(relay, free_port(), "laptop", "home")
+    address = endpoint(laptop)
+    home.wait_for("laptop is up")
+    ask(world.socket(), address, b"roles")
+
+
+def test_same_role_on_both_ends_is_told_with_the_way_out(world, relay):
+    a = world.end(relay, free_port(), "a", "b", "--listen")
+    b = world.end(relay, free_port(), "b", "a", "--listen")
+    for end in (a, b):
+        end.wait_for("both ends listen.*--forward")
+
+
+def test_refused_local_port_does_not_stop_the_tunnel(world, relay):
+    port = free_port()  # nobody listens there: ICMP port unreachable
+    home = world.end(relay, port, "home", "laptop", "--forward")
+    laptop = world.end(relay, free_port(), "laptop", "home", "--listen")
+    address = endpoint(laptop)
+    home.wait_for("laptop is up")
+    laptop.wait_for("home is up")
+    s = world.socket()
+    for _ in range(10):
+        s.sendto(b"nobody", address)
+        answered(s, b"", 0.05)
+    import socket
+    late = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    late.bind(("127.0.0.1", port))
+    late.settimeout(5)
+    s.sendto(b"now somebody", address)
+    while late.recv(100) != b"now somebody":
+        pass
+    late.close()
+
+
+@pytest.mark.parametrize("option", ["--help"])
+def test_help_of_every_command_ends_with_zero(world, option):
+    for command in ("relay", "server", "account", "token"):
+        p = world.program([TUNN, command, option])
+        assert p.exit_code() == 0
+        assert f"usage: tunn {command}" in p.text()
