@@ -301,6 +301,9 @@ def sh(*argv, ns=None, text=None, check=True):
     return r.stdout
 
 
+RELAY_IP = "10.99.0.1"  # behind the default route, as a relay on the Internet is
+
+
 class Net:
     """A relay's namespace r, and others that reach only it, and only on tcp/443."""
 
@@ -311,6 +314,7 @@ class Net:
             sh("ip", "netns", "add", n)
             world.cleanups.append(lambda n=n: sh("ip", "netns", "del", n, check=False))
             sh("ip", "link", "set", "lo", "up", ns=n)
+        sh("ip", "addr", "add", f"{RELAY_IP}/32", "dev", "lo", ns=self.ns["r"])
         for i, n in enumerate(names, 1):
             self.connect(n, i)
 
@@ -322,15 +326,15 @@ class Net:
         sh("ip", "link", "set", "up0", "up", ns=self.ns[n])
         sh("ip", "route", "add", "default", "via", f"10.9.{i}.1", ns=self.ns[n])
 
-    def firewall(self, n, i, port=443):
+    def firewall(self, n, port=443):
         for table in ("iptables", "ip6tables"):
             for chain in ("INPUT", "OUTPUT", "FORWARD"):
                 sh(table, "-P", chain, "DROP", ns=self.ns[n])
             for dev in ("lo", "wg+"):
                 sh(table, "-A", "INPUT", "-i", dev, "-j", "ACCEPT", ns=self.ns[n])
                 sh(table, "-A", "OUTPUT", "-o", dev, "-j", "ACCEPT", ns=self.ns[n])
-        sh("iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", str(port), "-d", f"10.9.{i}.1", "-j", "ACCEPT", ns=self.ns[n])
-        sh("iptables", "-A", "INPUT", "-p", "tcp", "--sport", str(port), "-s", f"10.9.{i}.1", "-j", "ACCEPT", ns=self.ns[n])
+        sh("iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", str(port), "-d", RELAY_IP, "-j", "ACCEPT", ns=self.ns[n])
+        sh("iptables", "-A", "INPUT", "-p", "tcp", "--sport", str(port), "-s", RELAY_IP, "-j", "ACCEPT", ns=self.ns[n])
 
 
 def wg_key():

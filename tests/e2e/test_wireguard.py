@@ -3,9 +3,10 @@ import os
 import signal
 
 import pytest
-from harness import Net, endpoint, move, pings, sh, wg_key, wireguard
+from harness import RELAY_IP, Net, endpoint, move, pings, sh, wg_key, wireguard
 
 pytestmark = pytest.mark.root
+URL = f"https://{RELAY_IP}"
 
 
 def tag(n):
@@ -14,8 +15,8 @@ def tag(n):
 
 def two_networks(world, n):
     net = Net(world, ["a", "b"], tag(n))
-    for i, name in enumerate("ab", 1):
-        net.firewall(name, i)
+    for name in "ab":
+        net.firewall(name)
     relay = world.relay(":443", ns=net.ns["r"])
     return net, relay
 
@@ -25,8 +26,8 @@ def session(world, net, relay, n, allowed_b="10.8.0.1/32"):
     a, b = wg_key(), wg_key()
     wireguard(world, net.ns["a"], f"wga{tag(n)}", "10.8.0.1/24",
               f"[Interface]\nPrivateKey={a.private}\nListenPort=51820\n[Peer]\nPublicKey={b.public}\nAllowedIPs=10.8.0.2/32\n")
-    home = world.end(relay, 51820, "home", "laptop", url="https://10.9.1.1", ns=net.ns["a"])
-    laptop = world.end(relay, 51820, "laptop", "home", url="https://10.9.2.1", ns=net.ns["b"])
+    home = world.end(relay, 51820, "home", "laptop", url=URL, ns=net.ns["a"])
+    laptop = world.end(relay, 51820, "laptop", "home", url=URL, ns=net.ns["b"])
     home.wait_for("ListenPort = 51820")
     assert endpoint(laptop) == ("127.0.0.1", 51820)
     laptop.wait_for("home is up")
@@ -76,9 +77,9 @@ def test_G3_three_wireguard_sessions_at_one_end(world):
     peers = "".join(f"[Peer]\nPublicKey={keys[n].public}\nAllowedIPs=10.8.0.{i}/32\n" for i, n in enumerate("xyz", 2))
     wireguard(world, net.ns["h"], f"wgh{tag(3)}", "10.8.0.1/24",
               f"[Interface]\nPrivateKey={keys['h'].private}\nListenPort=51820\n{peers}")
-    world.end(relay, 51820, "home", ["x", "y", "z"], url="https://10.9.1.1", ns=net.ns["h"]).wait_for("connected")
+    world.end(relay, 51820, "home", ["x", "y", "z"], url=URL, ns=net.ns["h"]).wait_for("connected")
     for i, n in enumerate("xyz", 2):
-        end = world.end(relay, 51820, n, "home", url=f"https://10.9.{i}.1", ns=net.ns[n])
+        end = world.end(relay, 51820, n, "home", url=URL, ns=net.ns[n])
         end.wait_for("home is up")
         wireguard(world, net.ns[n], f"wg{n}{tag(3)}", f"10.8.0.{i}/24",
                   f"[Interface]\nPrivateKey={keys[n].private}\n[Peer]\nPublicKey={keys['h'].public}\nAllowedIPs=10.8.0.0/24\nEndpoint=127.0.0.1:51820\n")

@@ -1,0 +1,5 @@
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
+from conftest import pytest_configure, relay, world  # noqa: E402,F401  the same harness
