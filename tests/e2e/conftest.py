@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 
-from harness import TUNN, World
+from fixtures import relay, world  # noqa: F401
+from harness import TUNN
 
 
 def pytest_collection_modifyitems(items):
@@ -17,15 +18,3 @@ def pytest_collection_modifyitems(items):
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: needs root, network namespaces and /dev/net/tun")
     assert os.path.exists(TUNN), f"{TUNN} is missing: make all"
-
-
-@pytest.fixture
-def world(tmp_path):
-    w = World(tmp_path)
-    yield w
-    w.close()
-
-
-@pytest.fixture
-def relay(world):
-    return world.relay()

@@ -2,4 +2,4 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from conftest import pytest_configure, relay, world  # noqa: E402,F401  the same harness
+from fixtures import relay, world  # noqa: E402,F401
