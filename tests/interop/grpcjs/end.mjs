@@ -11,7 +11,7 @@ const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
 const [proto, port, cert, tokenFile, id, peer, mode] = process.argv.slice(2);
-const { tunn } = grpc.loadPackageDefinition(loader.loadSync(proto, { keepCase: true }));
+const { tunn } = grpc.loadPackageDefinition(loader.loadSync(proto, { keepCase: true, enums: String, defaults: true, oneofs: true }));
 const stub = new tunn.v1.TunnelService(`localhost:${port}`, grpc.credentials.createSsl(readFileSync(cert)));
 const call = stub.EstablishTunnel();
 const sizes = [0, 1, 127, 128, 1420, 16384, 65507];
