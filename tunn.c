@@ -1,11 +1,14 @@
 /* The front door: the table of commands. */
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "client/command.h"
+#include "common/base/config.h"
 #include "common/base/crypto.h"
 #include "common/base/opts.h"
 #include "common/net/tls.h"
@@ -34,7 +37,7 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static void usage(FILE *to)
 {
-	fprintf(to, "tunn carries UDP where UDP is blocked.\n\n"
+	fprintf(to, "tunn carries UDP where UDP is blocked.\n\nusage: tunn COMMAND [options]\n\n"
 	            "  tunn relay 51820 --id laptop --peer home    the same on both ends, ids swapped\n"
 	            "  tunn server                                 a relay of your own\n\n");
 	for (unsigned i = 0; i < N_COMMANDS; i++)
@@ -42,13 +45,32 @@ static void usage(FILE *to)
 	fprintf(to, "\ntunn COMMAND --help tells more; the manual is tunn(1).\n");
 }
 
+struct version_options {
+	bool deps;
+};
+static const struct opt version_opts[] = {
+	{ .kind = OPT_FLAG, .name = "deps", .offset = offsetof(struct version_options, deps),
+	  .help = "also the versions of the libraries" },
+	{ .kind = OPT_END },
+};
+static const struct opt_command version_cmd = { .name = "version", .usage = "[--deps]",
+	                                        .summary = "print the version",
+	                                        .opts = version_opts };
+
 static int version_command(int argc, char **argv)
 {
+	struct version_options o = { 0 };
+	bool help;
+
+	if (opts_read(&version_cmd, argc, argv, &o, NULL, &help))
+		return EXIT_USAGE;
+	if (help)
+		return EXIT_OK;
 	printf("tunn %s\n", TUNN_VERSION);
-	if (argc > 1 && strcmp(argv[1], "--deps") == 0)
-		printf("nghttp2 %s\nprotobuf-c %s\nopenssl %s\nlibsodium %s\nsqlite %s\n",
+	if (o.deps)
+		printf("nghttp2 %s\nprotobuf-c %s\nopenssl %s\nlibsodium %s\nlibyaml %s\nsqlite %s\n",
 		       h2_library_version(), msg_library_version(), tls_version(), crypto_version(),
-		       accounts_library_version());
+		       config_library_version(), accounts_library_version());
 	return EXIT_OK;
 }
 
@@ -59,12 +81,9 @@ static int unknown(const char *word)
 	for (unsigned i = 0; i < N_COMMANDS; i++)
 		names[i] = commands[i].name;
 	const char *near = opts_nearest(word, names, N_COMMANDS);
-	if (near)
-		fprintf(stderr, "tunn: unknown command \"%s\", did you mean \"%s\"?\n", word, near);
-	else
-		fprintf(stderr, "tunn: unknown command \"%s\"\n\n", word);
-	if (!near)
-		usage(stderr);
+	opts_fail(NULL, "unknown command %s%s%s%s", opts_quote(word).s, near ? ", did you mean \"" : "",
+	          near ? near : "", near ? "\"?" : "");
+	usage(stderr);
 	return EXIT_USAGE;
 }
 
@@ -78,9 +97,10 @@ static int run(int argc, char **argv)
 
 static int help_command(int argc, char **argv)
 {
-	char *words[] = { argc > 1 ? argv[1] : NULL, (char[]){ "--help" }, NULL };
+	char option[] = "--help";
+	char *words[] = { argc > 1 ? argv[1] : NULL, option, NULL };
 
-	if (argc > 1 && strcmp(argv[1], "help") != 0)
+	if (argc > 1 && strcmp(argv[1], "help") != 0 && strcmp(argv[1], "--help") != 0)
 		return run(2, words);
 	usage(stdout);
 	return EXIT_OK;
@@ -98,21 +118,26 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/* What is a command with dashes in front. */
+static int run_or_flag(int argc, char **argv)
+{
+	if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)
+		return help_command(1, argv);
+	if (strcmp(argv[0], "--version") == 0)
+		return version_command(1, argv);
+	return run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
 	fill_standard_descriptors();
 	signal(SIGPIPE, SIG_IGN);
 	if (crypto_start() < 0) {
-		fprintf(stderr, "tunn: no source of randomness\n");
+		opts_fail(NULL, "no source of randomness");
 		return EXIT_FAILED;
 	}
-	if (argc < 2) {
-		usage(stderr);
-		return EXIT_USAGE;
-	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return help_command(1, argv);
-	if (strcmp(argv[1], "--version") == 0)
-		return version_command(1, argv);
-	return run(argc - 1, argv + 1);
+	if (argc > 1)
+		return run_or_flag(argc - 1, argv + 1);
+	usage(stderr);
+	return EXIT_USAGE;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ struct question {
 	struct mailbox *reply;
 	unsigned kind;
 	uint64_t number;
+	struct identity *who; /* of the answer, made by the asker: no answer fails here */
 	char token[TOKEN_LEN];
 };
 
@@ -28,20 +30,47 @@ struct auth {
 
 void identity_free(struct identity *who) { free(who); }
 
-static void answer(struct auth *a, struct question *q)
+static void question_free(struct question *q)
 {
-	struct identity *who = malloc(sizeof *who);
-	struct mail m = { .kind = q->kind, .number = q->number, .ptr = who };
-
-	if (who) {
-		accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN },
-		                      clock_unix_ms() / 1000, who);
-		if (mailbox_post(q->reply, &m) < 0)
-			free(who);
-	}
+	if (!q)
+		return;
+	identity_free(q->who);
 	crypto_wipe(q, sizeof *q);
 	free(q);
+}
+
+static struct question *question_new(struct mailbox *reply, unsigned kind, uint64_t number,
+                                     struct str token)
+{
+	struct question *q = malloc(sizeof *q);
+
+	if (!q)
+		return NULL;
+	*q = (struct question){ .reply = reply, .kind = kind, .number = number };
+	memcpy(q->token, token.p, TOKEN_LEN);
+	q->who = calloc(1, sizeof *q->who);
+	if (q->who)
+		return q;
+	question_free(q);
+	return NULL;
+}
+
+static void leave(struct auth *a)
+{
 	atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
+}
+
+static void answer(struct auth *a, struct question *q)
+{
+	struct mail m = { .kind = q->kind, .number = q->number, .ptr = q->who };
+
+	accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN },
+	                      clock_unix_ms() / 1000, q->who);
+	if (mailbox_post(q->reply, &m) == 0)
+		q->who = NULL;
+	/* else out of memory: the deadline of the greeting ends the asker */
+	leave(a);
+	question_free(q);
 }
 
 static void on_mail(void *owner, struct mail *m)
@@ -62,8 +91,17 @@ static void *run(void *arg)
 	return NULL;
 }
 
+static int start_thread(struct auth *a)
+{
+	a->loop = loop_new();
+	int rc = a->loop ? mailbox_new(a->loop, on_mail, a, &a->mailbox) : -ENOMEM;
+	return rc < 0 ? rc : -pthread_create(&a->thread, NULL, run, a);
+}
+
 static void auth_free(struct auth *a)
 {
+	if (!a)
+		return;
 	mailbox_free(a->mailbox);
 	loop_free(a->loop);
 	accounts_close(a->accounts);
@@ -75,16 +113,13 @@ int auth_start(const char *state_dir, struct auth **auth_out,
 {
 	struct auth *a = calloc(1, sizeof *a);
 
-	if (!a)
-		return -ENOMEM;
-	int rc = accounts_open(state_dir, &a->accounts, error_out);
-	if (rc == 0) {
-		strcpy(error_out, "cannot start the accounts thread");
-		a->loop = loop_new();
-		rc = a->loop ? mailbox_new(a->loop, on_mail, a, &a->mailbox) : -ENOMEM;
+	int rc = a ? accounts_open(state_dir, &a->accounts, error_out) : -ENOMEM;
+	if (!a || rc == 0) {
+		rc = a ? start_thread(a) : -ENOMEM;
+		if (rc < 0)
+			snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot start the accounts thread: %s",
+			         strerror(-rc));
 	}
-	if (rc == 0)
-		rc = -pthread_create(&a->thread, NULL, run, a);
 	if (rc < 0) {
 		auth_free(a);
 		return rc;
@@ -111,20 +146,15 @@ int auth_ask(struct auth *a, struct mailbox *reply, unsigned kind, uint64_t numb
 	if (token.len != TOKEN_LEN)
 		return ERR_INVALID;
 	if (atomic_fetch_add_explicit(&a->waiting, 1, memory_order_relaxed) >= AUTH_WAITING_MAX) {
-		atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
+		leave(a);
 		return ERR_AGAIN;
 	}
-	struct question *q = malloc(sizeof *q);
+	struct question *q = question_new(reply, kind, number, token);
 	struct mail m = { .kind = MAIL_QUESTION, .ptr = q };
-	int rc = q ? 0 : -ENOMEM;
-	if (q) {
-		*q = (struct question){ .reply = reply, .kind = kind, .number = number };
-		memcpy(q->token, token.p, TOKEN_LEN);
-		rc = mailbox_post(a->mailbox, &m);
-	}
+	int rc = q ? mailbox_post(a->mailbox, &m) : -ENOMEM;
 	if (rc < 0) {
-		free(q);
-		atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
+		question_free(q);
+		leave(a);
 	}
 	return rc;
 }

@@ -16,10 +16,13 @@ enum { AUTH_WAITING_MAX = 4096 }; /* questions at once; more are refused as unav
 
 int auth_start(const char *state_dir, struct auth **auth_out,
                char error_out[static ACCOUNTS_ERROR_LEN]);
-void auth_stop(struct auth *); /* after the askers have stopped; NULL allowed */
+/* After the askers have stopped, before their mailboxes are freed: what was
+ * asked is still answered. NULL allowed. */
+void auth_stop(struct auth *);
 
 /* From any thread. The answer is posted to `reply` as mail {kind, number, ptr:
- * struct identity, given}. 0, ERR_AGAIN or -ENOMEM: no answer will come. */
+ * struct identity, given}. Negative, and no answer will come: ERR_INVALID (not
+ * the length of a token), ERR_AGAIN (AUTH_WAITING_MAX) or -ENOMEM. */
 int auth_ask(struct auth *, struct mailbox *reply, unsigned kind, uint64_t number,
              struct str token);
 void identity_free(struct identity *);

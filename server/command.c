@@ -38,7 +38,7 @@ struct state_options {
 
 static const char *check_id(const char *v)
 {
-	return name_is_valid(str_of(v)) ? NULL : "an id is 1 to 63 of a-z, 0-9 and -";
+	return name_is_valid(str_of(v)) ? NULL : "must be 1 to 63 of a-z, 0-9 and -";
 }
 
 /* `90d` or `12h`; the cap is ten years. */
@@ -57,7 +57,7 @@ static int64_t seconds_of(const char *v)
 
 static const char *check_expires(const char *v)
 {
-	return seconds_of(v) ? NULL : "write days or hours, like 90d or 12h, at most 3660d";
+	return seconds_of(v) ? NULL : "must be days or hours, like 90d or 12h, at most 3660d";
 }
 
 #define AT(field) offsetof(struct state_options, field)

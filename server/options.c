@@ -13,14 +13,18 @@
 
 enum { LISTEN_MAX = 16, NAMES_MAX = 32, DRAIN_MAX_MS = 8000, DRAIN_MS = 2000 };
 
+/* ---- checks: NULL, or what is allowed ---- */
+
 static const char *check_listen(const char *v)
 {
 	struct addr a;
 	bool any;
 
-	return addr_of_listen(v, &a, &any) == 0 ?
-	               NULL :
-	               "write ADDR:PORT, [IPv6]:PORT or :PORT; a port is 1 to 65535 (0: any free one)";
+	if (addr_of_listen(v, &a, &any) == 0)
+		return NULL;
+	if (strchr(v, ':') != strrchr(v, ':') && v[0] != '[')
+		return "must have IPv6 addresses in brackets, like [::1]:443";
+	return "must be ADDR:PORT, [IPV6]:PORT or :PORT with a port of 1 to 65535 (0: any free one)";
 }
 
 static const char *check_name(const char *v)
@@ -29,56 +33,68 @@ static const char *check_name(const char *v)
 	uint16_t port;
 	struct addr a;
 
-	return addr_of_ip(v, 0, &a) == 0 || (!strchr(v, ':') &&
-	                                     addr_split_host(v, 1, host, sizeof host, &port) == 0) ?
-	               NULL :
-	               "must be a host name or numeric address, without port";
+	if (addr_of_ip(v, 0, &a) == 0)
+		return NULL;
+	if (!strpbrk(v, ":/[") && addr_split_host(v, 1, host, sizeof host, &port) == 0)
+		return NULL;
+	return "must be a host name or a numeric address, without port";
 }
 
 static const char *check_node(const char *v)
 {
-	return name_is_valid(str_of(v)) ? NULL : "a node name is 1 to 63 of a-z, 0-9 and -";
+	return name_is_valid(str_of(v)) ? NULL : "must be 1 to 63 of a-z, 0-9 and -";
 }
 
 static const char *check_level(const char *v)
 {
 	enum log_level unused;
+
 	return log_level_of(v, &unused) == 0 ? NULL : "must be error, warn, info or debug";
 }
 
-#define AT(field) offsetof(struct server_options, field)
+/* ---- the table ---- */
+
+#define AT(field) .offset = offsetof(struct server_options, field)
 
 const struct opt server_opts[] = {
-	{ OPT_LIST, "listen", "ADDR:PORT", "where to listen, several times; default :443 on IPv4 and "
-	  "IPv6", AT(listen), 0, 0, LISTEN_MAX, check_listen, false },
-	{ OPT_TEXT, "cert", "FILE", "certificate chain (PEM, leaf first); default: one of our own in the "
-	  "state directory", AT(cert), 0, 0, 0, NULL, false },
-	{ OPT_TEXT, "key", "FILE", "private key of --cert (PEM, 0600)", AT(key), 0, 0, 0, NULL, false },
-	{ OPT_TEXT, "state", "DIR", "accounts and own certificate; default /var/lib/tunn for root",
-	  AT(state), 0, 0, 0, NULL, false },
-	{ OPT_LIST, "name", "HOST", "name or address that clients use, several times: goes into the own "
-	  "certificate and the command line printed", AT(names), 0, 0, NAMES_MAX, check_name, false },
-	{ OPT_TEXT, "node", "NAME", "name of this relay in logs; default: the host name", AT(node), 0, 0,
-	  0, check_node, false },
-	{ OPT_FLAG, "open", NULL, "no token needed; only on loopback", AT(open), 0, 0, 0, NULL, false },
-	{ OPT_FLAG, "open-to-everyone", NULL, "with --open: also on other addresses",
-	  AT(open_to_everyone), 0, 0, 0, NULL, false },
-	{ OPT_DURATION, "drain", "TIME", "how long ends may take to leave on SIGTERM; default 2s, at "
-	  "most 8s", AT(drain_ms), 0, 0, DRAIN_MAX_MS, NULL, false },
-	{ OPT_TEXT, "log-level", "LEVEL", "error, warn, info or debug; default info", AT(log_level), 0,
-	  0, 0, check_level, false },
-	{ OPT_END, NULL, NULL, NULL, 0, 0, 0, 0, NULL, false },
+	{ .kind = OPT_LIST, .name = "listen", .arg = "ADDR:PORT", AT(listen), .max = LISTEN_MAX,
+	  .check = check_listen, .help = "where to listen; default: :443, all addresses" },
+	{ .kind = OPT_TEXT, .name = "cert", .arg = "FILE", AT(cert),
+	  .help = "certificate chain (PEM, leaf first); default: one of our own in the state "
+	          "directory" },
+	{ .kind = OPT_TEXT, .name = "key", .arg = "FILE", AT(key),
+	  .help = "private key of --cert (PEM, mode 0600)" },
+	{ .kind = OPT_TEXT, .name = "state", .arg = "DIR", AT(state),
+	  .help = "where accounts and own certificate are; default: $STATE_DIRECTORY, for root "
+	          "/var/lib/tunn, else ~/.local/state/tunn" },
+	{ .kind = OPT_LIST, .name = "name", .arg = "HOST", AT(names), .max = NAMES_MAX,
+	  .check = check_name,
+	  .help = "name or address that clients use: goes into our own certificate and the printed "
+	          "command line" },
+	{ .kind = OPT_TEXT, .name = "node", .arg = "NAME", AT(node), .check = check_node,
+	  .help = "name of this relay as told to ends; default: the host name" },
+	{ .kind = OPT_FLAG, .name = "open", AT(open),
+	  .help = "nobody needs a token; only where --listen is a loopback address" },
+	{ .kind = OPT_FLAG, .name = "open-to-everyone", AT(open_to_everyone),
+	  .help = "with --open: on every address" },
+	{ .kind = OPT_DURATION, .name = "drain", .arg = "TIME", AT(drain_ms), .max = DRAIN_MAX_MS,
+	  .help = "how long ends may take to leave when the server stops; default: 2s" },
+	{ .kind = OPT_TEXT, .name = "log-level", .arg = "LEVEL", AT(log_level), .check = check_level,
+	  .help = "error, warn, info or debug; default: info" },
+	{ .kind = OPT_END },
 };
 
 static const struct opt_command command = {
 	.name = "server",
 	.usage = "[options]",
 	.summary = "run a relay",
-	.text = "Runs a relay. The first start makes a certificate, an account and a token, and prints "
-	        "the command line for the clients. SIGTERM tells the ends to leave and stops; SIGHUP "
-	        "reads config and certificate again.",
+	.text = "The first start makes a certificate, an account and a token, and prints the command "
+	        "line for the clients. SIGTERM tells the ends to leave, then stops. SIGHUP reads "
+	        "options, config file and certificate again.",
 	.opts = server_opts,
 };
+
+/* ---- reading ---- */
 
 static bool is_loopback(const char *listen)
 {
@@ -88,23 +104,39 @@ static bool is_loopback(const char *listen)
 	return addr_of_listen(listen, &a, &any) == 0 && !any && addr_is_loopback(&a);
 }
 
+static bool is_same(const char *one, const char *other)
+{
+	struct addr a, b;
+	bool any_a, any_b;
+
+	addr_of_listen(one, &a, &any_a); /* both have been checked */
+	addr_of_listen(other, &b, &any_b);
+	return any_a == any_b && addr_port(&a) != 0 && addr_eq(&a, &b);
+}
+
+static int check_listeners(const struct server_options *o)
+{
+	for (unsigned i = 0; i < o->listen.n; i++)
+		for (unsigned k = 0; k < i; k++)
+			if (is_same(o->listen.v[i], o->listen.v[k]))
+				return opts_fail(command.name, "--listen %s is the same address as --listen %s",
+				                 o->listen.v[i], o->listen.v[k]);
+	for (unsigned i = 0; o->open && !o->open_to_everyone && i < o->listen.n; i++)
+		if (!is_loopback(o->listen.v[i]))
+			return opts_fail(command.name, "--open lets in everybody who reaches %s: "
+			                 "--listen 127.0.0.1:443 keeps it on this machine, "
+			                 "--open-to-everyone says that it is meant", o->listen.v[i]);
+	return 0;
+}
+
 static int check_together(const struct server_options *o)
 {
 	if (!o->cert != !o->key)
-		return opts_fail("server", "--cert and --key belong together: give both or none");
-	for (unsigned i = 0; i < o->listen.n; i++)
-		for (unsigned k = 0; k < i; k++)
-			if (strcmp(o->listen.v[i], o->listen.v[k]) == 0 &&
-			    strcmp(strrchr(o->listen.v[i], ':') ? strrchr(o->listen.v[i], ':') : "", ":0"))
-				return opts_fail("server", "--listen %s is given twice", o->listen.v[i]);
-	for (unsigned i = 0; o->open && !o->open_to_everyone && i < o->listen.n; i++)
-		if (!is_loopback(o->listen.v[i]))
-			return opts_fail("server", "--open lets everybody in who reaches %s: listen on "
-			                           "127.0.0.1, or add --open-to-everyone",
-			                 o->listen.v[i]);
+		return opts_fail(command.name, "%s is missing: --cert and --key go together",
+		                 o->cert ? "--key" : "--cert");
 	if (o->open_to_everyone && !o->open)
-		return opts_fail("server", "--open-to-everyone means nothing without --open");
-	return 0;
+		return opts_fail(command.name, "--open-to-everyone means nothing without --open");
+	return check_listeners(o);
 }
 
 static const char *default_node(void)
@@ -116,25 +148,26 @@ static const char *default_node(void)
 	return name_of_host(host, name) == 0 ? name : "relay";
 }
 
+static void fill_defaults(struct server_options *o)
+{
+	static const char *everywhere[] = { ":443" };
+
+	if (o->listen.n == 0)
+		o->listen = (struct opt_list){ everywhere, 1 };
+	if (!o->state)
+		o->state = state_default_dir();
+	if (!o->node)
+		o->node = default_node();
+}
+
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out)
 {
 	struct server_options o = { .drain_ms = DRAIN_MS, .log_level = "info" };
-	struct opt_list words = { 0 };
-	int rc = opts_read(&command, argc, argv, &o, &words, help_out);
+	int rc = opts_read(&command, argc, argv, &o, NULL, help_out);
 
-	if (rc < 0 || *help_out)
+	if (rc || *help_out)
 		return rc;
-	if (words.n)
-		return opts_fail("server", "\"%s\" is not an option; addresses go with --listen",
-		                 words.v[0]);
-	if (o.listen.n == 0) {
-		static const char *everywhere[] = { ":443" };
-		o.listen = (struct opt_list){ everywhere, 1 };
-	}
-	if (!o.state)
-		o.state = state_default_dir();
-	if (!o.node)
-		o.node = default_node();
+	fill_defaults(&o);
 	rc = check_together(&o);
 	if (rc == 0)
 		*opts_out = o;

@@ -9,15 +9,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_LEN = 512 };
+enum { PATH_LEN = STATE_DIR_MAX + 32 };
 
 const char *state_default_dir(void)
 {
 	static char path[PATH_LEN];
 	const char *dir = getenv("STATE_DIRECTORY"), *home = getenv("HOME");
 
-	if (dir && *dir)
-		return dir;
+	if (dir && *dir) { /* systemd.exec(5): several are separated by colons */
+		snprintf(path, sizeof path, "%.*s", (int)strcspn(dir, ":"), dir);
+		return path;
+	}
 	if (geteuid() == 0)
 		return "/var/lib/tunn";
 	dir = getenv("XDG_STATE_HOME");
@@ -28,14 +30,19 @@ const char *state_default_dir(void)
 	return path;
 }
 
-static int make_parents(const char *dir)
+/* Parents as the umask says; the directory itself is nobody else's to read. */
+static int make_dirs(const char *dir)
 {
 	char path[PATH_LEN];
+	size_t len = strlen(dir);
 
-	if (strlen(dir) >= sizeof path)
-		return -ENAMETOOLONG;
-	strcpy(path, dir);
-	for (char *p = path + 1; *p; p++) {
+	if (len == 0 || len > STATE_DIR_MAX)
+		return len ? -ENAMETOOLONG : -ENOENT;
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	memcpy(path, dir, len);
+	path[len] = 0;
+	for (char *p = path + 1; p < path + len; p++) {
 		if (*p != '/')
 			continue;
 		*p = 0;
@@ -46,16 +53,27 @@ static int make_parents(const char *dir)
 	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+static int check_dir(const char *dir)
+{
+	struct stat st;
+
+	if (stat(dir, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	return access(dir, R_OK | W_OK | X_OK) < 0 ? -errno : 0;
+}
+
 int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN])
 {
-	int rc = make_parents(dir);
+	int rc = make_dirs(dir);
 
-	if (rc == 0 && access(dir, R_OK | W_OK | X_OK) < 0)
-		rc = -errno;
+	if (rc == 0)
+		rc = check_dir(dir);
 	if (rc < 0)
 		snprintf(error_out, STATE_ERROR_LEN,
-		         "cannot use the state directory %s: %s; give another with --state DIR", dir,
-		         strerror(-rc));
+		         "cannot use the state directory \"%.400s\": %s; give another with --state DIR",
+		         dir, strerror(-rc));
 	return rc;
 }
 
@@ -73,10 +91,12 @@ int state_lock(const char *dir, char error_out[static STATE_ERROR_LEN])
 	rc = -errno;
 	if (fd >= 0)
 		close(fd);
-	snprintf(error_out, STATE_ERROR_LEN,
-	         rc == -EWOULDBLOCK ? "another tunn server uses the state directory %s: stop it, or "
-	                              "give this one another with --state DIR" :
-	                              "cannot lock the state directory %s",
-	         dir);
+	if (rc == -EWOULDBLOCK)
+		snprintf(error_out, STATE_ERROR_LEN,
+		         "another tunn server uses the state directory %s: stop it, or give this one "
+		         "another with --state DIR",
+		         dir);
+	else
+		snprintf(error_out, STATE_ERROR_LEN, "cannot lock %s: %s", path, strerror(-rc));
 	return rc;
 }

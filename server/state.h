@@ -5,7 +5,7 @@
 #ifndef TUNN_SERVER_STATE_H
 #define TUNN_SERVER_STATE_H
 
-enum { STATE_ERROR_LEN = 512 };
+enum { STATE_ERROR_LEN = 768, STATE_DIR_MAX = 400 /* bytes of the path */ };
 
 /* $STATE_DIRECTORY, else /var/lib/tunn for root, else $XDG_STATE_HOME/tunn or
  * ~/.local/state/tunn. Lives until the process ends. */

@@ -1,28 +1,40 @@
 /*
- * Config files: a flat YAML mapping of option names to scalars or lists of
- * scalars, with the line of each value (the one door to libyaml). Strict: a
- * key twice, nesting, NUL and invalid UTF-8 are errors. Blocks on the file.
+ * The one door to libyaml: a config file as a flat list of keys, each with one
+ * value or a list of values. Blocks on the file; any thread.
+ *
+ * Strict: a regular file of at most 1 MiB, UTF-8 without NUL, one document, no
+ * map inside a map, no key twice, no anchors. A byte order mark, CRLF and a
+ * missing last newline are fine.
  */
 #ifndef TUNN_BASE_CONFIG_H
 #define TUNN_BASE_CONFIG_H
 
-#include <stddef.h>
+#include <stdbool.h>
 
-enum { CONFIG_FILE_MAX = 1 << 20, CONFIG_ERROR_LEN = 512 };
+enum { CONFIG_ERROR_LEN = 512, CONFIG_FILE_MAX = 1024 * 1024 };
 
-struct config_entry { /* one value; a list has one entry per item, same key */
-	char *key, *value;
-	unsigned line;
+struct config_value {
+	char *text;
+	unsigned line, column; /* from 1 */
 };
+
+struct config_entry {
+	struct config_value key;
+	struct config_value *v;
+	unsigned n;
+	bool is_list; /* written as one, whatever n */
+};
+
 struct config {
-	struct config_entry *entries;
-	size_t n;
+	struct config_entry *v;
+	unsigned n;
 };
 
-/* Regular files of at most 1 MiB. 0, or ERR_CONFIG with error_out as
- * `file:line:column: words`. */
-int config_read(const char *path, struct config *config_out,
-                char error_out[static CONFIG_ERROR_LEN]);
-void config_done(struct config *);
+/* 0, ERR_CONFIG or -ENOMEM with "FILE:LINE:COLUMN: words" or "FILE: words" in
+ * error_out. */
+int config_read(const char *path, struct config **config_out, char error_out[static CONFIG_ERROR_LEN]);
+void config_free(struct config *); /* NULL allowed */
+
+const char *config_library_version(void);
 
 #endif

@@ -1,461 +1,381 @@
 #include "common/base/opts.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/config.h"
 #include "common/base/err.h"
+#include "common/base/opts_impl.h"
 
-enum { OPTIONS_MAX = 64, NAME_LEN = 64 };
+enum { NAMES_MAX = 64 };
 
-enum origin { FROM_NOWHERE, FROM_FILE, FROM_ENV, FROM_ARGV };
+/* ---- slots ---- */
 
-struct reader {
-	const struct opt_command *cmd;
-	void *target;
-	enum origin origin[OPTIONS_MAX]; /* who set it: the higher wins */
-	const char *config_path;
-	char where[600]; /* in front of an error: file:line, or the variable's name */
-};
-
-/* Known to every command, besides those of its table. */
-static const char *const common_names[] = { "config", "help" };
-
-int opts_fail(const char *command, const char *fmt, ...)
+static size_t count(const struct opt *o)
 {
-	va_list ap;
-
-	fprintf(stderr, "tunn%s%s: ", command[0] ? " " : "", command);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	return ERR_CONFIG;
-}
-
-/* ---- suggestions ---- */
-
-static unsigned distance(const char *a, const char *b) /* Levenshtein */
-{
-	unsigned row[NAME_LEN];
-	size_t n = strlen(b);
-
-	if (n + 1 > NAME_LEN)
-		return NAME_LEN;
-	for (unsigned j = 0; j <= n; j++)
-		row[j] = j;
-	for (unsigned i = 1; *a; a++, i++) {
-		unsigned diagonal = row[0];
-		row[0] = i;
-		for (unsigned j = 1; j <= n; j++) {
-			unsigned cost = diagonal + (*a != b[j - 1]);
-			diagonal = row[j];
-			unsigned step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-			row[j] = cost < step ? cost : step;
-		}
-	}
-	return row[n];
-}
-
-const char *opts_nearest(const char *word, const char *const *candidates, size_t n)
-{
-	const char *best = NULL;
-	unsigned best_distance = 3; /* farther is no typing error */
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned d = distance(word, candidates[i]);
-		if (d < best_distance) {
-			best_distance = d;
-			best = candidates[i];
-		}
-	}
-	return best;
-}
-
-static const char *nearest_option(const struct opt_command *cmd, const char *word)
-{
-	const char *names[OPTIONS_MAX + 2];
 	size_t n = 0;
 
-	for (const struct opt *o = cmd->opts; o->kind != OPT_END; o++)
-		names[n++] = o->name;
-	names[n++] = common_names[0];
-	names[n++] = common_names[1];
+	while (o && o[n].kind != OPT_END)
+		n++;
+	return n;
+}
+
+static void add_slots(struct opts_reading *r, const struct opt *o, void *target)
+{
+	for (; o->kind != OPT_END; o++)
+		r->slots[r->n_slots++] = (struct opts_slot){ .opt = o, .target = target };
+}
+
+static bool is_named(const struct opt *o, const char *name, size_t len)
+{
+	return strlen(o->name) == len && memcmp(o->name, name, len) == 0;
+}
+
+struct opts_slot *opts_find(const struct opts_reading *r, const char *name, size_t len)
+{
+	for (size_t i = 0; i < r->n_slots; i++)
+		if (is_named(r->slots[i].opt, name, len))
+			return &r->slots[i];
+	return NULL;
+}
+
+static const char *nearest_name(const struct opts_reading *r, const char *word)
+{
+	const char *names[NAMES_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_slots && n < NAMES_MAX; i++)
+		if (!(r->slots[i].opt->traits & OPT_SECRET))
+			names[n++] = r->slots[i].opt->name;
 	return opts_nearest(word, names, n);
 }
 
-/* ---- values ---- */
+/* ---- two options that exclude each other ---- */
 
-static int bad(const struct reader *r, const struct opt *o, const char *value, const char *why)
+/* The strongest other one of those of which there can be one. */
+static const struct opts_slot *rival_of(const struct opts_reading *r, const struct opts_slot *slot)
 {
-	if (r->where[0])
-		return opts_fail(r->cmd->name, "%s: %s: \"%s\": %s", r->where, o->name, value, why);
-	return opts_fail(r->cmd->name, "--%s \"%s\": %s", o->name, value, why);
-}
+	const struct opts_slot *rival = NULL;
 
-static int set_number(const struct reader *r, const struct opt *o, const char *value, uint32_t *to)
-{
-	char words[100], *end;
-	errno = 0;
-	unsigned long v = isdigit((unsigned char)value[0]) ? strtoul(value, &end, 0) : 0;
-	bool octal = value[0] == '0' && isdigit((unsigned char)value[1]);
-
-	if (!isdigit((unsigned char)value[0]) || *end || errno || octal || v < o->min || v > o->max) {
-		snprintf(words, sizeof words, "must be a number from %u to %u", o->min, o->max);
-		return bad(r, o, value, words);
+	for (size_t i = 0; (slot->opt->traits & OPT_ONE_OF) && i < r->n_slots; i++) {
+		const struct opts_slot *s = &r->slots[i];
+		if (s != slot && (s->opt->traits & OPT_ONE_OF) && !s->negative &&
+		    s->by > (rival ? rival->by : OPTS_NOWHERE))
+			rival = s;
 	}
-	*to = (uint32_t)v;
-	return 0;
+	return rival;
 }
 
-static int set_duration(const struct reader *r, const struct opt *o, const char *value, unsigned *to)
+static int check_rival(const struct opts_reading *r, const struct opts_slot *slot,
+                       const struct opts_origin *from)
 {
-	static const struct {
-		const char *name;
-		uint64_t ms;
-	} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
-	char words[140];
-	size_t digits = strspn(value, "0123456789");
-	uint64_t v = digits && digits <= 9 ? strtoull(value, NULL, 10) : UINT64_MAX;
+	const struct opts_slot *rival = slot->negative ? NULL : rival_of(r, slot);
 
-	for (size_t i = 0; v != UINT64_MAX && i < sizeof units / sizeof *units; i++) {
-		if (strcmp(value + digits, units[i].name) != 0)
-			continue;
-		v *= units[i].ms;
-		if (v < o->min || v > o->max)
-			break;
-		*to = (unsigned)v;
+	if (!rival || rival->by != from->source)
 		return 0;
-	}
-	snprintf(words, sizeof words,
-	         "must be a number with a unit (ms, s, m, h, d), from %u ms to %u ms", o->min, o->max);
-	return bad(r, o, value, words);
+	return opts_refuse(r, slot, from, "and %s%s exclude each other: give one of them",
+	                   from->source == OPTS_ARGV ? "--" : "", rival->opt->name);
 }
 
-static int set_list(const struct reader *r, const struct opt *o, const char *value,
-                    struct opt_list *list)
+/* Has a stronger source spoken, for this option or against it? */
+static bool is_outranked(const struct opts_reading *r, const struct opts_slot *slot,
+                         enum opts_source source)
 {
-	char words[60];
+	const struct opts_slot *rival = rival_of(r, slot);
 
-	if (list->n >= o->max) {
-		snprintf(words, sizeof words, "at most %u are allowed", o->max);
-		return bad(r, o, value, words);
-	}
-	const char **more = realloc(list->v, (list->n + 1) * sizeof *more);
-	if (!more)
-		return bad(r, o, value, "out of memory");
-	list->v = more;
-	list->v[list->n++] = value;
-	return 0;
+	return slot->by > source || (rival && rival->by > source);
 }
 
-static int set_flag(const struct reader *r, const struct opt *o, const char *value, bool *to)
-{
-	if (strcmp(value, "true") == 0 || strcmp(value, "1") == 0)
-		*to = true;
-	else if (strcmp(value, "false") == 0 || strcmp(value, "0") == 0)
-		*to = false;
-	else
-		return bad(r, o, value, "must be true or false");
-	return 0;
-}
+/* ---- the command line ---- */
 
-/* OPT_OPTIONAL: "" and true stand for the option without its argument. */
-static void set_optional(const struct opt *o, const char *value, char *base)
-{
-	bool on = strcmp(value, "false") != 0;
-	bool bare = !on || !value[0] || strcmp(value, "true") == 0;
+struct words {
+	int argc, at; /* `at` is the next word */
+	char **argv;
+};
 
-	*(bool *)(void *)(base + o->offset) = on;
-	*(const char **)(void *)(base + o->value_offset) = bare ? NULL : value;
-}
-
-static bool is_utf8_text(const char *value)
+static bool is_all_digits(const char *s)
 {
-	for (; *value; value++)
-		if ((unsigned char)*value < 0x20)
+	if (!*s)
+		return false;
+	for (; *s; s++)
+		if (!isdigit((unsigned char)*s))
 			return false;
 	return true;
 }
 
-static int store(const struct reader *r, const struct opt *o, const char *value)
+static int unknown_option(const struct opts_reading *r, const char *word, size_t len)
 {
-	char *base = r->target;
-	void *to = base + o->offset;
-	const char *why = NULL;
+	char name[64], shown[64];
+	size_t dashes = strspn(word, "-");
 
-	if (!is_utf8_text(value))
-		return bad(r, o, "...", "control characters are not allowed");
-	if (o->check && (o->kind != OPT_OPTIONAL || value[0]))
-		why = o->check(value);
-	if (why)
-		return bad(r, o, value, why);
-	switch (o->kind) {
-	case OPT_FLAG: return set_flag(r, o, value, to);
-	case OPT_TEXT:
-		if (!value[0])
-			return bad(r, o, value, "must not be empty");
-		*(const char **)to = value;
-		return 0;
-	case OPT_LIST: return set_list(r, o, value, to);
-	case OPT_NUMBER: return set_number(r, o, value, to);
-	case OPT_DURATION: return set_duration(r, o, value, to);
-	case OPT_OPTIONAL: set_optional(o, value, base); return 0;
-	case OPT_END: break;
-	}
+	if (dashes > len)
+		dashes = len;
+	snprintf(shown, sizeof shown, "%.*s", (int)len, word);
+	snprintf(name, sizeof name, "%.*s", (int)(len - dashes), word + dashes);
+	const char *near = nearest_name(r, name);
+	opts_fail(r->cmd->name, "unknown option %s%s%s%s", opts_quote(shown).s,
+	          near ? ", did you mean --" : "", near ? near : "", near ? "?" : "");
+	opts_usage(r->cmd);
 	return ERR_CONFIG;
 }
 
-/* A stronger origin starts a list anew. */
-static int set(struct reader *r, const struct opt *o, const char *value, enum origin origin)
+/* The value of the option before w->at; NULL: none. */
+static int take_value(const struct opts_reading *r, const struct opts_slot *slot, struct words *w,
+                      const char **value_out)
 {
-	size_t i = (size_t)(o - r->cmd->opts);
+	const char *next = w->at < w->argc ? w->argv[w->at] : NULL;
 
-	if (r->origin[i] > origin)
+	if (slot->opt->kind == OPT_FLAG)
 		return 0;
-	if (r->origin[i] == origin && origin == FROM_ARGV && o->kind != OPT_LIST)
-		return opts_fail(r->cmd->name, "--%s is given twice", o->name);
-	if (r->origin[i] != origin && o->kind == OPT_LIST)
-		*(struct opt_list *)(void *)((char *)r->target + o->offset) = (struct opt_list){ 0 };
-	r->origin[i] = origin;
-	return store(r, o, value);
+	if (slot->opt->kind == OPT_OPTIONAL) {
+		if (!next || next[0] == '-' || is_all_digits(next))
+			return 0;
+	} else if (!next || (next[0] == '-' && next[1] == '-')) {
+		opts_fail(r->cmd->name, "--%s needs a value: --%s %s", slot->opt->name, slot->opt->name,
+		          slot->opt->arg ? slot->opt->arg : "VALUE");
+		opts_usage(r->cmd);
+		return ERR_CONFIG;
+	}
+	*value_out = next;
+	w->at++;
+	return 0;
 }
 
-/* ---- command line ---- */
-
-static const struct opt *find(const struct opt_command *cmd, const char *name, size_t len)
+static int set_from_argv(const struct opts_reading *r, struct opts_slot *slot, const char *value,
+                         bool bare)
 {
-	for (const struct opt *o = cmd->opts; o->kind != OPT_END; o++)
-		if (strlen(o->name) == len && memcmp(o->name, name, len) == 0)
-			return o;
+	struct opts_origin from = { .source = OPTS_ARGV, .bare = bare };
+
+	if (slot->by == OPTS_ARGV && slot->opt->kind != OPT_LIST)
+		return opts_refuse(r, slot, &from, "is given twice");
+	int rc = opts_set(r, slot, &from, value);
+	return rc ? rc : check_rival(r, slot, &from);
+}
+
+static int read_option(const struct opts_reading *r, struct words *w)
+{
+	const char *word = w->argv[w->at++];
+	const char *eq = strchr(word, '=');
+	size_t len = eq ? (size_t)(eq - word) : strlen(word);
+	const char *value = eq ? eq + 1 : NULL;
+	bool is_short_help = strcmp(word, "-h") == 0;
+	struct opts_slot *slot = NULL;
+
+	if (is_short_help)
+		slot = opts_find(r, "help", 4);
+	else if (strncmp(word, "--", 2) == 0)
+		slot = opts_find(r, word + 2, len - 2);
+	if (!slot)
+		return unknown_option(r, word, len);
+	if (slot->opt->traits & OPT_SECRET)
+		return opts_fail(r->cmd->name, "--%s: %s", slot->opt->name, slot->opt->help);
+	int rc = eq ? 0 : take_value(r, slot, w, &value);
+	return rc ? rc : set_from_argv(r, slot, value, false);
+}
+
+static struct opts_slot *next_positional(const struct opts_reading *r, unsigned n_before)
+{
+	for (size_t i = 0; i < r->n_slots; i++)
+		if ((r->slots[i].opt->traits & OPT_POSITIONAL) && n_before-- == 0)
+			return &r->slots[i];
 	return NULL;
 }
 
-static int unknown(const struct opt_command *cmd, const char *name, size_t len)
+static int read_positional(const struct opts_reading *r, const char *word, unsigned n_before,
+                           struct opt_list *rest)
 {
-	char word[NAME_LEN];
+	struct opts_slot *slot = next_positional(r, n_before);
 
-	snprintf(word, sizeof word, "%.*s", (int)len, name);
-	if (strcmp(word, "token") == 0)
-		return opts_fail(cmd->name, "a token is never given on the command line, where everybody "
-		                            "on this machine can read it: use --token-file FILE, "
-		                            "TUNN_TOKEN, or --token-file - for standard input");
-	const char *near = nearest_option(cmd, word);
-	if (near)
-		return opts_fail(cmd->name, "unknown option --%s, did you mean --%s?", word, near);
-	return opts_fail(cmd->name, "unknown option --%s; see tunn %s --help", word, cmd->name);
-}
-
-/* Is the next word an argument that may be left out? Not an option, and not the
- * only positional that could be left (a port, say). */
-static bool looks_like_value(const struct opt *o, const char *word)
-{
-	return word && word[0] != '-' && (!o->check || !o->check(word));
-}
-
-static int read_option(struct reader *r, int argc, char **argv, int *i, bool *help)
-{
-	const char *name = argv[*i] + 2, *eq = strchr(name, '=');
-	size_t len = eq ? (size_t)(eq - name) : strlen(name);
-	const struct opt *o = find(r->cmd, name, len);
-	const char *value = eq ? eq + 1 : NULL, *following = *i + 1 < argc ? argv[*i + 1] : NULL;
-
-	if (!o && len == 4 && memcmp(name, "help", 4) == 0) {
-		*help = true;
+	if (strncmp(word, "tunn_", 5) == 0)
+		return opts_fail(r->cmd->name, "a token on the command line is seen by everybody on this "
+		                 "machine: put it in a file of mode 0600");
+	if (slot)
+		return set_from_argv(r, slot, word, true);
+	if (rest) {
+		rest->v[rest->n++] = word;
 		return 0;
 	}
-	bool is_config = !o && len == 6 && memcmp(name, "config", 6) == 0;
-	if (!o && !is_config)
-		return unknown(r->cmd, name, len);
-	if (o && o->kind == OPT_FLAG) {
-		if (eq)
-			return opts_fail(r->cmd->name, "--%s takes no value", o->name);
-		value = "true";
-	} else if (!value && o && o->kind == OPT_OPTIONAL) {
-		value = looks_like_value(o, following) ? argv[++*i] : "";
-	} else if (!value) {
-		if (!following)
-			return opts_fail(r->cmd->name, "--%.*s needs a value (%s)", (int)len, name,
-			                 o ? o->arg : "FILE");
-		value = argv[++*i];
+	opts_fail(r->cmd->name, "unexpected argument %s", opts_quote(word).s);
+	opts_usage(r->cmd);
+	return ERR_CONFIG;
+}
+
+/* "-1" is a word, so that a port of -1 is answered as a port. */
+static bool is_option(const char *word)
+{
+	return word[0] == '-' && word[1] && !isdigit((unsigned char)word[1]);
+}
+
+static int read_argv(const struct opts_reading *r, int argc, char **argv, struct opt_list *rest)
+{
+	struct words w = { .argc = argc, .at = 1, .argv = argv };
+	unsigned n_positional = 0;
+	bool literal = false;
+	int rc = 0;
+
+	while (rc == 0 && w.at < argc) {
+		if (!literal && strcmp(argv[w.at], "--") == 0) {
+			literal = true;
+			w.at++;
+		} else if (!literal && is_option(argv[w.at])) {
+			rc = read_option(r, &w);
+		} else {
+			rc = read_positional(r, argv[w.at++], n_positional++, rest);
+		}
 	}
-	if (is_config) {
-		r->config_path = value;
+	return rc;
+}
+
+/* ---- the environment ---- */
+
+static int split_list(const struct opts_reading *r, struct opts_slot *slot,
+                      const struct opts_origin *from, const char *text)
+{
+	int rc = 0;
+
+	while (rc == 0) {
+		text += strspn(text, ", \t\r\n");
+		size_t len = strcspn(text, ", \t\r\n");
+		if (len == 0)
+			break;
+		const char *value = opts_copy(text, len);
+		rc = value ? opts_set(r, slot, from, value) : opts_fail(r->cmd->name, "out of memory");
+		text += len;
+	}
+	return rc;
+}
+
+static int read_variable(const struct opts_reading *r, struct opts_slot *slot)
+{
+	struct opts_origin from = { .source = OPTS_ENV };
+	char name[64];
+	int rc;
+
+	opts_variable(slot->opt, name);
+	const char *value = getenv(name);
+	if (!value || !*value)
 		return 0;
-	}
-	return set(r, o, value, FROM_ARGV);
+	value = opts_copy(value, strlen(value)); /* the environment may be wiped */
+	if (!value)
+		return opts_fail(r->cmd->name, "out of memory");
+	if (slot->opt->kind == OPT_LIST)
+		rc = split_list(r, slot, &from, value);
+	else
+		rc = opts_set(r, slot, &from, value);
+	return rc ? rc : check_rival(r, slot, &from);
 }
 
-static int read_argv(struct reader *r, int argc, char **argv, struct opt_list *positional, bool *help)
+static int read_env(const struct opts_reading *r)
 {
-	bool only_words = false;
+	int rc = 0;
 
-	for (int i = 1; i < argc && !*help; i++) {
-		int rc = 0;
-		if (!only_words && strcmp(argv[i], "--") == 0)
-			only_words = true;
-		else if (!only_words && strcmp(argv[i], "-h") == 0)
-			*help = true;
-		else if (!only_words && strncmp(argv[i], "--", 2) == 0)
-			rc = read_option(r, argc, argv, &i, help);
-		else if (!only_words && argv[i][0] == '-' && argv[i][1])
-			rc = opts_fail(r->cmd->name, "unknown option %s; options begin with --", argv[i]);
-		else
-			rc = set_list(r, &(struct opt){ .name = "arguments", .max = 16 }, argv[i],
-			              positional);
-		if (rc < 0)
-			return rc;
+	for (size_t i = 0; rc == 0 && i < r->n_slots; i++) {
+		struct opts_slot *slot = &r->slots[i];
+		if (!(slot->opt->traits & OPT_SECRET) && strcmp(slot->opt->name, "help") != 0 &&
+		    !is_outranked(r, slot, OPTS_ENV))
+			rc = read_variable(r, slot);
 	}
-	return 0;
+	return rc;
 }
 
-/* ---- environment and file ---- */
+/* ---- the file ---- */
 
-static void env_name(const char *option, char out[static NAME_LEN])
+static int unknown_key(const struct opts_reading *r, const char *file,
+                       const struct config_value *key)
 {
-	size_t n = (size_t)snprintf(out, NAME_LEN, "TUNN_");
+	const char *near = nearest_name(r, key->text);
 
-	for (; *option && n + 1 < NAME_LEN; option++)
-		out[n++] = *option == '-' ? '_' : (char)toupper((unsigned char)*option);
-	out[n] = 0;
+	return opts_fail(r->cmd->name, "%s:%u:%u: unknown key %s%s%s%s", file, key->line, key->column,
+	                 opts_quote(key->text).s, near ? ", did you mean \"" : "", near ? near : "",
+	                 near ? "\"?" : "");
 }
 
-/* Lists are separated by commas in the environment. */
-static int set_env(struct reader *r, const struct opt *o, const char *value)
+static int read_values(const struct opts_reading *r, struct opts_slot *slot, const char *file,
+                       const struct config_entry *e)
 {
-	if (o->kind != OPT_LIST)
-		return set(r, o, value, FROM_ENV);
-	char *copy = strdup(value), *rest = copy;
-	for (char *item; copy && (item = strsep(&rest, ",")) != NULL;) {
-		int rc = *item ? set(r, o, item, FROM_ENV) : 0;
-		if (rc < 0)
-			return rc;
+	struct opts_origin from = { .source = OPTS_FILE, .file = file };
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < e->n; i++) {
+		from.line = e->v[i].line;
+		from.column = e->v[i].column;
+		rc = opts_set(r, slot, &from, e->v[i].text);
 	}
-	return copy ? 0 : ERR_CONFIG;
+	return rc || e->n == 0 ? rc : check_rival(r, slot, &from);
 }
 
-static int read_env(struct reader *r)
+static int read_entry(const struct opts_reading *r, const char *file, const struct config_entry *e)
 {
-	char name[NAME_LEN];
+	struct opts_slot *slot = opts_find(r, e->key.text, strlen(e->key.text));
+	struct opts_origin from = { .source = OPTS_FILE, .file = file, .line = e->key.line,
+		                    .column = e->key.column };
 
-	for (const struct opt *o = r->cmd->opts; o->kind != OPT_END; o++) {
-		env_name(o->name, name);
-		const char *value = getenv(name);
-		if (!value || !*value)
-			continue;
-		snprintf(r->where, sizeof r->where, "%s", name);
-		int rc = set_env(r, o, value);
-		if (rc < 0)
-			return rc;
-	}
-	if (!r->config_path)
-		r->config_path = getenv("TUNN_CONFIG");
-	r->where[0] = 0;
-	return 0;
+	if (!slot)
+		return unknown_key(r, file, &e->key);
+	if (slot->opt->traits & OPT_SECRET)
+		return opts_refuse(r, slot, &from, "is no key: %s", slot->opt->help);
+	if (strcmp(slot->opt->name, "config") == 0 || strcmp(slot->opt->name, "help") == 0)
+		return opts_refuse(r, slot, &from, "has no place in a config file");
+	if (e->is_list && slot->opt->kind != OPT_LIST)
+		return opts_refuse(r, slot, &from, "takes one value, not a list");
+	return is_outranked(r, slot, OPTS_FILE) ? 0 : read_values(r, slot, file, e);
 }
 
-static int set_entry(struct reader *r, const struct config_entry *e)
-{
-	const struct opt *o = find(r->cmd, e->key, strlen(e->key));
-	const char *near;
-
-	snprintf(r->where, sizeof r->where, "%s:%u", r->config_path, e->line);
-	if (o) {
-		char *value = strdup(e->value);
-		return value ? set(r, o, value, FROM_FILE) : ERR_CONFIG;
-	}
-	near = nearest_option(r->cmd, e->key);
-	return opts_fail(r->cmd->name, "%s: unknown key \"%s\"%s%s%s", r->where, e->key,
-	                 near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-}
-
-static int read_file(struct reader *r)
+static int read_config(const struct opts_reading *r, const char *file)
 {
 	char error[CONFIG_ERROR_LEN];
-	struct config config;
-
-	if (!r->config_path || !*r->config_path)
-		return 0;
-	if (config_read(r->config_path, &config, error) < 0)
-		return opts_fail(r->cmd->name, "%s", error);
+	struct config *config;
 	int rc = 0;
-	for (size_t i = 0; i < config.n && rc == 0; i++)
-		rc = set_entry(r, &config.entries[i]);
-	config_done(&config);
-	r->where[0] = 0;
+
+	if (config_read(file, &config, error))
+		return opts_fail(r->cmd->name, "%s", error);
+	if (!opts_keep(config, (void (*)(void *))config_free))
+		return opts_fail(r->cmd->name, "out of memory");
+	for (unsigned i = 0; rc == 0 && i < config->n; i++)
+		rc = read_entry(r, file, &config->v[i]);
+	return rc;
+}
+
+/* ---- all of it ---- */
+
+static int read_all(const struct opts_reading *r, const struct opts_common *common, int argc,
+                    char **argv, struct opt_list *rest)
+{
+	int rc = read_argv(r, argc, argv, rest);
+
+	if (rc || common->help)
+		return rc;
+	rc = read_env(r);
+	if (rc == 0 && common->config)
+		rc = read_config(r, common->config);
 	return rc;
 }
 
 int opts_read(const struct opt_command *cmd, int argc, char **argv, void *target,
               struct opt_list *positional_out, bool *help_out)
 {
-	struct reader r = { .cmd = cmd, .target = target };
-	int rc;
+	struct opts_common common = { 0 };
+	struct opts_reading r = { .cmd = cmd };
+	struct opt_list rest = { 0 };
 
-	*help_out = false;
-	rc = read_argv(&r, argc, argv, positional_out, help_out);
-	if (rc == 0 && *help_out) {
+	r.slots = calloc(count(cmd->opts) + count(opts_common_table), sizeof *r.slots);
+	rest.v = opts_alloc((size_t)(argc + 1) * sizeof *rest.v);
+	if (!r.slots || !rest.v) {
+		free(r.slots);
+		return opts_fail(cmd->name, "out of memory");
+	}
+	add_slots(&r, cmd->opts, target);
+	add_slots(&r, opts_common_table, &common);
+	int rc = read_all(&r, &common, argc, argv, positional_out ? &rest : NULL);
+	free(r.slots);
+	if (rc)
+		return rc;
+	if (common.help)
 		opts_help(cmd);
-		return 0;
-	}
-	if (rc == 0)
-		rc = read_env(&r);
-	if (rc == 0)
-		rc = read_file(&r);
-	for (const struct opt *o = cmd->opts; rc == 0 && o->kind != OPT_END; o++) {
-		const struct opt_list *list = (const void *)((const char *)target + o->offset);
-		if (o->kind == OPT_LIST && list->n < o->min)
-			rc = opts_fail(cmd->name, "--%s %s is needed; see tunn %s --help", o->name,
-			               o->arg, cmd->name);
-	}
-	return rc;
-}
-
-/* ---- help ---- */
-
-static void wrap(const char *text, unsigned indent, unsigned column)
-{
-	enum { WIDTH = 80 };
-
-	while (*text) {
-		size_t len = strcspn(text, " ");
-		if (column + len + 1 > WIDTH && column > indent) {
-			printf("\n%*s", (int)indent, "");
-			column = indent;
-		}
-		printf("%.*s ", (int)len, text);
-		column += (unsigned)len + 1;
-		text += len;
-		text += strspn(text, " ");
-	}
-	putchar('\n');
-}
-
-static void help_option(const char *name, const char *arg, bool optional, const char *text)
-{
-	enum { COLUMN = 26 };
-	int n = printf("  --%s%s%s%s", name, arg ? (optional ? " [" : " ") : "", arg ? arg : "",
-	               arg && optional ? "]" : "");
-
-	printf(n < COLUMN ? "%*s" : "\n%*s", n < COLUMN ? COLUMN - n : COLUMN, "");
-	wrap(text, COLUMN, COLUMN);
-}
-
-void opts_help(const struct opt_command *cmd)
-{
-	printf("usage: tunn %s %s\n\n", cmd->name, cmd->usage);
-	wrap(cmd->text ? cmd->text : cmd->summary, 0, 0);
-	printf("\n");
-	for (const struct opt *o = cmd->opts; o->kind != OPT_END; o++)
-		help_option(o->name, o->arg, o->kind == OPT_OPTIONAL, o->help);
-	help_option("config", "FILE", false, "read options from this YAML file: `name: value`");
-	help_option("help", NULL, false, "this text");
-	printf("\nEvery option is also an environment variable (TUNN_ and its name in upper case,\n"
-	       "with _ for -) and a key of the config file. The command line wins, then the\n"
-	       "environment, then the file. See tunn(1).\n");
+	*help_out = common.help;
+	if (positional_out)
+		*positional_out = rest;
+	return 0;
 }

@@ -6,7 +6,12 @@
  *
  * Precedence: command line, environment, file, default. `--flag value` and
  * `--flag=value` both work; `--no-flag` does not exist; a single-valued option
- * given twice on the command line is an error; list options add up.
+ * given twice on the command line is an error; list options add up, and the
+ * same value twice in one list is an error. An empty variable counts as unset; a
+ * list in a variable is separated by commas or blanks. `--config FILE` and
+ * `--help` belong to every command and stand in no table.
+ *
+ * Main thread. What is read lives until the process ends, that of a reload too.
  */
 #ifndef TUNN_BASE_OPTS_H
 #define TUNN_BASE_OPTS_H
@@ -25,11 +30,21 @@ enum opt_kind {
 	OPT_LIST,       /* struct opt_list */
 	OPT_NUMBER,     /* uint32_t, decimal or 0x hex, min..max */
 	OPT_DURATION,   /* unsigned milliseconds; the unit (ms, s, m, h, d) is mandatory */
-	OPT_OPTIONAL,   /* bool, then at `value_offset` a const char *: the argument may be left out */
+	OPT_OPTIONAL,   /* bool, then at `value_offset` a const char *: the argument may be left out;
+	                   the next word is it unless it begins with - or is a bare number (a PORT) */
 	OPT_END         /* last row */
 };
 
-/* Checks a value: NULL, or words for people about what is allowed. */
+enum opt_trait {
+	OPT_SECRET = 1,     /* refused on the command line and in the file, in the words of `help`;
+	                       its variable is the caller's business; not in --help */
+	OPT_PRIVATE = 2,    /* never printed: may hold a login */
+	OPT_POSITIONAL = 4, /* a word that is no option sets it too, in the order of rows */
+	OPT_ONE_OF = 8,     /* only one of these per command; of two sources the stronger wins */
+};
+
+/* Checks a value: NULL, or words for people about what is allowed, which follow
+ * the option's name: "must be 1 to 65535". Good until the next check. */
 typedef const char *opt_check(const char *value);
 
 struct opt {
@@ -40,7 +55,7 @@ struct opt {
 	size_t offset, value_offset;
 	unsigned min, max; /* OPT_NUMBER, OPT_DURATION (ms); OPT_LIST: count */
 	opt_check *check;
-	bool secret; /* never allowed on the command line; reserved */
+	unsigned traits; /* enum opt_trait or-ed */
 };
 
 struct opt_command {
@@ -52,15 +67,22 @@ struct opt_command {
 };
 
 /* Reads everything into `target` (zeroed and defaulted by the caller). argv[0]
- * is the command's name. positional_out gets what is not an option. 0, or
- * ERR_CONFIG after printing `tunn relay: ...` with the way out (nearest option
+ * is the command's name. positional_out gets what neither is an option nor has a
+ * row (NULL: there may be none). 0, or ERR_CONFIG after printing `tunn relay: ...` with the way out (nearest option
  * names, file:line for the file). *help_out: --help was printed on stdout. */
 int opts_read(const struct opt_command *, int argc, char **argv, void *target,
               struct opt_list *positional_out, bool *help_out);
 void opts_help(const struct opt_command *);
-/* "tunn NAME: text" on standard error; returns ERR_CONFIG. */
+void opts_usage(const struct opt_command *); /* two lines on standard error */
+/* "tunn NAME: text" on standard error; returns ERR_CONFIG. command NULL: "tunn: text". */
 int opts_fail(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The candidate that differs least from `word`, or NULL if none is near. */
 const char *opts_nearest(const char *word, const char *const *candidates, size_t n);
+/* A word of the user's in quotes for a message: control characters escaped,
+ * shortened, and a token in it not shown. */
+struct opts_quoted {
+	char s[128];
+};
+struct opts_quoted opts_quote(const char *word);
 
 #endif

@@ -1,0 +1,190 @@
+#include "client/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "common/base/crypto.h"
+#include "common/base/err.h"
+#include "common/base/token.h"
+
+enum { PATH_LEN = 1024, TEXT_LEN = 1024 };
+
+struct place { /* where the token goes */
+	const char *from; /* for people */
+	char *token;
+	size_t cap;
+};
+
+static int fail(const struct place *p, const char *words)
+{
+	return opts_fail("relay", "token from %s: %s", p->from, words);
+}
+
+/* One line; blanks around it do not count. The text is the caller's to wipe. */
+static int take_line(const struct place *p, const char *text, size_t len)
+{
+	while (len && isspace((unsigned char)text[len - 1]))
+		len--;
+	while (len && isspace((unsigned char)*text)) {
+		text++;
+		len--;
+	}
+	if (len == 0)
+		return fail(p, "it is empty");
+	if (memchr(text, '\n', len) || memchr(text, '\r', len))
+		return fail(p, "it has more than one line");
+	if (len >= p->cap || token_check((struct str){ text, len }))
+		return fail(p, "malformed token: it is tunn_ID_SECRET_CRC, was it copied in full?");
+	memcpy(p->token, text, len);
+	p->token[len] = 0;
+	return 0;
+}
+
+static int take_descriptor(const struct place *p, int fd, bool one_line)
+{
+	char text[TEXT_LEN];
+	size_t len = 0;
+	int rc = 0;
+
+	while (len < sizeof text && !(one_line && memchr(text, '\n', len))) {
+		ssize_t n = read(fd, text + len, sizeof text - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			rc = fail(p, strerror(errno));
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	if (rc == 0)
+		rc = len == sizeof text ? fail(p, "it is far too long for a token") :
+		                          take_line(p, text, len);
+	crypto_wipe(text, sizeof text);
+	return rc;
+}
+
+/* At a terminal the token is asked for and not shown. */
+static int take_input(const struct place *p)
+{
+	struct termios before, quiet;
+
+	if (tcgetattr(STDIN_FILENO, &before) < 0)
+		return take_descriptor(p, STDIN_FILENO, false);
+	quiet = before;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	fputs("token: ", stderr);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+	int rc = take_descriptor(p, STDIN_FILENO, true);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+	fputc('\n', stderr);
+	return rc;
+}
+
+/* Nobody but the owner. systemd hands credentials over as root's with an access
+ * list, whose mask shows as a group permission: root's group may read. */
+static bool is_private(const struct stat *st)
+{
+	if (st->st_mode & 037)
+		return false;
+	return !(st->st_mode & 040) || (st->st_uid == 0 && st->st_gid == 0);
+}
+
+static int take_file(const struct place *p)
+{
+	int fd = open(p->from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	int rc;
+
+	if (fd < 0)
+		return fail(p, strerror(errno));
+	if (fstat(fd, &st) < 0)
+		rc = fail(p, strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		rc = fail(p, "not a regular file (for a pipe: --token-file -)");
+	else if (!is_private(&st))
+		rc = fail(p, "others may read it: chmod 600 the file");
+	else
+		rc = take_descriptor(p, fd, false);
+	close(fd);
+	return rc;
+}
+
+/* What /proc/PID/environ shows is overwritten, not only forgotten. */
+static void wipe_variable(char *value)
+{
+	crypto_wipe(value, strlen(value));
+	unsetenv("TUNN_TOKEN");
+}
+
+/* The file stored for the host: "" where there is no home. */
+static void stored_path(const char *host, char out[static PATH_LEN])
+{
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	int n = -1;
+
+	if (config && config[0] == '/')
+		n = snprintf(out, PATH_LEN, "%s/tunn/tokens/", config);
+	else if (home && home[0] == '/')
+		n = snprintf(out, PATH_LEN, "%s/.config/tunn/tokens/", home);
+	if (n < 0 || (size_t)n + strlen(host) >= PATH_LEN || host[0] == '.' || strchr(host, '/')) {
+		out[0] = 0;
+		return;
+	}
+	for (; *host; host++)
+		out[n++] = (char)tolower((unsigned char)*host);
+	out[n] = 0;
+}
+
+static int take(const struct relay_options *o, const char *variable, const char *stored,
+                struct place *p)
+{
+	if (o->token_file && strcmp(o->token_file, "-") == 0) {
+		p->from = "standard input";
+		return take_input(p);
+	}
+	if (o->token_file) {
+		p->from = o->token_file;
+		return take_file(p);
+	}
+	if (variable) {
+		p->from = "TUNN_TOKEN";
+		return take_line(p, variable, strlen(variable));
+	}
+	p->from = stored;
+	return stored[0] && access(stored, F_OK) == 0 ? take_file(p) : 0;
+}
+
+/* A self-hoster who forgot --relay must not hand the token to the default relay. */
+static bool is_for_another(const struct relay_options *o, const char *variable, const char *stored)
+{
+	if (!o->relay_is_default)
+		return false;
+	return o->token_file ? strcmp(o->token_file, stored) != 0 : variable != NULL;
+}
+
+int relay_options_token(const struct relay_options *o, const char *relay_host, char *token_out,
+                        size_t cap)
+{
+	struct place p = { .token = token_out, .cap = cap };
+	char *variable = getenv("TUNN_TOKEN");
+	char stored[PATH_LEN];
+	int rc;
+
+	token_out[0] = 0;
+	stored_path(relay_host, stored);
+	if (is_for_another(o, variable, stored))
+		rc = opts_fail("relay", "which relay is the token for? Say --relay URL; to the default "
+		               "relay only the token stored for it is sent (%s)", stored);
+	else
+		rc = take(o, variable, stored, &p);
+	if (variable)
+		wipe_variable(variable);
+	return rc;
+}

@@ -1,0 +1,156 @@
+#include "tests/unit/said.h"
+
+#include "common/base/err.h"
+#include "server/options.h"
+
+static struct server_options o;
+static char *kept[128]; /* command lines that values point into */
+static unsigned n_kept;
+
+static int read_words(const char *words)
+{
+	char *text = strdup(words), *argv[32] = { (char[]){ "server" } };
+	int argc = 1;
+	bool help;
+
+	for (char *w = strtok(text, " "); w; w = strtok(NULL, " "))
+		argv[argc++] = w;
+	assert_true(n_kept < 128);
+	kept[n_kept++] = text;
+	said_begin();
+	int rc = server_options_read(argc, argv, &o, &help);
+	said_end();
+	assert_int_equal(rc, said[0] ? ERR_CONFIG : 0);
+	return rc;
+}
+
+static void assert_refused(const char *words, const char *answer)
+{
+	assert_int_equal(read_words(words), ERR_CONFIG);
+	assert_said(answer);
+}
+
+static void nothing_given_is_a_relay_on_443(void **state)
+{
+	(void)state;
+	setenv("STATE_DIRECTORY", "/srv/tunn", 1);
+	assert_int_equal(read_words(""), 0);
+	assert_int_equal(o.listen.n, 1);
+	assert_string_equal(o.listen.v[0], ":443");
+	assert_string_equal(o.state, "/srv/tunn");
+	assert_int_equal(o.drain_ms, 2000);
+	assert_string_equal(o.log_level, "info");
+	assert_non_null(o.node);
+	assert_false(o.open);
+}
+
+static void a_whole_file_is_read(void **state)
+{
+	char words[300];
+	(void)state;
+
+	snprintf(words, sizeof words, "--config %s --drain 0s",
+	         file_with("server.yaml", "listen: [':443', '[::1]:8443']\ncert: c.pem\nkey: k.pem\n"
+	                                  "state: /s\nnode: n1\nname:\n- r.example\n- 192.0.2.1\n"
+	                                  "drain: 8s\nlog-level: debug\n"));
+	assert_int_equal(read_words(words), 0);
+	assert_int_equal(o.listen.n, 2);
+	assert_int_equal(o.names.n, 2);
+	assert_string_equal(o.cert, "c.pem");
+	assert_string_equal(o.state, "/s");
+	assert_int_equal(o.drain_ms, 0);
+	file_with("server.yaml", "listen: :443\nnmae: x\n");
+	assert_refused(words, "server.yaml:2:1: unknown key \"nmae\", did you mean \"name\"?");
+}
+
+static void C04_one_address_twice(void **state)
+{
+	(void)state;
+	assert_refused("--listen :443 --listen :443", "given twice");
+	assert_refused("--listen :443 --listen 443", "--listen 443 is the same address as --listen :443");
+	assert_refused("--listen [::1]:443 --listen [0::1]:443", "the same address");
+	assert_int_equal(read_words("--listen 127.0.0.1:443 --listen [::1]:443 --listen :8443"), 0);
+}
+
+static void C03_C07_listen_grammar(void **state)
+{
+	static const char *const bad[] = { "44a", ":65536", ":-1", "0x1bb", "name:443", "127.0.0.1:" };
+	char words[80];
+	(void)state;
+
+	assert_refused("--listen ::1:443", "brackets, like [::1]:443");
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(words, sizeof words, "--listen %s", bad[i]);
+		assert_refused(words, "--listen must be ADDR:PORT");
+	}
+}
+
+static void cert_and_key_go_together(void **state)
+{
+	(void)state;
+	assert_refused("--cert c.pem", "--key is missing: --cert and --key go together");
+	assert_refused("--key k.pem", "--cert is missing");
+}
+
+static void open_is_for_loopback(void **state)
+{
+	(void)state;
+	assert_refused("--open", "--open lets in everybody who reaches :443");
+	assert_refused("--open --listen 127.0.0.1:1 --listen 192.0.2.1:1", "reaches 192.0.2.1:1");
+	assert_int_equal(read_words("--open --listen 127.0.0.1:443 --listen [::1]:443"), 0);
+	assert_int_equal(read_words("--open --open-to-everyone"), 0);
+	assert_refused("--open-to-everyone", "means nothing without --open");
+}
+
+static void C16_drain_is_bounded(void **state)
+{
+	(void)state;
+	assert_refused("--drain 9s", "--drain must be a time from 0s to 8s");
+	assert_refused("--drain 5", "with its unit");
+	assert_int_equal(read_words("--drain 8s"), 0);
+	assert_int_equal(o.drain_ms, 8000);
+}
+
+static void C08_names_outside_the_grammar(void **state)
+{
+	(void)state;
+	assert_refused("--name under_score", "--name must be a host name");
+	assert_refused("--name r.example:443", "without port");
+	assert_refused("--name https://r.example", "--name must be");
+	assert_refused("--node Relay", "--node must be 1 to 63 of a-z");
+	assert_refused("--log-level loud", "--log-level must be");
+	assert_refused("443", "unexpected argument \"443\"");
+	assert_int_equal(read_words("--name 2001:db8::1 --name r.example"), 0);
+}
+
+static void what_was_read_stays_when_reading_again_fails(void **state)
+{
+	(void)state;
+	assert_int_equal(read_words("--node first"), 0);
+	assert_int_equal(read_words("--node second --drain 1"), ERR_CONFIG);
+	assert_string_equal(o.node, "first");
+}
+
+static int forget(void **state)
+{
+	(void)state;
+	while (n_kept)
+		free(kept[--n_kept]);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_given_is_a_relay_on_443),
+		cmocka_unit_test(a_whole_file_is_read),
+		cmocka_unit_test(C04_one_address_twice),
+		cmocka_unit_test(C03_C07_listen_grammar),
+		cmocka_unit_test(cert_and_key_go_together),
+		cmocka_unit_test(open_is_for_loopback),
+		cmocka_unit_test(C16_drain_is_bounded),
+		cmocka_unit_test(C08_names_outside_the_grammar),
+		cmocka_unit_test(what_was_read_stays_when_reading_again_fails),
+	};
+	return cmocka_run_group_tests(tests, NULL, forget);
+}
