@@ -37,9 +37,10 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static void usage(FILE *to)
 {
-	fprintf(to, "tunn carries UDP where UDP is blocked.\n\nusage: tunn COMMAND [options]\n\n"
-	            "  tunn relay 51820 --id laptop --peer home    the same on both ends, ids swapped\n"
-	            "  tunn server                                 a relay of your own\n\n");
+	fprintf(to,
+	        "tunn carries UDP where UDP is blocked.\n\nusage: tunn COMMAND [options]\n\n"
+	        "  tunn relay 51820 --id laptop --peer home    the same on both ends, ids swapped\n"
+	        "  tunn server                                 a relay of your own\n\n");
 	for (unsigned i = 0; i < N_COMMANDS; i++)
 		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
 	fprintf(to, "\ntunn COMMAND --help tells more; the manual is tunn(1).\n");
@@ -49,13 +50,15 @@ struct version_options {
 	bool deps;
 };
 static const struct opt version_opts[] = {
-	{ .kind = OPT_FLAG, .name = "deps", .offset = offsetof(struct version_options, deps),
+	{ .kind = OPT_FLAG,
+	  .name = "deps",
+	  .offset = offsetof(struct version_options, deps),
 	  .help = "also the versions of the libraries" },
 	{ .kind = OPT_END },
 };
-static const struct opt_command version_cmd = { .name = "version", .usage = "[--deps]",
-	                                        .summary = "print the version",
-	                                        .opts = version_opts };
+static const struct opt_command version_cmd = {
+	.name = "version", .usage = "[--deps]", .summary = "print the version", .opts = version_opts
+};
 
 static int version_command(int argc, char **argv)
 {
@@ -81,8 +84,8 @@ static int unknown(const char *word)
 	for (unsigned i = 0; i < N_COMMANDS; i++)
 		names[i] = commands[i].name;
 	const char *near = opts_nearest(word, names, N_COMMANDS);
-	opts_fail(NULL, "unknown command %s%s%s%s", opts_quote(word).s, near ? ", did you mean \"" : "",
-	          near ? near : "", near ? "\"?" : "");
+	opts_fail(NULL, "unknown command %s%s%s%s", opts_quote(word).s,
+	          near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 	usage(stderr);
 	return EXIT_USAGE;
 }

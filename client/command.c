@@ -37,7 +37,8 @@ static int read_relay(struct command *cmd)
 	const char *relay = cmd->opts.relay;
 
 	if (addr_split_host(relay, DEFAULT_PORT, cmd->host, sizeof cmd->host, &cmd->port))
-		return fail(EXIT_USAGE, "--relay", relay, "takes https://HOST[:PORT] or HOST[:PORT]");
+		return fail(EXIT_USAGE, "--relay", relay,
+		            "takes https://HOST[:PORT] or HOST[:PORT]");
 	bool v6 = strchr(cmd->host, ':') != NULL;
 	int n = snprintf(cmd->authority, sizeof cmd->authority, "%s%s%s", v6 ? "[" : "", cmd->host,
 	                 v6 ? "]" : "");
@@ -83,8 +84,9 @@ static int choose_proxy(struct command *cmd, struct proxy_conf *proxy_out)
 
 static int read_token(struct command *cmd)
 {
-	return relay_options_token(&cmd->opts, cmd->host, cmd->token, sizeof cmd->token) ? EXIT_USAGE
-	                                                                                : 0;
+	return relay_options_token(&cmd->opts, cmd->host, cmd->token, sizeof cmd->token) ?
+	                       EXIT_USAGE :
+	                       0;
 }
 
 static int list_peers(struct command *cmd)

@@ -32,7 +32,7 @@ struct flow_peer {
 	struct list flows;
 	unsigned n;
 	bool echoes;
-	struct addr last; /* len 0: nobody has spoken */
+	struct addr last;              /* len 0: nobody has spoken */
 	uint64_t used[FLOWS_MAX / 64]; /* numbers allotted, a bit each */
 };
 

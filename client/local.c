@@ -128,7 +128,8 @@ static int refuse_special(const struct addr *a, const char *host, char error_out
 	if (!addr_is_special(a))
 		return 0;
 	snprintf(error_out, LOCAL_ERROR_LEN,
-	         "--forward %s: not one machine's address (multicast, broadcast or unspecified)", host);
+	         "--forward %s: not one machine's address (multicast, broadcast or unspecified)",
+	         host);
 	return ERR_CONFIG;
 }
 
@@ -189,8 +190,9 @@ static int listen_one(struct local *l, struct socket *s, unsigned peer, const st
 		         "%s is in use by another program; stop it, or say --forward to send to it",
 		         addr_text(at, text));
 	else if (rc)
-		snprintf(error_out, LOCAL_ERROR_LEN, "cannot listen on %s: %s%s", addr_text(at, text),
-		         err_text(rc), rc == -EACCES ? "; say --forward, or take a port above 1023" : "");
+		snprintf(error_out, LOCAL_ERROR_LEN, "cannot listen on %s: %s%s",
+		         addr_text(at, text), err_text(rc),
+		         rc == -EACCES ? "; say --forward, or take a port above 1023" : "");
 	return rc;
 }
 

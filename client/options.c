@@ -31,10 +31,7 @@ static uint16_t port_of(const char *v) /* 0: none */
 	return n <= 65535 ? (uint16_t)n : 0;
 }
 
-static const char *check_port(const char *v)
-{
-	return port_of(v) ? NULL : "must be 1 to 65535";
-}
+static const char *check_port(const char *v) { return port_of(v) ? NULL : "must be 1 to 65535"; }
 
 static const char *check_id(const char *v)
 {
@@ -69,8 +66,8 @@ static const char *check_transport(const char *v)
 	if (strcmp(v, "auto") == 0 || transport_named(str_of(v)))
 		return NULL;
 	for (unsigned i = 0; transports[i] && n < sizeof words; i++)
-		n += (size_t)snprintf(words + n, sizeof words - n, "%s%s", transports[i + 1] ? ", " : " or ",
-		                      transports[i]->name);
+		n += (size_t)snprintf(words + n, sizeof words - n, "%s%s",
+		                      transports[i + 1] ? ", " : " or ", transports[i]->name);
 	return words;
 }
 
@@ -88,7 +85,9 @@ static const char *check_host(const char *v)
 	struct addr a;
 
 	if (addr_of_ip(v, 0, &a) == 0)
-		return addr_is_special(&a) ? "must be one host, no multicast, broadcast or 0.0.0.0" : NULL;
+		return addr_is_special(&a) ?
+		                       "must be one host, no multicast, broadcast or 0.0.0.0" :
+		                       NULL;
 	if (!is_number(v) && !strpbrk(v, ":/[") &&
 	    addr_split_host(v, 1, host, sizeof host, &port) == 0)
 		return NULL;
@@ -135,45 +134,110 @@ static const char *check_level(const char *v)
 #define AT(field) .offset = offsetof(struct raw, field)
 
 const struct opt relay_opts[] = {
-	{ .kind = OPT_TEXT, .name = "port", .arg = "PORT", .traits = OPT_POSITIONAL, AT(port),
-	  .check = check_port, .help = "the local UDP port, as the bare PORT" },
-	{ .kind = OPT_LIST, .name = "peer", .arg = "ID", AT(o.peers), .max = PEERS_MAX,
-	  .check = check_peer, .help = "the other end: ID, ACCOUNT/ID or nodekey:HEX; once per peer" },
-	{ .kind = OPT_TEXT, .name = "id", .arg = "ID", AT(o.id), .check = check_id,
+	{ .kind = OPT_TEXT,
+	  .name = "port",
+	  .arg = "PORT",
+	  .traits = OPT_POSITIONAL,
+	  AT(port),
+	  .check = check_port,
+	  .help = "the local UDP port, as the bare PORT" },
+	{ .kind = OPT_LIST,
+	  .name = "peer",
+	  .arg = "ID",
+	  AT(o.peers),
+	  .max = PEERS_MAX,
+	  .check = check_peer,
+	  .help = "the other end: ID, ACCOUNT/ID or nodekey:HEX; once per peer" },
+	{ .kind = OPT_TEXT,
+	  .name = "id",
+	  .arg = "ID",
+	  AT(o.id),
+	  .check = check_id,
 	  .help = "name of this end; default: the id that the token is bound to, else the host name" },
-	{ .kind = OPT_TEXT, .name = "relay", .arg = "URL", AT(o.relay), .check = check_relay,
+	{ .kind = OPT_TEXT,
+	  .name = "relay",
+	  .arg = "URL",
+	  AT(o.relay),
+	  .check = check_relay,
 	  .help = "the relay, https://HOST[:PORT] or HOST[:PORT]; default: " DEFAULT_RELAY },
-	{ .kind = OPT_TEXT, .name = "token-file", .arg = "FILE", AT(o.token_file),
+	{ .kind = OPT_TEXT,
+	  .name = "token-file",
+	  .arg = "FILE",
+	  AT(o.token_file),
 	  .help = "read the token from FILE (mode 0600) or, with -, from standard input; default: the "
 	          "file stored for the relay's host" },
-	{ .kind = OPT_TEXT, .name = "pin", .arg = "sha256:HEX", AT(pin), .check = check_pin,
+	{ .kind = OPT_TEXT,
+	  .name = "pin",
+	  .arg = "sha256:HEX",
+	  AT(pin),
+	  .check = check_pin,
 	  .help = "trust the relay with this public key, whoever signed its certificate" },
-	{ .kind = OPT_TEXT, .name = "ca", .arg = "FILE", AT(o.ca_file),
+	{ .kind = OPT_TEXT,
+	  .name = "ca",
+	  .arg = "FILE",
+	  AT(o.ca_file),
 	  .help = "trust the certificates of this CA (PEM) instead of the system's" },
-	{ .kind = OPT_OPTIONAL, .name = "listen", .arg = "ADDR", .traits = OPT_ONE_OF, AT(o.listen),
-	  .value_offset = offsetof(struct raw, o.listen_addr), .check = check_address,
+	{ .kind = OPT_OPTIONAL,
+	  .name = "listen",
+	  .arg = "ADDR",
+	  .traits = OPT_ONE_OF,
+	  AT(o.listen),
+	  .value_offset = offsetof(struct raw, o.listen_addr),
+	  .check = check_address,
 	  .help = "local programs send to PORT here; default where PORT is free" },
-	{ .kind = OPT_OPTIONAL, .name = "forward", .arg = "HOST", .traits = OPT_ONE_OF, AT(o.forward),
-	  .value_offset = offsetof(struct raw, o.forward_host), .check = check_host,
+	{ .kind = OPT_OPTIONAL,
+	  .name = "forward",
+	  .arg = "HOST",
+	  .traits = OPT_ONE_OF,
+	  AT(o.forward),
+	  .value_offset = offsetof(struct raw, o.forward_host),
+	  .check = check_host,
 	  .help = "datagrams go to HOST:PORT, 127.0.0.1 if HOST is left out; default where PORT is in "
 	          "use" },
-	{ .kind = OPT_FLAG, .name = "one-way", AT(o.one_way),
+	{ .kind = OPT_FLAG,
+	  .name = "one-way",
+	  AT(o.one_way),
 	  .help = "send only: peers may not send back" },
-	{ .kind = OPT_TEXT, .name = "transport", .arg = "NAME", AT(o.transport),
-	  .check = check_transport, .help = "auto or grpc; default: auto" },
-	{ .kind = OPT_TEXT, .name = "proxy", .arg = "URL", .traits = OPT_PRIVATE, AT(o.proxy),
+	{ .kind = OPT_TEXT,
+	  .name = "transport",
+	  .arg = "NAME",
+	  AT(o.transport),
+	  .check = check_transport,
+	  .help = "auto or grpc; default: auto" },
+	{ .kind = OPT_TEXT,
+	  .name = "proxy",
+	  .arg = "URL",
+	  .traits = OPT_PRIVATE,
+	  AT(o.proxy),
 	  .check = check_proxy,
 	  .help = "HTTP proxy, http://[USER:PASSWORD@]HOST[:PORT], or none; default: https_proxy and "
 	          "no_proxy of the environment" },
-	{ .kind = OPT_NUMBER, .name = "fwmark", .arg = "N", AT(o.fwmark), .min = 1, .max = UINT32_MAX,
+	{ .kind = OPT_NUMBER,
+	  .name = "fwmark",
+	  .arg = "N",
+	  AT(o.fwmark),
+	  .min = 1,
+	  .max = UINT32_MAX,
 	  .help = "mark our own packets for policy routing (needs CAP_NET_ADMIN)" },
-	{ .kind = OPT_TEXT, .name = "bind-device", .arg = "IFACE", AT(o.bind_device),
-	  .check = check_device, .help = "keep our own connection on this network device" },
-	{ .kind = OPT_FLAG, .name = "once", AT(o.once),
+	{ .kind = OPT_TEXT,
+	  .name = "bind-device",
+	  .arg = "IFACE",
+	  AT(o.bind_device),
+	  .check = check_device,
+	  .help = "keep our own connection on this network device" },
+	{ .kind = OPT_FLAG,
+	  .name = "once",
+	  AT(o.once),
 	  .help = "end with exit code 4 when the first connection fails" },
-	{ .kind = OPT_TEXT, .name = "log-level", .arg = "LEVEL", AT(o.log_level), .check = check_level,
+	{ .kind = OPT_TEXT,
+	  .name = "log-level",
+	  .arg = "LEVEL",
+	  AT(o.log_level),
+	  .check = check_level,
 	  .help = "error, warn, info or debug; default: warn" },
-	{ .kind = OPT_TEXT, .name = "token", .traits = OPT_SECRET,
+	{ .kind = OPT_TEXT,
+	  .name = "token",
+	  .traits = OPT_SECRET,
 	  .help = "a token given like this is seen by everybody on this machine: use --token-file FILE, "
 	          "the variable TUNN_TOKEN, or --token-file - for standard input" },
 	{ .kind = OPT_END },
@@ -204,13 +268,15 @@ static int check_together(const struct raw *raw)
 	const struct relay_options *o = &raw->o;
 
 	if (!raw->port)
-		return fail_usage("the port is missing: tunn relay PORT --peer ID (WireGuard's port is "
-		                  "51820)");
+		return fail_usage(
+		                "the port is missing: tunn relay PORT --peer ID (WireGuard's port is "
+		                "51820)");
 	if (o->peers.n == 0)
 		return fail_usage("--peer is missing: name the other end, as in --peer home-wg");
 	for (unsigned i = 0; o->id && i < o->peers.n; i++)
 		if (strcmp(o->peers.v[i], o->id) == 0)
-			return opts_fail(command.name, "--peer %s is this end's own --id: name the other end",
+			return opts_fail(command.name,
+			                 "--peer %s is this end's own --id: name the other end",
 			                 o->id);
 	return 0;
 }

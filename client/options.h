@@ -13,26 +13,26 @@
 #include "common/net/tls.h"
 
 struct relay_options {
-	uint16_t port;             /* the positional PORT, 1 to 65535 */
-	const char *id;            /* NULL: that of the token, else of the host */
-	struct opt_list peers;     /* --peer, 1 to PEERS_MAX, grammar checked, no doubles */
-	bool one_way;              /* --one-way: bidirectional=false */
-	const char *relay;         /* as given or the default */
+	uint16_t port;         /* the positional PORT, 1 to 65535 */
+	const char *id;        /* NULL: that of the token, else of the host */
+	struct opt_list peers; /* --peer, 1 to PEERS_MAX, grammar checked, no doubles */
+	bool one_way;          /* --one-way: bidirectional=false */
+	const char *relay;     /* as given or the default */
 	bool relay_is_default;
-	const char *transport;     /* "auto" or a name of transports[] */
-	bool listen;               /* --listen [ADDR] */
-	const char *listen_addr;   /* NULL: loopback */
-	bool forward;              /* --forward [HOST] */
-	const char *forward_host;  /* NULL: 127.0.0.1 */
-	const char *proxy;         /* --proxy URL|none */
+	const char *transport;    /* "auto" or a name of transports[] */
+	bool listen;              /* --listen [ADDR] */
+	const char *listen_addr;  /* NULL: loopback */
+	bool forward;             /* --forward [HOST] */
+	const char *forward_host; /* NULL: 127.0.0.1 */
+	const char *proxy;        /* --proxy URL|none */
 	const char *ca_file;
 	bool has_pin;
 	uint8_t pin[TLS_PIN_LEN];
 	const char *token_file;
 	uint32_t fwmark;
 	const char *bind_device;
-	bool once;                 /* end with 4 when the first connection fails */
-	const char *log_level;     /* error, warn, info, debug */
+	bool once;             /* end with 4 when the first connection fails */
+	const char *log_level; /* error, warn, info, debug */
 };
 
 /* The table that parses, prints --help and is compared with the man page. */

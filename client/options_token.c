@@ -16,7 +16,7 @@
 
 enum { PATH_LEN = 1024, TEXT_LEN = 1024 };
 
-struct place { /* where the token goes */
+struct place {            /* where the token goes */
 	const char *from; /* for people */
 	char *token;
 	size_t cap;
@@ -180,8 +180,10 @@ int relay_options_token(const struct relay_options *o, const char *relay_host, c
 	token_out[0] = 0;
 	stored_path(relay_host, stored);
 	if (is_for_another(o, variable, stored))
-		rc = opts_fail("relay", "which relay is the token for? Say --relay URL; to the default "
-		               "relay only the token stored for it is sent (%s)", stored);
+		rc = opts_fail("relay",
+		               "which relay is the token for? Say --relay URL; to the default "
+		               "relay only the token stored for it is sent (%s)",
+		               stored);
 	else
 		rc = take(o, variable, stored, &p);
 	if (variable)

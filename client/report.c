@@ -91,10 +91,12 @@ static void say_listening(const struct report *r, const struct report_port *port
 
 	list_where(r, port, where, sizeof where);
 	if (r->conf.n_peers > 1)
-		say(r->conf.out, "listening on %s; in WireGuard that is each peer's Endpoint", where);
+		say(r->conf.out, "listening on %s; in WireGuard that is each peer's Endpoint",
+		    where);
 	else
 		say(r->conf.out, "listening on %s%s%s; in WireGuard: Endpoint = %s", where,
-		    port->too ? ", also on " : "", port->too ? addr_text(port->too, text) : "", r->where);
+		    port->too ? ", also on " : "", port->too ? addr_text(port->too, text) : "",
+		    r->where);
 }
 
 static void say_forwarding(const struct report *r, const struct report_port *port)
@@ -104,11 +106,14 @@ static void say_forwarding(const struct report *r, const struct report_port *por
 	if (r->conf.n_peers == 1)
 		snprintf(whose, sizeof whose, "%s", r->conf.peers[0]);
 	if (port->chosen)
-		say(r->conf.out, "port %u is in use here, so datagrams from %s go to %s; in WireGuard: "
-		    "ListenPort = %u", r->conf.port, whose, r->where, r->conf.port);
+		say(r->conf.out,
+		    "port %u is in use here, so datagrams from %s go to %s; in WireGuard: "
+		    "ListenPort = %u",
+		    r->conf.port, whose, r->where, r->conf.port);
 	else
-		say(r->conf.out, "forwarding datagrams from %s to %s; in WireGuard: ListenPort = %u",
-		    whose, r->where, r->conf.port);
+		say(r->conf.out,
+		    "forwarding datagrams from %s to %s; in WireGuard: ListenPort = %u", whose,
+		    r->where, r->conf.port);
 }
 
 void report_port(struct report *r, const struct report_port *port)
@@ -135,7 +140,8 @@ static void say_first_ready(const struct report *r)
 	if (r->id[0])
 		say(r->conf.out, "connected as %s; the other side needs --peer %s", r->id, r->id);
 	else
-		say(r->conf.out, "connected with the id that your token is bound to; the other side "
+		say(r->conf.out,
+		    "connected with the id that your token is bound to; the other side "
 		    "names it with --peer");
 }
 
@@ -188,8 +194,9 @@ static void say_up(struct report *r, const char *peer)
 	}
 	r->next_told = true;
 	if (r->role == ROLE_LISTEN)
-		say(r->conf.out, "%s is up; next: start what sends to %s, for WireGuard: wg-quick up wg0",
-		    peer, r->where);
+		say(r->conf.out,
+		    "%s is up; next: start what sends to %s, for WireGuard: wg-quick up wg0", peer,
+		    r->where);
 	else
 		say(r->conf.out, "%s is up; its datagrams arrive at %s", peer, r->where);
 }
@@ -209,8 +216,8 @@ static void say_state(struct report *r, const char *peer, enum peer_state state)
 		say(r->conf.out, "%s is there but has not declared us%s", peer, command);
 		break;
 	case PEER_OVER_LIMIT:
-		say(r->conf.out, "%s: its account is over its rate, some datagrams to it are dropped",
-		    peer);
+		say(r->conf.out,
+		    "%s: its account is over its rate, some datagrams to it are dropped", peer);
 		break;
 	case PEER_GONE: say(r->conf.out, "%s left, waiting", peer); break;
 	case PEER_UNSPECIFIED:
@@ -223,11 +230,15 @@ static void say_role(struct report *r, const char *peer, enum role role)
 	if (role == ROLE_UNKNOWN || role != r->role)
 		return;
 	if (role == ROLE_LISTEN)
-		say(r->conf.out, "both ends listen: where the program owns port %u (the WireGuard that %s "
-		    "or this end is reached at), run tunn with --forward", r->conf.port, peer);
+		say(r->conf.out,
+		    "both ends listen: where the program owns port %u (the WireGuard that %s "
+		    "or this end is reached at), run tunn with --forward",
+		    r->conf.port, peer);
 	else
-		say(r->conf.out, "both ends forward: on the one that calls (the laptop) remove ListenPort "
-		    "from WireGuard and start tunn again, so that it can listen on %u", r->conf.port);
+		say(r->conf.out,
+		    "both ends forward: on the one that calls (the laptop) remove ListenPort "
+		    "from WireGuard and start tunn again, so that it can listen on %u",
+		    r->conf.port);
 }
 
 static bool is_news(struct report_seen *seen, enum peer_state state)
@@ -350,7 +361,8 @@ void report_lost(struct report *r, enum close_why why, const char *text, uint32_
 
 void report_held(struct report *r, const char *device, const char *tunnel)
 {
-	say(r->conf.out, "the route to the relay leads into %s now; staying on %s. Say so at start: "
+	say(r->conf.out,
+	    "the route to the relay leads into %s now; staying on %s. Say so at start: "
 	    "--bind-device %s, or --fwmark 51820 with FwMark = 51820 in wg-quick's file",
 	    tunnel, device, device);
 }

@@ -20,9 +20,9 @@
 enum {
 	DIAL_MS = 20000,
 	TICK_MS = 1000,
-	GAP_MS = 5000,     /* a tick this late: the machine slept */
+	GAP_MS = 5000, /* a tick this late: the machine slept */
 	PROBE_MS = 2000,
-	CALM_MS = 1000,    /* attempts caused by network changes are this far apart */
+	CALM_MS = 1000, /* attempts caused by network changes are this far apart */
 	TEXT_LEN = 512,
 };
 
@@ -41,7 +41,7 @@ struct uplink {
 	struct link *last; /* ENDED: whose goodbye is awaited */
 	struct backoff backoff;
 	struct parked parked;
-	struct key *keys; /* of the peers, in the order of hello; valid since ready */
+	struct key *keys;  /* of the peers, in the order of hello; valid since ready */
 	struct map by_key; /* into keys */
 	bool host_named;   /* the host's id is used */
 	bool held_off;     /* WAITING because the relay said so: no network change helps */
@@ -54,7 +54,7 @@ struct uplink {
 /* -- the state machine */
 
 static const char *const state_names[] = { "idle",  "dialing", "securing", "greeting",
-	                                       "ready", "waiting", "ended" };
+	                                   "ready", "waiting", "ended" };
 static_assert(sizeof state_names / sizeof *state_names == UPLINK_STATE_N, "a name for every state");
 
 #define TO(state) (1u << UPLINK_##state)
@@ -162,11 +162,11 @@ static void lost(struct uplink *u, enum close_why why, const char *text)
 {
 	char words[TEXT_LEN]; /* the text may go with the link */
 	struct retry_end e = { .why = why,
-		                .was_ready = u->state == UPLINK_READY,
-		                .was_ever_ready = u->n_ready > 0,
-		                .once = u->conf.once,
-		                .may_name_host = may_name_host(u, text),
-		                .reset_in_ms = reset_in_ms(u) };
+		               .was_ready = u->state == UPLINK_READY,
+		               .was_ever_ready = u->n_ready > 0,
+		               .once = u->conf.once,
+		               .may_name_host = may_name_host(u, text),
+		               .reset_in_ms = reset_in_ms(u) };
 	struct retry_next next = retry_after(&e, &u->backoff, random_bits());
 
 	snprintf(words, sizeof words, "%s", text);
@@ -205,8 +205,8 @@ static void on_dial_failed(void *owner, enum close_why why, const char *text)
 	char words[TEXT_LEN];
 
 	if (device[0])
-		snprintf(words, sizeof words, "%s (held on device %s, the route leads into a tunnel)",
-		         text, device);
+		snprintf(words, sizeof words,
+		         "%s (held on device %s, the route leads into a tunnel)", text, device);
 	else
 		snprintf(words, sizeof words, "%s", text);
 	lost(u, why, words);

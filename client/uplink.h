@@ -45,8 +45,8 @@ struct uplink_conf { /* what it points to lives as long as the uplink */
 	struct tls_ctx *tls; /* referenced per link */
 	const struct transport_ops *ops;
 	struct transport_conf transport;
-	struct hello hello;      /* id empty: that of the token */
-	struct str fallback_id;  /* the host's, taken when the relay needs an id; may be empty */
+	struct hello hello;     /* id empty: that of the token */
+	struct str fallback_id; /* the host's, taken when the relay needs an id; may be empty */
 	bool once;
 };
 

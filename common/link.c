@@ -1,4 +1,4 @@
-#include "common/link.h"
+#include "common/link_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -6,76 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/buf.h"
-#include "common/base/list.h"
 #include "common/base/metric.h"
-#include "common/net/conn.h"
 
 enum {
 	TICK_MS = 500,
-	SECURING_MS = 10000,       /* TLS handshake; not refreshed by bytes (T02) */
+	SECURING_MS = 10000,        /* TLS handshake; not refreshed by bytes (T02) */
 	GREETING_SERVER_MS = 10000, /* to the first admitted end (OpenSSH: LoginGraceTime) */
-	GREETING_CLIENT_MS = 5000, /* longer means a proxy that buffers (robustness.md 3.5) */
-	STALL_SERVER_MS = 5000,    /* no byte taken while we have some: slow receivers are cut */
+	GREETING_CLIENT_MS = 5000,  /* longer means a proxy that buffers (robustness.md 3.5) */
+	STALL_SERVER_MS = 5000,     /* no byte taken while we have some: slow receivers are cut */
 	STALL_CLIENT_MS = 15000,
-	HEALTH_LINKS_MAX = 64,     /* connections that only ask for health, per thread */
-	LANE_PACKETS_MAX = 512,
-	LANE_BYTES_MAX = 1 << 20,  /* the same for large datagrams */
-	LANE_AGE_MS = 100,         /* a datagram older than this is worth less than its successor */
-	BATCH_BYTES = 16375,       /* one DATA frame, one TLS record */
-	PUMP_AT_PACKETS = 44,      /* 64 KiB: do not wait for the end of the turn */
-	WINDOW_ENOUGH = 16384,     /* send a larger packet into it anyhow, or it would never go */
-	UNSENT_MAX = 1 << 20,      /* sealed bytes nobody takes: control floods */
+	HEALTH_LINKS_MAX = 64, /* connections that only ask for health, per thread */
 };
-
-struct lane {
-	struct list node;
-	struct link *link;
-	struct chan *chan;
-	struct pktq urgent, data;
-	void *user;
-	bool open; /* admitted or ready */
-};
-
-struct link {
-	struct list node;
-	struct links *links;
-	enum side side;
-	enum link_state state;
-	struct conn *conn;
-	const struct transport_ops *ops;
-	struct transport_conf conf;
-	struct transport *transport;
-	const struct link_events *events;
-	void *owner;
-	struct list lanes, dead_lanes;
-	unsigned n_lanes;
-	uint64_t since_ms;
-	struct addr peer, local;
-	char peer_text[ADDR_TEXT_LEN];
-	enum close_why why;
-	char text[256];
-	bool inside;     /* a transport call runs: lanes are freed later */
-	bool dirty;      /* in links->dirty */
-	struct list dirty_node;
-	bool conn_gone;  /* the conn told `closed`: its pointer is dead */
-	uint64_t stalled_since_ms;
-};
-
-struct links {
-	struct loop *loop;
-	struct list all, dirty, dead;
-	struct timer *tick;
-	struct task pump, sweep;
-	struct buf out;
-	unsigned n;
-};
-
 
 /* ---- states ---- */
-
-
-
 
 static const uint8_t allowed[LINK_STATE_N] = {
 	[LINK_SECURING] = 1 << LINK_GREETING | 1 << LINK_DEAD,
@@ -98,14 +41,6 @@ static void link_set_state(struct link *l, enum link_state state)
 enum link_state link_state(const struct link *l) { return l->state; }
 
 /* ---- lanes ---- */
-
-static void drop_queue(struct pktq *q, enum drop_why why)
-{
-	struct pkt *p;
-
-	while ((p = pktq_pop(q)) != NULL)
-		pkt_drop(p, why);
-}
 
 static struct lane *lane_new(struct link *l, struct chan *chan)
 {
@@ -136,8 +71,7 @@ static void lane_kill(struct lane *la)
 {
 	struct link *l = la->link;
 
-	drop_queue(&la->urgent, DROP_LINK_CLOSED);
-	drop_queue(&la->data, DROP_LINK_CLOSED);
+	lane_drop_queues(la, DROP_LINK_CLOSED);
 	if (la->chan)
 		la->chan->up = NULL;
 	la->chan = NULL;
@@ -153,15 +87,6 @@ void lane_set_user(struct lane *la, void *user) { la->user = user; }
 void *lane_user(const struct lane *la) { return la->user; }
 
 /* ---- closing ---- */
-
-static void mark_dirty(struct link *l)
-{
-	if (l->dirty || l->state == LINK_DEAD)
-		return;
-	l->dirty = true;
-	list_add_tail(&l->links->dirty, &l->dirty_node);
-	loop_defer(l->links->loop, LOOP_PUMP, &l->links->pump);
-}
 
 static void close_with(struct link *l, enum close_why why, const char *text)
 {
@@ -190,7 +115,7 @@ static void say_goodbye(struct link *l)
 		return;
 	l->ops->goodbye(l->transport, l->why);
 	buf_clear(out);
-	l->ops->flush(l->transport, out, BATCH_BYTES);
+	l->ops->flush(l->transport, out, TLS_RECORD_MAX);
 	if (buf_len(out))
 		conn_write(l->conn, buf_data(out), buf_len(out));
 	buf_clear(out);
@@ -239,7 +164,7 @@ static void settle(struct link *l, int rc)
 		link_close(l, CLOSE_DRAINING);
 	free_dead_lanes(l);
 	if (l->state != LINK_DEAD && l->transport && l->ops->has_output(l->transport))
-		mark_dirty(l);
+		link_mark_dirty(l);
 }
 
 /* ---- what the transport tells ---- */
@@ -333,7 +258,7 @@ static void on_up(void *owner, const char *alpn)
 	}
 	l->local = *conn_local(l->conn);
 	link_set_state(l, LINK_GREETING);
-	mark_dirty(l);
+	link_mark_dirty(l);
 	if (l->side == SIDE_CLIENT)
 		l->events->up(l->owner, l);
 }
@@ -348,7 +273,7 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 	settle(l, l->ops->input(l->transport, data, len, loop_now_ms(l->links->loop)));
 }
 
-static void on_room(void *owner) { mark_dirty(owner); }
+static void on_room(void *owner) { link_mark_dirty(owner); }
 
 static void on_conn_closed(void *owner, enum close_why why, const char *text)
 {
@@ -360,136 +285,12 @@ static void on_conn_closed(void *owner, enum close_why why, const char *text)
 
 static const struct conn_events conn_events = { on_up, on_bytes, on_room, on_conn_closed };
 
-/* ---- the pump ---- */
-
-/* The next packet that is still worth sending; handshakes first. */
-static struct pkt *next_packet(struct lane *la, uint64_t now_ms)
-{
-	struct pkt *p;
-
-	while ((p = pktq_pop(la->urgent.head ? &la->urgent : &la->data)) != NULL) {
-		if (now_ms - p->born_ms <= LANE_AGE_MS)
-			return p;
-		pkt_drop(p, DROP_STALE);
-	}
-	return NULL;
-}
-
-static const struct pkt *peek(const struct lane *la)
-{
-	return la->urgent.head ? la->urgent.head : la->data.head;
-}
-
-/* Moves packets into the transport until a record's worth is there, one of each
- * lane in turn. Returns the bytes moved. */
-static size_t fill(struct link *l, size_t room)
-{
-	uint64_t now_ms = loop_now_ms(l->links->loop);
-	size_t moved = 0, before;
-
-	do {
-		before = moved;
-		list_each(it, tmp, &l->lanes) {
-			struct lane *la = container_of(it, struct lane, node);
-			const struct pkt *head = peek(la);
-			if (!head || !la->open || moved >= room)
-				continue;
-			size_t window = l->ops->window(la->chan);
-			struct pkt *p;
-			if (window < WINDOW_ENOUGH && window < head->len + 64 &&
-			    now_ms - head->born_ms <= LANE_AGE_MS)
-				continue; /* ages in the queue, where it can still be dropped */
-			if (window == 0 || (p = next_packet(la, now_ms)) == NULL)
-				continue;
-			moved += p->len + 8;
-			l->ops->send(la->chan, p);
-		}
-	} while (moved < room && moved > before);
-	return moved;
-}
-
-static bool has_packets(const struct link *l)
-{
-	for (const struct list *it = l->lanes.next; it != &l->lanes; it = it->next)
-		if (peek(container_of(it, struct lane, node)))
-			return true;
-	return false;
-}
-
-/* One record: packets if there is room for them, control in any case. */
-static bool pump_once(struct link *l, size_t room)
-{
-	struct buf *out = &l->links->out;
-	size_t batch = room < BATCH_BYTES ? room : BATCH_BYTES;
-
-	if (batch)
-		fill(l, batch);
-	int rc = l->ops->flush(l->transport, out, batch);
-	bool some = buf_len(out) > 0;
-	if (rc == 0 && some)
-		rc = conn_write(l->conn, buf_data(out), buf_len(out));
-	buf_clear(out);
-	if (rc < 0)
-		link_close(l, close_of_err(rc));
-	return some && rc == 0;
-}
-
-static void pump(struct link *l)
-{
-	if (!l->transport || l->state == LINK_DEAD)
-		return;
-	size_t room;
-	do {
-		room = conn_room(l->conn);
-	} while (pump_once(l, room) && room && l->state != LINK_DEAD);
-	if (l->state == LINK_DEAD)
-		return;
-	conn_flush(l->conn);
-	if (l->state != LINK_DEAD && conn_unsent(l->conn) > UNSENT_MAX)
-		link_close(l, CLOSE_STALLED);
-}
-
-static void pump_dirty(struct task *task)
-{
-	struct links *ls = container_of(task, struct links, pump);
-
-	while (!list_empty(&ls->dirty)) {
-		struct link *l = container_of(ls->dirty.next, struct link, dirty_node);
-		list_del(&l->dirty_node);
-		l->dirty = false;
-		pump(l);
-	}
-}
-
-static bool is_full(const struct lane *la, size_t len)
-{
-	return la->urgent.n + la->data.n >= LANE_PACKETS_MAX ||
-	       la->urgent.bytes + la->data.bytes + len > LANE_BYTES_MAX;
-}
-
-void link_send(struct lane *la, struct pkt *p)
-{
-	struct link *l = la->link;
-
-	if (l->state == LINK_DEAD || !la->chan) {
-		pkt_drop(p, DROP_LINK_CLOSED);
-		return;
-	}
-	while (is_full(la, p->len))
-		pkt_drop(pktq_pop(la->data.head ? &la->data : &la->urgent), DROP_QUEUE_FULL);
-	pktq_push(pkt_is_handshake(p) ? &la->urgent : &la->data, p);
-	if (la->data.n % PUMP_AT_PACKETS == 0 && !l->inside)
-		pump(l);
-	else
-		mark_dirty(l);
-}
-
 /* ---- time ---- */
 
 static bool is_stalled(struct link *l, uint64_t now_ms)
 {
 	uint64_t limit = l->side == SIDE_SERVER ? STALL_SERVER_MS : STALL_CLIENT_MS;
-	bool waiting = conn_unsent(l->conn) > 0 || (has_packets(l) && conn_room(l->conn) == 0);
+	bool waiting = conn_unsent(l->conn) > 0 || (link_has_packets(l) && conn_room(l->conn) == 0);
 
 	if (!waiting) {
 		l->stalled_since_ms = 0;
@@ -507,8 +308,7 @@ static bool is_late(struct link *l, uint64_t now_ms, unsigned *n_health)
 	uint64_t spent = now_ms - l->since_ms;
 
 	switch (l->state) {
-	case LINK_SECURING:
-		return spent > SECURING_MS;
+	case LINK_SECURING: return spent > SECURING_MS;
 	case LINK_GREETING:
 		if (l->side == SIDE_CLIENT)
 			return spent > GREETING_CLIENT_MS;
@@ -516,8 +316,7 @@ static bool is_late(struct link *l, uint64_t now_ms, unsigned *n_health)
 		if (stats.health_client && (*n_health)++ < HEALTH_LINKS_MAX)
 			return false;
 		return spent > GREETING_SERVER_MS;
-	default:
-		return false;
+	default: return false;
 	}
 }
 
@@ -526,9 +325,9 @@ static void tick_link(struct link *l, uint64_t now_ms, unsigned *n_health)
 	if (is_late(l, now_ms, n_health)) {
 		close_with(l, CLOSE_SLOW_START,
 		           l->state == LINK_SECURING ? "the TLS handshake took longer than 10 s" :
-		           l->side == SIDE_CLIENT    ? "no answer to the registration within 5 s (a "
-		                                       "proxy that buffers?)" :
-		                                       "no end registered in time");
+		           l->side == SIDE_CLIENT ? "no answer to the registration within 5 s (a "
+		                                    "proxy that buffers?)" :
+		                                    "no end registered in time");
 		return;
 	}
 	if (!l->transport)
@@ -539,8 +338,8 @@ static void tick_link(struct link *l, uint64_t now_ms, unsigned *n_health)
 	}
 	l->inside = true;
 	settle(l, l->ops->tick(l->transport, now_ms));
-	if (l->state != LINK_DEAD && has_packets(l))
-		mark_dirty(l); /* windows may have opened; the old ones are dropped */
+	if (l->state != LINK_DEAD && link_has_packets(l))
+		link_mark_dirty(l); /* windows may have opened; the old ones are dropped */
 }
 
 static void on_tick(void *arg)
@@ -566,7 +365,7 @@ struct links *links_new(struct loop *loop)
 	list_init(&ls->all);
 	list_init(&ls->dirty);
 	list_init(&ls->dead);
-	ls->pump.cb = pump_dirty;
+	ls->pump.cb = link_pump_dirty;
 	ls->sweep.cb = sweep;
 	ls->tick = timer_new(loop, on_tick, ls);
 	if (!ls->tick) {
@@ -652,7 +451,7 @@ int link_dial(struct link *l, const struct hello *hello, struct lane **lane_out)
 	}
 	la->chan = chan;
 	chan->up = la;
-	mark_dirty(l);
+	link_mark_dirty(l);
 	*lane_out = la;
 	return 0;
 }
@@ -671,7 +470,7 @@ int lane_admit(struct lane *la, const struct welcome *welcome)
 		if (l->state == LINK_GREETING)
 			link_set_state(l, LINK_READY);
 	}
-	mark_dirty(l);
+	link_mark_dirty(l);
 	return rc;
 }
 
@@ -682,7 +481,7 @@ void lane_refuse(struct lane *la, enum close_why why, const char *text)
 	if (l->state != LINK_DEAD)
 		l->ops->refuse(la->chan, why, text);
 	lane_kill(la);
-	mark_dirty(l);
+	link_mark_dirty(l);
 }
 
 int lane_tell_peer(struct lane *la, const struct peer_status *p)
@@ -690,7 +489,7 @@ int lane_tell_peer(struct lane *la, const struct peer_status *p)
 	if (la->link->state == LINK_DEAD)
 		return ERR_CLOSED;
 	int rc = la->link->ops->tell_peer(la->chan, p);
-	mark_dirty(la->link);
+	link_mark_dirty(la->link);
 	return rc;
 }
 
@@ -699,7 +498,7 @@ int lane_tell_notice(struct lane *la, const struct notice *n)
 	if (la->link->state == LINK_DEAD)
 		return ERR_CLOSED;
 	int rc = la->link->ops->tell_notice(la->chan, n);
-	mark_dirty(la->link);
+	link_mark_dirty(la->link);
 	return rc;
 }
 
@@ -710,7 +509,7 @@ void lane_end(struct lane *la, enum close_why why, const char *text)
 	if (l->state != LINK_DEAD)
 		l->ops->end(la->chan, why, text);
 	lane_kill(la);
-	mark_dirty(l);
+	link_mark_dirty(l);
 	if (l->state == LINK_DRAINING && l->n_lanes == 0 && !l->inside)
 		link_close(l, CLOSE_DRAINING);
 }
@@ -722,7 +521,7 @@ void link_drain(struct link *l)
 	} else if (l->state < LINK_DRAINING) {
 		l->ops->goodbye(l->transport, CLOSE_DRAINING);
 		link_set_state(l, LINK_DRAINING);
-		mark_dirty(l);
+		link_mark_dirty(l);
 	}
 }
 
@@ -731,7 +530,7 @@ void link_tell_serving(struct link *l, bool serving)
 	l->conf.serving = serving;
 	if (l->transport && l->state != LINK_DEAD) {
 		l->ops->tell_serving(l->transport, serving);
-		mark_dirty(l);
+		link_mark_dirty(l);
 	}
 }
 
@@ -739,7 +538,7 @@ void link_probe(struct link *l, uint32_t within_ms)
 {
 	if (l->transport && l->state != LINK_DEAD) {
 		l->ops->probe(l->transport, loop_now_ms(l->links->loop), within_ms);
-		mark_dirty(l);
+		link_mark_dirty(l);
 	}
 }
 

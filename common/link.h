@@ -38,7 +38,14 @@ struct links; /* all links of one thread: one tick, one output buffer */
 struct link;
 struct lane;
 
-enum link_state { LINK_SECURING, LINK_GREETING, LINK_READY, LINK_DRAINING, LINK_DEAD, LINK_STATE_N };
+enum link_state {
+	LINK_SECURING,
+	LINK_GREETING,
+	LINK_READY,
+	LINK_DRAINING,
+	LINK_DEAD,
+	LINK_STATE_N
+};
 
 struct link_events {
 	/* Client: TLS is up and the transport is open; link_dial() may be called. */
@@ -60,10 +67,10 @@ struct link_events {
 
 struct link_conf {
 	enum side side;
-	int fd;                          /* taken, also on failure */
-	struct tls_ctx *tls;             /* referenced */
-	const char *server_name;         /* client */
-	const uint8_t *early;            /* borrowed for the call */
+	int fd;                  /* taken, also on failure */
+	struct tls_ctx *tls;     /* referenced */
+	const char *server_name; /* client */
+	const uint8_t *early;    /* borrowed for the call */
 	size_t early_len;
 	const struct transport_ops *ops; /* client; server: NULL, chosen by ALPN */
 	struct transport_conf transport; /* strings live as long as the link */

@@ -12,11 +12,13 @@
 #include <unistd.h>
 
 #include "common/base/crypto.h"
+#include "common/base/opts.h"
 
-enum { PATH_LEN = 512, BUSY_MS = 5000, SKEW_S = 60 };
+enum { PATH_LEN = STATE_DIR_MAX + 32, BUSY_MS = 5000, SKEW_S = 60 };
 
 struct accounts {
 	sqlite3 *db;
+	char db_path[PATH_LEN];
 	uint8_t pepper[TOKEN_PEPPER_LEN];
 	sqlite3_stmt *find;
 };
@@ -32,8 +34,8 @@ static const char *const migrations[] = {
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
-__attribute__((format(printf, 2, 3))) static int
-say(char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int say(char error_out[static ACCOUNTS_ERROR_LEN],
+                                                     const char *fmt, ...)
 {
 	va_list ap;
 
@@ -45,55 +47,84 @@ say(char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
 
 static int say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	return say(error_out, "accounts database: %s", sqlite3_errmsg(a->db));
+	return say(error_out, "accounts database %s: %s", a->db_path, sqlite3_errmsg(a->db));
 }
 
 /* ---- opening ---- */
 
-static int read_pepper(const char *path, uint8_t pepper[static TOKEN_PEPPER_LEN])
+static int read_pepper(const char *path, uint8_t pepper_out[static TOKEN_PEPPER_LEN],
+                       char error_out[static ACCOUNTS_ERROR_LEN])
 {
+	uint8_t bytes[TOKEN_PEPPER_LEN + 1] = { 0 };
+	struct stat st = { 0 };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0)
-		return -errno;
-	ssize_t n = read(fd, pepper, TOKEN_PEPPER_LEN);
-	close(fd);
-	return n == TOKEN_PEPPER_LEN ? 0 : -EIO;
+	if (fd < 0 && errno == ENOENT)
+		return ERR_NOT_FOUND;
+	ssize_t n = fd < 0 || fstat(fd, &st) < 0 ? -1 : read(fd, bytes, sizeof bytes);
+	if (n < 0)
+		say(error_out, "cannot read %s: %s", path, strerror(errno));
+	else if (n != TOKEN_PEPPER_LEN)
+		say(error_out, "%s has not %d bytes: restore it from a backup", path,
+		    TOKEN_PEPPER_LEN);
+	else if (st.st_mode & 077)
+		say(error_out, "others may read %s: chmod 600 it", path);
+	else
+		memcpy(pepper_out, bytes, TOKEN_PEPPER_LEN);
+	if (fd >= 0)
+		close(fd);
+	crypto_wipe(bytes, sizeof bytes);
+	return n == TOKEN_PEPPER_LEN && !(st.st_mode & 077) ? 0 : -EIO;
+}
+
+static bool write_pepper(int fd)
+{
+	uint8_t pepper[TOKEN_PEPPER_LEN];
+
+	crypto_random(pepper, sizeof pepper);
+	bool ok = write(fd, pepper, sizeof pepper) == sizeof pepper && fsync(fd) == 0;
+	crypto_wipe(pepper, sizeof pepper);
+	return ok;
 }
 
 /* Two processes may start at once: the file appears whole, by link(2). */
-static int make_pepper(const char *path)
+static int make_pepper(const char *path, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	uint8_t pepper[TOKEN_PEPPER_LEN];
-	char tmp[PATH_LEN + 32];
-	int rc = 0;
+	char tmp[PATH_LEN + 8];
 
-	snprintf(tmp, sizeof tmp, "%s.%d", path, (int)getpid());
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	crypto_random(pepper, sizeof pepper);
-	if (write(fd, pepper, sizeof pepper) != sizeof pepper || fsync(fd) < 0 ||
-	    (link(tmp, path) < 0 && errno != EEXIST))
-		rc = -EIO;
-	crypto_wipe(pepper, sizeof pepper);
-	close(fd);
-	unlink(tmp);
-	return rc;
+	snprintf(tmp, sizeof tmp, "%s.XXXXXX", path);
+	int fd = mkostemp(tmp, O_CLOEXEC);
+	bool ok = fd >= 0 && write_pepper(fd) && (link(tmp, path) == 0 || errno == EEXIST);
+	if (!ok)
+		say(error_out, "cannot write %s: %s", path, strerror(errno));
+	if (fd >= 0) {
+		close(fd);
+		unlink(tmp);
+	}
+	return ok ? 0 : -EIO;
 }
 
-static int load_pepper(struct accounts *a, const char *dir, char error_out[static ACCOUNTS_ERROR_LEN])
+/* The pepper is made before the database. A database without one has lost it:
+ * with a new one every token would silently be wrong. */
+static int load_pepper(struct accounts *a, const char *dir,
+                       char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	char path[PATH_LEN];
 
 	snprintf(path, sizeof path, "%s/pepper", dir);
-	int rc = read_pepper(path, a->pepper);
-	if (rc == -ENOENT) {
-		rc = make_pepper(path);
-		if (rc == 0)
-			rc = read_pepper(path, a->pepper);
-	}
-	return rc == 0 ? 0 : say(error_out, "cannot read %s: %s", path, strerror(-rc));
+	int rc = read_pepper(path, a->pepper, error_out);
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	bool had_db = access(a->db_path, F_OK) == 0;
+	rc = read_pepper(path, a->pepper, error_out); /* somebody may have made both meanwhile */
+	if (rc == ERR_NOT_FOUND && had_db)
+		return say(error_out,
+		           "%s is missing, and no token in %s works without it: restore it from a "
+		           "backup, or remove the database to start anew",
+		           path, a->db_path);
+	if (rc == ERR_NOT_FOUND)
+		rc = make_pepper(path, error_out);
+	return rc < 0 ? rc : read_pepper(path, a->pepper, error_out);
 }
 
 static int schema_version(struct accounts *a)
@@ -109,49 +140,61 @@ static int schema_version(struct accounts *a)
 	return v;
 }
 
-static int migrate(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+static int too_new(struct accounts *a, int v, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	return say(error_out,
+	           "the accounts database %s has schema %d, this tunn knows up to %d: use the newer "
+	           "tunn that wrote it",
+	           a->db_path, v, (int)SCHEMA);
+}
+
+static int step_up(struct accounts *a, int v)
 {
 	char pragma[64];
+	int rc = SQLITE_OK;
 
-	if (sqlite3_exec(a->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-		return say_db(a, error_out);
-	int v = schema_version(a), rc = SQLITE_OK;
-	if (v > (int)SCHEMA) {
-		sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
-		return say(error_out,
-		           "the accounts database has schema %d, this tunn knows up to %d: use the "
-		           "newer tunn that wrote it",
-		           v, (int)SCHEMA);
-	}
-	for (; v >= 0 && v < (int)SCHEMA && rc == SQLITE_OK; v++)
+	for (; v < (int)SCHEMA && rc == SQLITE_OK; v++)
 		rc = sqlite3_exec(a->db, migrations[v], NULL, NULL, NULL);
 	snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", (int)SCHEMA);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(a->db, pragma, NULL, NULL, NULL);
-	if (rc == SQLITE_OK && v >= 0)
-		rc = sqlite3_exec(a->db, "COMMIT", NULL, NULL, NULL);
-	if (rc == SQLITE_OK && v >= 0)
-		return 0;
-	say_db(a, error_out);
-	sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
-	return -EIO;
+	return rc == SQLITE_OK ? sqlite3_exec(a->db, "COMMIT", NULL, NULL, NULL) : rc;
 }
 
-static int open_db(struct accounts *a, const char *dir, char error_out[static ACCOUNTS_ERROR_LEN])
+static int migrate(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	int v = schema_version(a), rc;
+
+	if (v == (int)SCHEMA)
+		return 0;
+	if (v >= 0 && sqlite3_exec(a->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+		v = -1;
+	if (v >= 0)
+		v = schema_version(a); /* under the lock: another process may have been first */
+	if (v > (int)SCHEMA)
+		rc = too_new(a, v, error_out);
+	else
+		rc = v >= 0 && step_up(a, v) == SQLITE_OK ? 0 : say_db(a, error_out);
+	if (!sqlite3_get_autocommit(a->db))
+		sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
+	return rc;
+}
+
+static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	static const char find[] = "SELECT a.name, t.hash, t.bound_id, t.expires, t.revoked "
 	                           "FROM token t JOIN account a ON a.id = t.account "
 	                           "WHERE t.kid = ?1";
-	char path[PATH_LEN];
 	mode_t old = umask(077);
+	int rc = sqlite3_open(a->db_path, &a->db);
 
-	snprintf(path, sizeof path, "%s/accounts.db", dir);
-	int rc = sqlite3_open(path, &a->db);
 	umask(old);
 	if (rc != SQLITE_OK)
-		return say(error_out, "cannot open %s: %s", path, sqlite3_errmsg(a->db));
+		return say(error_out, "cannot open %s: %s", a->db_path, sqlite3_errmsg(a->db));
 	sqlite3_busy_timeout(a->db, BUSY_MS);
-	sqlite3_exec(a->db, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON", NULL, NULL, NULL);
+	/* WAL is a matter of speed: where it is refused the rest works too. */
+	sqlite3_exec(a->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+	sqlite3_exec(a->db, "PRAGMA foreign_keys = ON", NULL, NULL, NULL);
 	rc = migrate(a, error_out);
 	if (rc < 0)
 		return rc;
@@ -166,10 +209,12 @@ int accounts_open(const char *state_dir, struct accounts **accounts_out,
 	struct accounts *a = calloc(1, sizeof *a);
 	int rc = a ? state_ensure(state_dir, error_out) : say(error_out, "out of memory");
 
-	if (rc == 0)
+	if (rc == 0) {
+		snprintf(a->db_path, sizeof a->db_path, "%s/accounts.db", state_dir);
 		rc = load_pepper(a, state_dir, error_out);
+	}
 	if (rc == 0)
-		rc = open_db(a, state_dir, error_out);
+		rc = open_db(a, error_out);
 	if (rc < 0) {
 		accounts_close(a);
 		return rc;
@@ -203,14 +248,21 @@ int accounts_count(struct accounts *a, unsigned *n_out, char error_out[static AC
 	return rc;
 }
 
+static int bad_name(const char *what, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	say(error_out, "%s is 1 to 63 of a-z, 0-9 and -, the first no -, not %s", what,
+	    opts_quote(name).s);
+	return ERR_INVALID;
+}
+
 int accounts_add(struct accounts *a, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	sqlite3_stmt *st;
 
 	if (!name_is_valid(str_of(name)))
-		return say(error_out, "an account name is 1 to 63 of a-z, 0-9 and -, not \"%s\"", name);
-	if (sqlite3_prepare_v2(a->db, "INSERT INTO account (name, created) VALUES (?1, ?2)", -1, &st,
-	                       NULL) != SQLITE_OK)
+		return bad_name("an account name", name, error_out);
+	if (sqlite3_prepare_v2(a->db, "INSERT INTO account (name, created) VALUES (?1, ?2)", -1,
+	                       &st, NULL) != SQLITE_OK)
 		return say_db(a, error_out);
 	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(st, 2, time(NULL));
@@ -225,8 +277,8 @@ static int insert_token(struct accounts *a, const char *account, const char *id,
                         struct str token, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	static const char insert[] =
-		"INSERT INTO token (kid, account, hash, bound_id, created, expires) "
-		"SELECT ?1, id, ?2, ?3, ?4, ?5 FROM account WHERE name = ?6";
+	                "INSERT INTO token (kid, account, hash, bound_id, created, expires) "
+	                "SELECT ?1, id, ?2, ?3, ?4, ?5 FROM account WHERE name = ?6";
 	uint8_t hash[TOKEN_HASH_LEN];
 	sqlite3_stmt *st;
 
@@ -256,13 +308,12 @@ int accounts_token_new(struct accounts *a, const char *account, const char *id,
                        char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	if (id && !name_is_valid(str_of(id)))
-		return say(error_out, "a tunnel id is 1 to 63 of a-z, 0-9 and -, not \"%s\"", id);
+		return bad_name("a tunnel id", id, error_out);
 	if (!name_is_valid(str_of(account)))
-		return say(error_out, "an account name is 1 to 63 of a-z, 0-9 and -, not \"%s\"",
-		           account);
+		return bad_name("an account name", account, error_out);
 	token_new(token_out);
-	int rc = insert_token(a, account, id, expires_unix_s,
-	                      (struct str){ token_out, TOKEN_LEN }, error_out);
+	int rc = insert_token(a, account, id, expires_unix_s, (struct str){ token_out, TOKEN_LEN },
+	                      error_out);
 	if (rc < 0)
 		crypto_wipe(token_out, TOKEN_LEN + 1);
 	return rc;

@@ -27,7 +27,8 @@ struct identity {
 	char bound_id[NAME_MAX_LEN + 1]; /* the only id it may claim */
 };
 
-/* Errors are negative with error_out in words. */
+/* Errors are negative with error_out in words; ERR_INVALID is a name outside its
+ * grammar. */
 int accounts_open(const char *state_dir, struct accounts **accounts_out,
                   char error_out[static ACCOUNTS_ERROR_LEN]);
 void accounts_close(struct accounts *); /* NULL allowed */

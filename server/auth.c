@@ -112,15 +112,16 @@ int auth_start(const char *state_dir, struct auth **auth_out,
                char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct auth *a = calloc(1, sizeof *a);
+	int rc = a ? accounts_open(state_dir, &a->accounts, error_out) : 0;
 
-	int rc = a ? accounts_open(state_dir, &a->accounts, error_out) : -ENOMEM;
-	if (!a || rc == 0) {
-		rc = a ? start_thread(a) : -ENOMEM;
-		if (rc < 0)
-			snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot start the accounts thread: %s",
-			         strerror(-rc));
-	}
 	if (rc < 0) {
+		auth_free(a);
+		return rc;
+	}
+	rc = a ? start_thread(a) : -ENOMEM;
+	if (rc < 0) {
+		snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot start the accounts thread: %s",
+		         strerror(-rc));
 		auth_free(a);
 		return rc;
 	}

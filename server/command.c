@@ -45,7 +45,9 @@ static const char *check_id(const char *v)
 static int64_t seconds_of(const char *v)
 {
 	size_t digits = strspn(v, "0123456789");
-	int64_t n = 0, unit = strcmp(v + digits, "d") == 0 ? 86400 : strcmp(v + digits, "h") == 0 ? 3600 : 0;
+	int64_t n = 0, unit = strcmp(v + digits, "d") == 0 ? 86400 :
+	                      strcmp(v + digits, "h") == 0 ? 3600 :
+	                                                     0;
 
 	if (digits == 0 || digits > 5 || unit == 0)
 		return 0;
@@ -63,17 +65,18 @@ static const char *check_expires(const char *v)
 #define AT(field) offsetof(struct state_options, field)
 
 static const struct opt account_opts[] = {
-	{ OPT_TEXT, "state", "DIR", "the server's state directory; default as tunn server", AT(state), 0,
-	  0, 0, NULL, false },
+	{ OPT_TEXT, "state", "DIR", "the server's state directory; default as tunn server",
+	  AT(state), 0, 0, 0, NULL, false },
 	{ OPT_END, NULL, NULL, NULL, 0, 0, 0, 0, NULL, false },
 };
 
 static const struct opt token_opts[] = {
-	{ OPT_TEXT, "id", "ID", "the token claims only this tunnel id", AT(id), 0, 0, 0, check_id, false },
+	{ OPT_TEXT, "id", "ID", "the token claims only this tunnel id", AT(id), 0, 0, 0, check_id,
+	  false },
 	{ OPT_TEXT, "expires", "TIME", "the token ends after this time (90d, 12h); default: never",
 	  AT(expires), 0, 0, 0, check_expires, false },
-	{ OPT_TEXT, "state", "DIR", "the server's state directory; default as tunn server", AT(state), 0,
-	  0, 0, NULL, false },
+	{ OPT_TEXT, "state", "DIR", "the server's state directory; default as tunn server",
+	  AT(state), 0, 0, 0, NULL, false },
 	{ OPT_END, NULL, NULL, NULL, 0, 0, 0, 0, NULL, false },
 };
 
@@ -132,8 +135,8 @@ int account_command(int argc, char **argv)
 	accounts_close(a);
 	if (rc < 0)
 		return failed("account", error);
-	fprintf(stderr, "tunn: account %s added; make a token with: tunn token new %s\n", words.v[1],
-	        words.v[1]);
+	fprintf(stderr, "tunn: account %s added; make a token with: tunn token new %s\n",
+	        words.v[1], words.v[1]);
 	return EXIT_OK;
 }
 

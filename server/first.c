@@ -9,22 +9,27 @@
 
 #include "common/base/crypto.h"
 
-static int store(const char *state_dir, const char *token, char error_out[static ACCOUNTS_ERROR_LEN])
+static int store(const char *state_dir, const char *token,
+                 char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	char path[512];
-	bool ok;
+	char path[STATE_DIR_MAX + 32], line[TOKEN_LEN + 2];
 
 	snprintf(path, sizeof path, "%s/first-token", state_dir);
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ok = fd >= 0 && write(fd, token, TOKEN_LEN) == TOKEN_LEN && write(fd, "\n", 1) == 1;
+	snprintf(line, sizeof line, "%s\n", token);
+	unlink(path); /* an old one may have another mode */
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	bool ok = fd >= 0 && write(fd, line, TOKEN_LEN + 1) == TOKEN_LEN + 1;
+	crypto_wipe(line, sizeof line);
+	if (!ok)
+		snprintf(error_out, ACCOUNTS_ERROR_LEN,
+		         "cannot write %s: %s; make another with: tunn token new " FIRST_ACCOUNT,
+		         path, strerror(errno));
+	else
+		printf("tunn: first start: the token of account " FIRST_ACCOUNT " is in %s\n",
+		       path);
 	if (fd >= 0)
 		close(fd);
-	if (!ok) {
-		snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot write %.400s: %s", path, strerror(errno));
-		return -EIO;
-	}
-	printf("tunn: first start: the token of account " FIRST_ACCOUNT " is in %s\n", path);
-	return 0;
+	return ok ? 0 : -EIO;
 }
 
 static int show(const char *token)
@@ -34,7 +39,8 @@ static int show(const char *token)
 	return 0;
 }
 
-static int make(struct accounts *a, const char *state_dir, char error_out[static ACCOUNTS_ERROR_LEN])
+static int make(struct accounts *a, const char *state_dir,
+                char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	char token[TOKEN_LEN + 1];
 	int rc = accounts_add(a, FIRST_ACCOUNT, error_out);

@@ -57,29 +57,63 @@ static const char *check_level(const char *v)
 #define AT(field) .offset = offsetof(struct server_options, field)
 
 const struct opt server_opts[] = {
-	{ .kind = OPT_LIST, .name = "listen", .arg = "ADDR:PORT", AT(listen), .max = LISTEN_MAX,
-	  .check = check_listen, .help = "where to listen; default: :443, all addresses" },
-	{ .kind = OPT_TEXT, .name = "cert", .arg = "FILE", AT(cert),
+	{ .kind = OPT_LIST,
+	  .name = "listen",
+	  .arg = "ADDR:PORT",
+	  AT(listen),
+	  .max = LISTEN_MAX,
+	  .check = check_listen,
+	  .help = "where to listen; default: :443, all addresses" },
+	{ .kind = OPT_TEXT,
+	  .name = "cert",
+	  .arg = "FILE",
+	  AT(cert),
 	  .help = "certificate chain (PEM, leaf first); default: one of our own in the state "
 	          "directory" },
-	{ .kind = OPT_TEXT, .name = "key", .arg = "FILE", AT(key),
+	{ .kind = OPT_TEXT,
+	  .name = "key",
+	  .arg = "FILE",
+	  AT(key),
 	  .help = "private key of --cert (PEM, mode 0600)" },
-	{ .kind = OPT_TEXT, .name = "state", .arg = "DIR", AT(state),
+	{ .kind = OPT_TEXT,
+	  .name = "state",
+	  .arg = "DIR",
+	  AT(state),
 	  .help = "where accounts and own certificate are; default: $STATE_DIRECTORY, for root "
 	          "/var/lib/tunn, else ~/.local/state/tunn" },
-	{ .kind = OPT_LIST, .name = "name", .arg = "HOST", AT(names), .max = NAMES_MAX,
+	{ .kind = OPT_LIST,
+	  .name = "name",
+	  .arg = "HOST",
+	  AT(names),
+	  .max = NAMES_MAX,
 	  .check = check_name,
 	  .help = "name or address that clients use: goes into our own certificate and the printed "
 	          "command line" },
-	{ .kind = OPT_TEXT, .name = "node", .arg = "NAME", AT(node), .check = check_node,
+	{ .kind = OPT_TEXT,
+	  .name = "node",
+	  .arg = "NAME",
+	  AT(node),
+	  .check = check_node,
 	  .help = "name of this relay as told to ends; default: the host name" },
-	{ .kind = OPT_FLAG, .name = "open", AT(open),
+	{ .kind = OPT_FLAG,
+	  .name = "open",
+	  AT(open),
 	  .help = "nobody needs a token; only where --listen is a loopback address" },
-	{ .kind = OPT_FLAG, .name = "open-to-everyone", AT(open_to_everyone),
+	{ .kind = OPT_FLAG,
+	  .name = "open-to-everyone",
+	  AT(open_to_everyone),
 	  .help = "with --open: on every address" },
-	{ .kind = OPT_DURATION, .name = "drain", .arg = "TIME", AT(drain_ms), .max = DRAIN_MAX_MS,
+	{ .kind = OPT_DURATION,
+	  .name = "drain",
+	  .arg = "TIME",
+	  AT(drain_ms),
+	  .max = DRAIN_MAX_MS,
 	  .help = "how long ends may take to leave when the server stops; default: 2s" },
-	{ .kind = OPT_TEXT, .name = "log-level", .arg = "LEVEL", AT(log_level), .check = check_level,
+	{ .kind = OPT_TEXT,
+	  .name = "log-level",
+	  .arg = "LEVEL",
+	  AT(log_level),
+	  .check = check_level,
 	  .help = "error, warn, info or debug; default: info" },
 	{ .kind = OPT_END },
 };
@@ -119,13 +153,16 @@ static int check_listeners(const struct server_options *o)
 	for (unsigned i = 0; i < o->listen.n; i++)
 		for (unsigned k = 0; k < i; k++)
 			if (is_same(o->listen.v[i], o->listen.v[k]))
-				return opts_fail(command.name, "--listen %s is the same address as --listen %s",
+				return opts_fail(command.name,
+				                 "--listen %s is the same address as --listen %s",
 				                 o->listen.v[i], o->listen.v[k]);
 	for (unsigned i = 0; o->open && !o->open_to_everyone && i < o->listen.n; i++)
 		if (!is_loopback(o->listen.v[i]))
-			return opts_fail(command.name, "--open lets in everybody who reaches %s: "
+			return opts_fail(command.name,
+			                 "--open lets in everybody who reaches %s: "
 			                 "--listen 127.0.0.1:443 keeps it on this machine, "
-			                 "--open-to-everyone says that it is meant", o->listen.v[i]);
+			                 "--open-to-everyone says that it is meant",
+			                 o->listen.v[i]);
 	return 0;
 }
 

@@ -10,15 +10,16 @@
 #include "common/base/opts.h"
 
 struct server_options {
-	struct opt_list listen;   /* --listen, default ":443" */
-	const char *cert, *key;   /* both or none */
-	const char *state;        /* directory; default $STATE_DIRECTORY, else /var/lib/tunn for
-	                             root, else $XDG_STATE_HOME/tunn */
-	const char *node;         /* name told to ends; default: host name in id form */
-	struct opt_list names;    /* --name: DNS names or addresses clients use (certificate, printed command) */
-	bool open;                /* --open: no token needed (loopback only) */
+	struct opt_list listen; /* --listen, default ":443" */
+	const char *cert, *key; /* both or none */
+	const char *state;      /* directory; default $STATE_DIRECTORY, else /var/lib/tunn for
+	                           root, else $XDG_STATE_HOME/tunn */
+	const char *node;       /* name told to ends; default: host name in id form */
+	struct opt_list names;  /* --name: DNS names or addresses clients use (certificate, printed
+	                           command) */
+	bool open;              /* --open: no token needed (loopback only) */
 	bool open_to_everyone;
-	unsigned drain_ms;        /* --drain, default 2 s, at most 8 s */
+	unsigned drain_ms; /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
 };
 

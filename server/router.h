@@ -25,7 +25,7 @@ enum {
 	FIGHT_TAKEOVERS = 3,     /* more than this by different instances ... */
 	FIGHT_WINDOW_MS = 60000, /* ... within this: the id rests */
 	FIGHT_REST_MS = 10000,
-	RETELL_MS = 10000,       /* a state is told again to a sender who goes on */
+	RETELL_MS = 10000, /* a state is told again to a sender who goes on */
 };
 
 struct decl { /* one declared peer of a member; the router's but for `key` */
@@ -48,8 +48,8 @@ struct member { /* embedded in a session; filled in before router_join() */
 	struct decl *decls; /* the member's owner frees them after router_leave() */
 	void *owner;
 	bool joined;
-	bool greeted;            /* admitted: may be told states */
-	struct decl *last;       /* of the previous packet */
+	bool greeted;      /* admitted: may be told states */
+	struct decl *last; /* of the previous packet */
 };
 
 struct router_events {

@@ -154,7 +154,8 @@ static int listen_all(struct server *s)
 			snprintf(words, sizeof words, "cannot listen on %s: %s%s",
 			         s->opts->listen.v[i], strerror(-rc),
 			         rc == -EACCES ? " (ports below 1024 need root or CAP_NET_BIND_SERVICE)" :
-			         rc == -EADDRINUSE ? " (is another server running there?)" : "");
+			         rc == -EADDRINUSE ? " (is another server running there?)" :
+			                             "");
 			return complain(EXIT_RUNTIME, words);
 		}
 		if (i == 0)

@@ -21,7 +21,7 @@ struct session {
 	struct list node; /* in all->list */
 	struct lane *lane;
 	uint64_t number;
-	bool asked;      /* auth has not answered yet */
+	bool asked; /* auth has not answered yet */
 	bool has_id;
 	struct str *peers; /* as declared, until joined; text behind it */
 	char address[ADDR_TEXT_LEN];
@@ -170,9 +170,10 @@ static void join(struct session *s)
 		refuse(s, CLOSE_INVALID, error);
 	} else if (!keys || (why = router_join(s->all->router, &s->member, now_ms)) != CLOSE_NONE) {
 		refuse(s, why,
-		       why == CLOSE_FIGHT ? "several instances keep taking this id from each other; "
-		                            "stop all but one" :
-		                            close_text(why));
+		       why == CLOSE_FIGHT ?
+		                       "several instances keep taking this id from each other; "
+		                       "stop all but one" :
+		                       close_text(why));
 	} else {
 		welcome(s, keys);
 	}
@@ -216,7 +217,8 @@ static int ask(struct session *s, const struct hello *h)
 		return ERR_CLOSED;
 	}
 	if (token_check(h->token) < 0) {
-		refuse(s, CLOSE_UNAUTHENTICATED, "malformed token (tunn_ID_SECRET_CRC): typing error?");
+		refuse(s, CLOSE_UNAUTHENTICATED,
+		       "malformed token (tunn_ID_SECRET_CRC): typing error?");
 		return ERR_CLOSED;
 	}
 	if (map_put(&ss->by_number, &s->number, s) < 0) {

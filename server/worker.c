@@ -42,8 +42,9 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	struct worker *w = container_of(owner, struct worker, sessions);
 	char peer[ADDR_TEXT_LEN];
 
-	log_at(close_is_noteworthy(why) ? LOG_INFO : LOG_DEBUG, "connection closed from=%s reason=%s: %s",
-	       addr_text(link_peer(l), peer), close_label(why), text);
+	log_at(close_is_noteworthy(why) ? LOG_INFO : LOG_DEBUG,
+	       "connection closed from=%s reason=%s: %s", addr_text(link_peer(l), peer),
+	       close_label(why), text);
 	if (w->stage != SERVING && links_count(w->links) == 0)
 		loop_stop(w->loop, 0);
 }
@@ -139,9 +140,7 @@ static void on_mail(void *owner, struct mail *m)
 		tls_ctx_unref(w->tls); /* falls with its last link */
 		w->tls = m->ptr;
 		break;
-	case MAIL_DRAIN:
-		drain(w, (uint32_t)m->number);
-		break;
+	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
 	}
 }
 

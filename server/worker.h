@@ -16,7 +16,7 @@
 struct worker;
 struct auth;
 
-struct worker_conf { /* borrowed while the worker lives */
+struct worker_conf {       /* borrowed while the worker lives */
 	struct auth *auth; /* NULL: open relay */
 	const char *node;
 	struct tls_ctx *tls; /* referenced */

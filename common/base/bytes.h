@@ -42,7 +42,7 @@ static inline size_t cursor_left(const struct cursor *c)
 /* Each returns zero (or NULL) and marks the cursor bad when bytes are missing. */
 uint8_t cursor_u8(struct cursor *);
 uint32_t cursor_u32be(struct cursor *);
-uint64_t cursor_varint(struct cursor *); /* protobuf, at most 10 bytes */
+uint64_t cursor_varint(struct cursor *);               /* protobuf, at most 10 bytes */
 const uint8_t *cursor_take(struct cursor *, size_t n); /* borrows from the input */
 
 /* Valid UTF-8 without NUL (RFC 3629: no surrogates, no overlong forms). */

@@ -19,7 +19,10 @@ struct reader { /* one config_read() */
 	yaml_parser_t parser;
 };
 
-enum { KEYS_MAX = 1000, VALUES_MAX = 4096 }; /* far above any use; the search for doubles is linear */
+enum {
+	KEYS_MAX = 1000,
+	VALUES_MAX = 4096
+}; /* far above any use; the search for doubles is linear */
 
 static int fail(struct reader *r, const char *what, const char *about)
 {
@@ -30,7 +33,8 @@ static int fail(struct reader *r, const char *what, const char *about)
 static int fail_at(struct reader *r, size_t line, size_t column, const char *what,
                    const char *about)
 {
-	snprintf(r->error, CONFIG_ERROR_LEN, "%s:%zu:%zu: %s%s", r->path, line, column, what, about);
+	snprintf(r->error, CONFIG_ERROR_LEN, "%s:%zu:%zu: %s%s", r->path, line, column, what,
+	         about);
 	return ERR_CONFIG;
 }
 
@@ -183,7 +187,8 @@ static int add_value(struct reader *r, struct config_entry *entry, const yaml_ev
 static const char *unwanted(const yaml_event_t *event)
 {
 	switch (event->type) {
-	case YAML_MAPPING_START_EVENT: return "a map inside a map: keys stand at the left margin here";
+	case YAML_MAPPING_START_EVENT:
+		return "a map inside a map: keys stand at the left margin here";
 	case YAML_SEQUENCE_START_EVENT: return "a list inside a list";
 	case YAML_ALIAS_EVENT: return "aliases have no use here";
 	default: return "not expected here";
@@ -234,8 +239,8 @@ static int check_twice(struct reader *r, const struct config_value *key)
 
 	for (unsigned i = 0; i + 1 < r->config->n; i++) {
 		if (strcmp(r->config->v[i].key.text, key->text) == 0) {
-			snprintf(what, sizeof what, "key \"%.80s\" is there already, in line %u", key->text,
-			         r->config->v[i].key.line);
+			snprintf(what, sizeof what, "key \"%.80s\" is there already, in line %u",
+			         key->text, r->config->v[i].key.line);
 			return fail_at(r, key->line, key->column, what, "");
 		}
 	}
@@ -291,7 +296,8 @@ static int read_documents(struct reader *r)
 			break;
 		type = event.type;
 		if (type == YAML_DOCUMENT_START_EVENT && n_documents++)
-			rc = fail_mark(r, event.start_mark, "a second document: one file is one document");
+			rc = fail_mark(r, event.start_mark,
+			               "a second document: one file is one document");
 		else if (type == YAML_MAPPING_START_EVENT)
 			rc = read_map(r);
 		else if (type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT ||
@@ -317,7 +323,8 @@ static int parse(struct reader *r, const char *text, size_t len)
 	return rc;
 }
 
-int config_read(const char *path, struct config **config_out, char error_out[static CONFIG_ERROR_LEN])
+int config_read(const char *path, struct config **config_out,
+                char error_out[static CONFIG_ERROR_LEN])
 {
 	struct reader r = { .path = path, .error = error_out };
 	char *text = NULL;

@@ -32,7 +32,8 @@ struct config {
 
 /* 0, ERR_CONFIG or -ENOMEM with "FILE:LINE:COLUMN: words" or "FILE: words" in
  * error_out. */
-int config_read(const char *path, struct config **config_out, char error_out[static CONFIG_ERROR_LEN]);
+int config_read(const char *path, struct config **config_out,
+                char error_out[static CONFIG_ERROR_LEN]);
 void config_free(struct config *); /* NULL allowed */
 
 const char *config_library_version(void);

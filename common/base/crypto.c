@@ -24,7 +24,7 @@ void crypto_digest(const struct str *parts, size_t n_parts, uint8_t *out, size_t
 }
 
 void crypto_keyed_digest(const uint8_t *key, size_t key_len, struct str data, uint8_t *out,
-                       size_t out_len)
+                         size_t out_len)
 {
 	crypto_generichash(out, out_len, (const uint8_t *)data.p, data.len, key, key_len);
 }

@@ -17,7 +17,7 @@ int crypto_start(void); /* 0, or -EIO without a source of randomness */
 void crypto_digest(const struct str *parts, size_t n_parts, uint8_t *out, size_t out_len);
 /* The same with a key of 16 to 64 bytes. */
 void crypto_keyed_digest(const uint8_t *key, size_t key_len, struct str data, uint8_t *out,
-                       size_t out_len);
+                         size_t out_len);
 
 void crypto_random(void *out, size_t n);
 uint32_t crypto_random_below(uint32_t bound); /* uniform in [0, bound) */

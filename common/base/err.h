@@ -91,10 +91,10 @@ enum drop_why {
 	DROP_LINK_CLOSED,  /* its channel ended before it was sent */
 	DROP_NOT_READY,    /* no channel to the relay at the moment */
 	DROP_TOO_BIG,
-	DROP_OVER_LIMIT,   /* the destination's account is over its rate */
-	DROP_FLOW_LIMIT,   /* flow table full */
-	DROP_UDP_SEND,     /* the kernel refused the datagram */
-	DROP_UDP_TRUNC,    /* a datagram larger than the buffer */
+	DROP_OVER_LIMIT, /* the destination's account is over its rate */
+	DROP_FLOW_LIMIT, /* flow table full */
+	DROP_UDP_SEND,   /* the kernel refused the datagram */
+	DROP_UDP_TRUNC,  /* a datagram larger than the buffer */
 	DROP_NOMEM,
 	DROP_N
 };

@@ -32,6 +32,7 @@ static inline void list_del(struct list *n)
 
 /* The body may unlink and free `it`, no other node. */
 #define list_each(it, tmp, head)                                                                   \
-	for (struct list *it = (head)->next, *tmp = it->next; it != (head); it = tmp, tmp = it->next)
+	for (struct list *it = (head)->next, *tmp = it->next; it != (head);                        \
+	     it = tmp, tmp = it->next)
 
 #endif

@@ -26,8 +26,8 @@ static size_t find(const struct map *m, const void *key, uint64_t hash)
 {
 	size_t i = hash & (m->cap - 1);
 
-	while (m->slots[i].key && (m->slots[i].hash != hash ||
-	                           memcmp(m->slots[i].key, key, m->key_len) != 0))
+	while (m->slots[i].key &&
+	       (m->slots[i].hash != hash || memcmp(m->slots[i].key, key, m->key_len) != 0))
 		i = (i + 1) & (m->cap - 1);
 	return i;
 }
@@ -50,7 +50,8 @@ static int grow(struct map *m)
 		return -ENOMEM;
 	for (size_t i = 0; i < m->cap; i++)
 		if (m->slots[i].key)
-			bigger.slots[find(&bigger, m->slots[i].key, m->slots[i].hash)] = m->slots[i];
+			bigger.slots[find(&bigger, m->slots[i].key, m->slots[i].hash)] =
+			                m->slots[i];
 	free(m->slots);
 	*m = bigger;
 	return 0;

@@ -51,7 +51,8 @@ void metric_close(enum close_why why) { add(&table()->closes[why], 1); }
 	do {                                                                                       \
 		uint64_t sum = 0;                                                                  \
 		for (unsigned i = 0; i < THREADS_MAX; i++)                                         \
-			sum += atomic_load_explicit(&tables[i].field[index], memory_order_relaxed); \
+			sum += atomic_load_explicit(&tables[i].field[index],                       \
+			                            memory_order_relaxed);                         \
 		return sum;                                                                        \
 	} while (0)
 

@@ -133,8 +133,8 @@ static int take_value(const struct opts_reading *r, const struct opts_slot *slot
 		if (!next || next[0] == '-' || is_all_digits(next))
 			return 0;
 	} else if (!next || (next[0] == '-' && next[1] == '-')) {
-		opts_fail(r->cmd->name, "--%s needs a value: --%s %s", slot->opt->name, slot->opt->name,
-		          slot->opt->arg ? slot->opt->arg : "VALUE");
+		opts_fail(r->cmd->name, "--%s needs a value: --%s %s", slot->opt->name,
+		          slot->opt->name, slot->opt->arg ? slot->opt->arg : "VALUE");
 		opts_usage(r->cmd);
 		return ERR_CONFIG;
 	}
@@ -189,7 +189,8 @@ static int read_positional(const struct opts_reading *r, const char *word, unsig
 	struct opts_slot *slot = next_positional(r, n_before);
 
 	if (strncmp(word, "tunn_", 5) == 0)
-		return opts_fail(r->cmd->name, "a token on the command line is seen by everybody on this "
+		return opts_fail(r->cmd->name,
+		                 "a token on the command line is seen by everybody on this "
 		                 "machine: put it in a file of mode 0600");
 	if (slot)
 		return set_from_argv(r, slot, word, true);
@@ -241,7 +242,8 @@ static int split_list(const struct opts_reading *r, struct opts_slot *slot,
 		if (len == 0)
 			break;
 		const char *value = opts_copy(text, len);
-		rc = value ? opts_set(r, slot, from, value) : opts_fail(r->cmd->name, "out of memory");
+		rc = value ? opts_set(r, slot, from, value) :
+		             opts_fail(r->cmd->name, "out of memory");
 		text += len;
 	}
 	return rc;
@@ -287,9 +289,9 @@ static int unknown_key(const struct opts_reading *r, const char *file,
 {
 	const char *near = nearest_name(r, key->text);
 
-	return opts_fail(r->cmd->name, "%s:%u:%u: unknown key %s%s%s%s", file, key->line, key->column,
-	                 opts_quote(key->text).s, near ? ", did you mean \"" : "", near ? near : "",
-	                 near ? "\"?" : "");
+	return opts_fail(r->cmd->name, "%s:%u:%u: unknown key %s%s%s%s", file, key->line,
+	                 key->column, opts_quote(key->text).s, near ? ", did you mean \"" : "",
+	                 near ? near : "", near ? "\"?" : "");
 }
 
 static int read_values(const struct opts_reading *r, struct opts_slot *slot, const char *file,
@@ -309,8 +311,9 @@ static int read_values(const struct opts_reading *r, struct opts_slot *slot, con
 static int read_entry(const struct opts_reading *r, const char *file, const struct config_entry *e)
 {
 	struct opts_slot *slot = opts_find(r, e->key.text, strlen(e->key.text));
-	struct opts_origin from = { .source = OPTS_FILE, .file = file, .line = e->key.line,
-		                    .column = e->key.column };
+	struct opts_origin from = {
+		.source = OPTS_FILE, .file = file, .line = e->key.line, .column = e->key.column
+	};
 
 	if (!slot)
 		return unknown_key(r, file, &e->key);

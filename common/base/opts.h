@@ -25,14 +25,14 @@ struct opt_list { /* strings live until the process ends */
 };
 
 enum opt_kind {
-	OPT_FLAG,       /* bool */
-	OPT_TEXT,       /* const char * */
-	OPT_LIST,       /* struct opt_list */
-	OPT_NUMBER,     /* uint32_t, decimal or 0x hex, min..max */
-	OPT_DURATION,   /* unsigned milliseconds; the unit (ms, s, m, h, d) is mandatory */
-	OPT_OPTIONAL,   /* bool, then at `value_offset` a const char *: the argument may be left out;
-	                   the next word is it unless it begins with - or is a bare number (a PORT) */
-	OPT_END         /* last row */
+	OPT_FLAG,     /* bool */
+	OPT_TEXT,     /* const char * */
+	OPT_LIST,     /* struct opt_list */
+	OPT_NUMBER,   /* uint32_t, decimal or 0x hex, min..max */
+	OPT_DURATION, /* unsigned milliseconds; the unit (ms, s, m, h, d) is mandatory */
+	OPT_OPTIONAL, /* bool, then at `value_offset` a const char *: the argument may be left out;
+	                 the next word is it unless it begins with - or is a bare number (a PORT) */
+	OPT_END       /* last row */
 };
 
 enum opt_trait {
@@ -59,17 +59,17 @@ struct opt {
 };
 
 struct opt_command {
-	const char *name;      /* "relay" */
-	const char *usage;     /* "PORT --peer ID... [options]" */
-	const char *summary;   /* one line for the list of commands */
-	const char *text;      /* paragraphs printed by --help, may be NULL */
+	const char *name;    /* "relay" */
+	const char *usage;   /* "PORT --peer ID... [options]" */
+	const char *summary; /* one line for the list of commands */
+	const char *text;    /* paragraphs printed by --help, may be NULL */
 	const struct opt *opts;
 };
 
 /* Reads everything into `target` (zeroed and defaulted by the caller). argv[0]
  * is the command's name. positional_out gets what neither is an option nor has a
- * row (NULL: there may be none). 0, or ERR_CONFIG after printing `tunn relay: ...` with the way out (nearest option
- * names, file:line for the file). *help_out: --help was printed on stdout. */
+ * row (NULL: there may be none). 0, or ERR_CONFIG after printing `tunn relay: ...` with the way out
+ * (nearest option names, file:line for the file). *help_out: --help was printed on stdout. */
 int opts_read(const struct opt_command *, int argc, char **argv, void *target,
               struct opt_list *positional_out, bool *help_out);
 void opts_help(const struct opt_command *);

@@ -8,9 +8,14 @@
 enum { LEFT_WIDTH = 26, LINE_WIDTH = 80, WORD_MAX = 40 };
 
 const struct opt opts_common_table[] = {
-	{ .kind = OPT_TEXT, .name = "config", .arg = "FILE",
-	  .help = "read options from a YAML file", .offset = offsetof(struct opts_common, config) },
-	{ .kind = OPT_FLAG, .name = "help", .help = "print this and end",
+	{ .kind = OPT_TEXT,
+	  .name = "config",
+	  .arg = "FILE",
+	  .help = "read options from a YAML file",
+	  .offset = offsetof(struct opts_common, config) },
+	{ .kind = OPT_FLAG,
+	  .name = "help",
+	  .help = "print this and end",
 	  .offset = offsetof(struct opts_common, help) },
 	{ .kind = OPT_END },
 };
@@ -36,7 +41,8 @@ static unsigned distance(const char *a, size_t n, const char *b, size_t m)
 	for (size_t i = 1; i <= n; i++) {
 		for (size_t j = 1; j <= m; j++) {
 			unsigned same = same_letter(a[i - 1], b[j - 1]) ? 0 : 1;
-			d[i][j] = least(d[i - 1][j - 1] + same, least(d[i - 1][j], d[i][j - 1]) + 1);
+			d[i][j] = least(d[i - 1][j - 1] + same,
+			                least(d[i - 1][j], d[i][j - 1]) + 1);
 			if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
 			    same_letter(a[i - 2], b[j - 1]))
 				d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);

@@ -104,8 +104,8 @@ int opts_refuse(const struct opts_reading *r, const struct opts_slot *slot,
 	vsnprintf(words, sizeof words, fmt, ap);
 	va_end(ap);
 	if (from->source == OPTS_FILE)
-		return opts_fail(r->cmd->name, "%s:%u:%u: %s %s", from->file, from->line, from->column,
-		                 slot->opt->name, words);
+		return opts_fail(r->cmd->name, "%s:%u:%u: %s %s", from->file, from->line,
+		                 from->column, slot->opt->name, words);
 	if (from->source == OPTS_ENV) {
 		opts_variable(slot->opt, variable);
 		return opts_fail(r->cmd->name, "%s %s", variable, words);
@@ -221,7 +221,8 @@ static int set_duration(const struct opts_reading *r, struct opts_slot *slot,
 	uint64_t ms;
 
 	if (duration_of(value, &ms) || ms < o->min || ms > o->max) {
-		snprintf(words, sizeof words, "must be a time from %s to %s with its unit (ms, s, m, h, d)",
+		snprintf(words, sizeof words,
+		         "must be a time from %s to %s with its unit (ms, s, m, h, d)",
 		         duration_text(o->min, low), duration_text(o->max, high));
 		return refuse_value(r, slot, from, words, value);
 	}

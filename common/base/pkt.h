@@ -24,10 +24,10 @@ struct pkt { /* value type on the hot path: fields are read directly */
 	uint8_t data[];
 };
 
-struct pkt *pkt_new(size_t len); /* len bytes to be filled in; NULL: out of memory */
-void pkt_free(struct pkt *);     /* delivered: NULL allowed */
+struct pkt *pkt_new(size_t len);            /* len bytes to be filled in; NULL: out of memory */
+void pkt_free(struct pkt *);                /* delivered: NULL allowed */
 void pkt_drop(struct pkt *, enum drop_why); /* counted by reason in metric.h, freed */
-void pkt_pool_drain(void); /* returns the calling thread's pool to the heap */
+void pkt_pool_drain(void);                  /* returns the calling thread's pool to the heap */
 
 /* FIFO of packets, linked through next. */
 struct pktq {

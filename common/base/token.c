@@ -9,8 +9,11 @@
 static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 static const char prefix[] = "tunn_";
 
-enum { PREFIX_LEN = sizeof prefix - 1, SECRET_AT = PREFIX_LEN + TOKEN_ID_LEN + 1,
-       CRC_AT = SECRET_AT + TOKEN_SECRET_LEN + 1 };
+enum {
+	PREFIX_LEN = sizeof prefix - 1,
+	SECRET_AT = PREFIX_LEN + TOKEN_ID_LEN + 1,
+	CRC_AT = SECRET_AT + TOKEN_SECRET_LEN + 1
+};
 
 /* CRC-32 as in IEEE 802.3, reflected. */
 static uint32_t crc32_of(const char *p, size_t n)

@@ -146,8 +146,8 @@ static X509 *make_cert(EVP_PKEY *key, const char *const *names, size_t n_names)
 	if (cert && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
 	    X509_gmtime_adj(X509_getm_notBefore(cert), -86400) && /* clocks that are a bit off */
 	    X509_time_adj_ex(X509_getm_notAfter(cert), DAYS, 0, NULL) &&
-	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"tunn relay",
-	                               -1, -1, 0) == 1 &&
+	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+	                               (const unsigned char *)"tunn relay", -1, -1, 0) == 1 &&
 	    X509_set_issuer_name(cert, name) == 1 && X509_set_pubkey(cert, key) == 1 &&
 	    add_ext(cert, NID_basic_constraints, "critical,CA:FALSE") &&
 	    add_ext(cert, NID_key_usage, "critical,digitalSignature") &&

@@ -33,12 +33,12 @@ struct conn {
 	const struct conn_events *events;
 	void *owner;
 	struct addr peer, local;
-	struct buf out;      /* sealed, not yet taken by the kernel */
-	struct buf early;    /* read before we got the descriptor */
-	size_t batch;        /* how much may be sealed while the socket is empty */
+	struct buf out;   /* sealed, not yet taken by the kernel */
+	struct buf early; /* read before we got the descriptor */
+	size_t batch;     /* how much may be sealed while the socket is empty */
 	size_t kernel_unsent;
-	bool asked;          /* kernel_unsent is of this pump */
-	bool no_room;        /* the owner was told that there is none */
+	bool asked;   /* kernel_unsent is of this pump */
+	bool no_room; /* the owner was told that there is none */
 	uint64_t progress_ms;
 	struct task start, sweep;
 };

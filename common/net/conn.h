@@ -42,7 +42,7 @@ size_t conn_room(struct conn *); /* plaintext bytes worth sealing now */
 /* Seals and queues. Any length is accepted (control must go out), but more than
  * conn_room() grows memory; see conn_unsent(). */
 int conn_write(struct conn *, const uint8_t *data, size_t len);
-void conn_flush(struct conn *);        /* one batched write to the socket */
+void conn_flush(struct conn *);          /* one batched write to the socket */
 size_t conn_unsent(const struct conn *); /* ciphertext still in our memory */
 /* When the kernel last took a byte, or had nothing to take. */
 uint64_t conn_progress_ms(const struct conn *);

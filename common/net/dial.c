@@ -15,9 +15,9 @@
 #include "common/net/route.h"
 
 enum {
-	STAGGER_MS = 250,        /* RFC 8305 section 5 */
+	STAGGER_MS = 250, /* RFC 8305 section 5 */
 	PROXY_REPLY_MS = 15000,
-	RESOLVE_MS = 5000,       /* then the last good addresses are tried */
+	RESOLVE_MS = 5000, /* then the last good addresses are tried */
 	REPLY_CHUNK = 4096,
 	TEXT_LEN = 512,
 };
@@ -230,7 +230,8 @@ static int set_way(struct dialler *d, int fd)
 		     strerror(errno));
 		return -1;
 	}
-	if (device && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) < 0) {
+	if (device &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) < 0) {
 		note(d, CLOSE_NETWORK, "SO_BINDTODEVICE %s failed: %s", device, strerror(errno));
 		return -1;
 	}
@@ -251,7 +252,8 @@ static int open_attempt(struct attempt *a)
 	if (set_way(d, a->fd) < 0)
 		return -1;
 	conn_tune(a->fd);
-	if (connect(a->fd, (const struct sockaddr *)&a->to.ss, a->to.len) < 0 && errno != EINPROGRESS) {
+	if (connect(a->fd, (const struct sockaddr *)&a->to.ss, a->to.len) < 0 &&
+	    errno != EINPROGRESS) {
 		note(d, CLOSE_NETWORK, "%s (%s): %s", target_host(d), addr_text(&a->to, text),
 		     strerror(errno));
 		return -1;
@@ -356,10 +358,12 @@ void dialler_start(struct dialler *d, uint32_t timeout_ms)
 {
 	dialler_stop(d);
 	d->n_addrs = d->next = 0;
-	d->timeout_ms = d->conf->proxy.used && timeout_ms > PROXY_REPLY_MS ? PROXY_REPLY_MS : timeout_ms;
+	d->timeout_ms = d->conf->proxy.used && timeout_ms > PROXY_REPLY_MS ? PROXY_REPLY_MS :
+	                                                                     timeout_ms;
 	note(d, CLOSE_NETWORK, "%s has no address", target_host(d));
 	timer_set(d->deadline, d->timeout_ms);
-	if (resolve_start(d->loop, target_host(d), target_port(d), on_resolved, d, &d->resolve) < 0) {
+	if (resolve_start(d->loop, target_host(d), target_port(d), on_resolved, d, &d->resolve) <
+	    0) {
 		d->resolve = NULL;
 		note(d, CLOSE_NOMEM, "out of memory");
 		give_up(d);

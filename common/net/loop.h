@@ -24,7 +24,7 @@ struct timer;
 
 struct loop *loop_new(void); /* NULL: out of memory or descriptors */
 void loop_free(struct loop *);
-int loop_run(struct loop *);            /* until loop_stop(); gives its rc */
+int loop_run(struct loop *); /* until loop_stop(); gives its rc */
 void loop_stop(struct loop *, int rc);
 uint64_t loop_now_ms(const struct loop *); /* read once per turn */
 

@@ -17,9 +17,9 @@
 enum { MAIL_BODY_LEN = 64, MAILBOX_PACKETS_MAX = 4096 };
 
 struct mail {
-	unsigned kind;   /* meaning is the users'; server/mail.h */
-	bool is_packet;  /* counts against MAILBOX_PACKETS_MAX */
-	void *ptr;       /* moves with the mail */
+	unsigned kind;  /* meaning is the users'; server/mail.h */
+	bool is_packet; /* counts against MAILBOX_PACKETS_MAX */
+	void *ptr;      /* moves with the mail */
 	uint64_t number;
 	uint8_t body[MAIL_BODY_LEN];
 };

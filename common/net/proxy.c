@@ -32,7 +32,8 @@ static int percent_decode(const char *from, size_t len, char *to, size_t cap)
 	for (size_t i = 0; i < len; i++) {
 		char c = from[i];
 		if (c == '%') {
-			char hex[3] = { i + 1 < len ? from[i + 1] : 0, i + 2 < len ? from[i + 2] : 0, 0 };
+			char hex[3] = { i + 1 < len ? from[i + 1] : 0,
+				        i + 2 < len ? from[i + 2] : 0, 0 };
 			if (!isxdigit((unsigned char)hex[0]) || !isxdigit((unsigned char)hex[1]))
 				return ERR_CONFIG;
 			c = (char)strtol(hex, NULL, 16);
@@ -62,13 +63,13 @@ static int take_login(const char *text, size_t len, struct proxy_conf *c)
 static int bad_url(char error_out[static PROXY_ERROR_LEN], const char *why)
 {
 	/* The URL may hold a password: it is not repeated. */
-	snprintf(error_out, PROXY_ERROR_LEN, "proxy URL %s; write http://[USER:PASSWORD@]HOST[:PORT]",
-	         why);
+	snprintf(error_out, PROXY_ERROR_LEN,
+	         "proxy URL %s; write http://[USER:PASSWORD@]HOST[:PORT]", why);
 	return ERR_CONFIG;
 }
 
-int proxy_of_url(const char *url, struct proxy_conf *conf_out, char warn_out[static PROXY_ERROR_LEN],
-                 char error_out[static PROXY_ERROR_LEN])
+int proxy_of_url(const char *url, struct proxy_conf *conf_out,
+                 char warn_out[static PROXY_ERROR_LEN], char error_out[static PROXY_ERROR_LEN])
 {
 	struct proxy_conf c = { .used = true };
 	const char *scheme_end = strstr(url, "://"), *rest = url;
@@ -83,7 +84,8 @@ int proxy_of_url(const char *url, struct proxy_conf *conf_out, char warn_out[sta
 		         "the proxy is given without a scheme, http:// is assumed");
 	const char *at = strrchr(rest, '@');
 	if (at && take_login(rest, (size_t)(at - rest), &c) < 0)
-		return bad_url(error_out, "has a login that cannot be read (percent-encode @ : / %)");
+		return bad_url(error_out,
+		               "has a login that cannot be read (percent-encode @ : / %)");
 	if (addr_split_host(at ? at + 1 : rest, DEFAULT_PORT, c.host, sizeof c.host, &c.port) < 0)
 		return bad_url(error_out, "has no usable host and port");
 	*conf_out = c;
@@ -192,7 +194,8 @@ int proxy_choose(const char *flag, const char *host, uint16_t port, struct proxy
 
 /* ---- CONNECT (RFC 9110 9.3.6) ---- */
 
-int proxy_new(const struct proxy_conf *conf, const char *host, uint16_t port, struct proxy **proxy_out)
+int proxy_new(const struct proxy_conf *conf, const char *host, uint16_t port,
+              struct proxy **proxy_out)
 {
 	struct proxy *p = calloc(1, sizeof *p);
 	bool v6 = strchr(host, ':') != NULL;
@@ -200,7 +203,8 @@ int proxy_new(const struct proxy_conf *conf, const char *host, uint16_t port, st
 	if (!p)
 		return -ENOMEM;
 	p->conf = *conf;
-	snprintf(p->target, sizeof p->target, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", port);
+	snprintf(p->target, sizeof p->target, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "",
+	         port);
 	if (http1_new(&p->http) < 0) {
 		proxy_free(p);
 		return -ENOMEM;
@@ -280,7 +284,8 @@ static void schemes_of(const char *list, char *out, size_t cap)
 		}
 		size_t len = strcspn(list, " ,=\t");
 		if (at_start && list[len] != '=' && n + len + 3 < cap) {
-			n += (size_t)snprintf(out + n, cap - n, "%s%.*s", n ? ", " : "", (int)len, list);
+			n += (size_t)snprintf(out + n, cap - n, "%s%.*s", n ? ", " : "", (int)len,
+			                      list);
 		}
 		at_start = false;
 		list += len ? len - 1 : 0;
@@ -297,10 +302,11 @@ static int wants_login(struct proxy *p, const struct http1_head *head)
 		               "the login was not accepted (407); it is not tried again");
 	schemes_of(head->proxy_authenticate, schemes, sizeof schemes);
 	if (!schemes[0])
-		return refused(p, CLOSE_PROXY_DENIED, "wants a login (407) but does not say which kind");
+		return refused(p, CLOSE_PROXY_DENIED,
+		               "wants a login (407) but does not say which kind");
 	return refused(p, CLOSE_PROXY_DENIED,
-	               "wants a login (407, offers %s): --proxy http://USER:PASSWORD@%s:%u", schemes,
-	               p->conf.host, p->conf.port);
+	               "wants a login (407, offers %s): --proxy http://USER:PASSWORD@%s:%u",
+	               schemes, p->conf.host, p->conf.port);
 }
 
 static int redirected(struct proxy *p, const struct http1_head *head)
@@ -331,7 +337,8 @@ int proxy_reply(struct proxy *p, const uint8_t *data, size_t len, size_t *used_o
 	if (rc == ERR_AGAIN)
 		return rc;
 	if (rc == ERR_TOO_BIG)
-		return refused(p, CLOSE_PROXY, "the answer does not end (over 16 KiB or 100 lines)");
+		return refused(p, CLOSE_PROXY,
+		               "the answer does not end (over 16 KiB or 100 lines)");
 	if (rc < 0)
 		return refused(p, CLOSE_PROXY, "what answers does not speak HTTP");
 	return judge(p, http1_head(p->http));

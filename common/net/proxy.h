@@ -27,8 +27,8 @@ enum { PROXY_ERROR_LEN = 256 };
 /* `http://[user:pass@]host[:port][/]`; without scheme http is assumed and
  * *warn_out set. Other schemes are ERR_CONFIG with error_out in words. Default
  * port 443 (robustness.md 1.3). */
-int proxy_of_url(const char *url, struct proxy_conf *conf_out, char warn_out[static PROXY_ERROR_LEN],
-                 char error_out[static PROXY_ERROR_LEN]);
+int proxy_of_url(const char *url, struct proxy_conf *conf_out,
+                 char warn_out[static PROXY_ERROR_LEN], char error_out[static PROXY_ERROR_LEN]);
 /* --proxy (flag, NULL: none), else https_proxy, HTTPS_PROXY, unless no_proxy or
  * NO_PROXY covers host:port. flag "none": no proxy. */
 int proxy_choose(const char *flag, const char *host, uint16_t port, struct proxy_conf *conf_out,
@@ -39,7 +39,7 @@ bool proxy_is_bypassed(const char *no_proxy, const char *host, uint16_t port);
 
 struct proxy; /* one CONNECT */
 int proxy_new(const struct proxy_conf *, const char *host, uint16_t port, struct proxy **proxy_out);
-void proxy_free(struct proxy *); /* wipes the login */
+void proxy_free(struct proxy *);                     /* wipes the login */
 void proxy_request(struct proxy *, struct buf *out); /* appends the CONNECT request */
 /* Eats reply bytes. ERR_AGAIN: more needed. 0: open; *used_out tells how many
  * bytes of data belonged to the reply, the rest is the tunnel's. Other: refused

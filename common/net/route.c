@@ -138,7 +138,8 @@ static void take_source(struct route_info *info, int family, const struct rtattr
 	info->source.ss.ss_family = (sa_family_t)family;
 	if (family == AF_INET6) {
 		info->source.len = sizeof(struct sockaddr_in6);
-		memcpy(&((struct sockaddr_in6 *)(void *)&info->source.ss)->sin6_addr, RTA_DATA(a), 16);
+		memcpy(&((struct sockaddr_in6 *)(void *)&info->source.ss)->sin6_addr, RTA_DATA(a),
+		       16);
 	} else {
 		info->source.len = sizeof(struct sockaddr_in);
 		memcpy(&((struct sockaddr_in *)(void *)&info->source.ss)->sin_addr, RTA_DATA(a), 4);

@@ -18,7 +18,7 @@ enum { ROUTE_DEVICE_LEN = 16 };
 struct route_info {
 	int if_index;
 	char device[ROUTE_DEVICE_LEN];
-	bool is_tunnel; /* ARPHRD_NONE, tun, wireguard: point-to-point without hardware */
+	bool is_tunnel;     /* ARPHRD_NONE, tun, wireguard: point-to-point without hardware */
 	struct addr source; /* preferred source address, port 0; len 0 if unknown */
 };
 

@@ -70,8 +70,8 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 	const struct tls_ctx *ctx = arg;
 
 	(void)ssl;
-	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, ctx->alpn, ctx->alpn_len,
-	                          in, in_len) == OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, ctx->alpn,
+	                          ctx->alpn_len, in, in_len) == OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_OK;
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -93,7 +93,8 @@ static struct tls_ctx *ctx_new(const SSL_METHOD *method, const char *const *alpn
 	SSL_CTX_set_ciphersuites(ctx->ssl, has_aes() ? SUITES_AES_FIRST : SUITES_CHACHA_FIRST);
 	SSL_CTX_set_cipher_list(ctx->ssl, CIPHERS_12);
 	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET);
+	                                              SSL_OP_CIPHER_SERVER_PREFERENCE |
+	                                              SSL_OP_NO_TICKET);
 	/* Buffers of idle tunnels go back to the heap. */
 	SSL_CTX_set_mode(ctx->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
@@ -143,7 +144,8 @@ static int check_dates(SSL_CTX *ssl, const char *file, char error_out[static TLS
 	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
 		return say(error_out, "the certificate %s has expired: get a new one", file);
 	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-		return say(error_out, "the certificate %s is not valid yet: is the clock right?", file);
+		return say(error_out, "the certificate %s is not valid yet: is the clock right?",
+		           file);
 	return 0;
 }
 

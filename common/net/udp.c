@@ -10,8 +10,8 @@
 #include "common/base/list.h"
 
 enum {
-	BATCH = 32,              /* datagrams per recvmmsg or sendmmsg */
-	PACKETS_PER_TURN = 256,  /* then others have their turn */
+	BATCH = 32,             /* datagrams per recvmmsg or sendmmsg */
+	PACKETS_PER_TURN = 256, /* then others have their turn */
 	DATAGRAM_MAX = 65536,
 	SOCKET_BUFFER = 7 << 20, /* asked for; the kernel may give less */
 };

@@ -9,7 +9,6 @@
 #include "common/base/metric.h"
 #include "common/wire/datagram.h"
 
-
 struct call *call_new(struct transport *t, struct h2_stream *stream, enum call_kind kind)
 {
 	struct call *c = calloc(1, sizeof *c);
@@ -221,8 +220,10 @@ void call_datagram(struct call *c, const uint8_t *msg, size_t len,
 	if (rc < 0) {
 		on_broken(c, rc);
 	} else if (m.kind == MSG_UDP) {
-		d = (struct datagram){ .tunnel_id = m.tunnel_id, .peer_id = m.peer_id,
-			               .data = m.data, .flow = m.flow };
+		d = (struct datagram){ .tunnel_id = m.tunnel_id,
+			               .peer_id = m.peer_id,
+			               .data = m.data,
+			               .flow = m.flow };
 		if (d.tunnel_id.len == 0)
 			d.tunnel_id.p = NULL;
 		if (d.peer_id.len == 0)
@@ -236,7 +237,8 @@ void call_datagram(struct call *c, const uint8_t *msg, size_t len,
 
 void call_answer_health(struct call *c, const struct msg *m)
 {
-	struct msg answer = { .kind = MSG_HEALTH_ANSWER, .timestamp = m->timestamp,
+	struct msg answer = { .kind = MSG_HEALTH_ANSWER,
+		              .timestamp = m->timestamp,
 		              .response_timestamp = clock_unix_ms() };
 	call_say(c, &answer);
 }

@@ -82,7 +82,8 @@ static void take_response(struct call *c, const struct h2_head *head)
 		return;
 	c->not_grpc = true;
 	c->http_status = (int)(status.len == 3 ? (status.p[0] - '0') * 100 +
-	                                                 (status.p[1] - '0') * 10 + status.p[2] - '0' :
+	                                                         (status.p[1] - '0') * 10 +
+	                                                         status.p[2] - '0' :
 	                                         0);
 	if (c->status < 0)
 		c->status = grpc_status_of_http(status);
@@ -98,8 +99,9 @@ static void finished(struct call *c)
 	    status != GRPC_PERMISSION_DENIED)
 		why = CLOSE_NOT_GRPC;
 	if (c->not_grpc)
-		snprintf(words, sizeof words, "HTTP %d, not a tunn relay (captive portal or proxy?)%s%s",
-		         c->http_status, c->n_snippet ? ": " : "", c->text);
+		snprintf(words, sizeof words,
+		         "HTTP %d, not a tunn relay (captive portal or proxy?)%s%s", c->http_status,
+		         c->n_snippet ? ": " : "", c->text);
 	call_ended(c, why, c->not_grpc ? words : c->text);
 }
 
@@ -189,7 +191,7 @@ static void take_peer_status(struct call *c, const struct msg *m)
 	p.key = c->peers[i].key;
 	p.state = (enum peer_state)m->state;
 	p.role = m->role == ROLE_LISTEN || m->role == ROLE_FORWARD ? (enum role)m->role :
-	                                                              ROLE_UNKNOWN;
+	                                                             ROLE_UNKNOWN;
 	if (!utf8_is_valid(p.text.p, p.text.len))
 		p.text = STR("");
 	t->events->peer(t->owner, &c->chan, &p);
@@ -198,7 +200,8 @@ static void take_peer_status(struct call *c, const struct msg *m)
 static void take_notice(struct call *c, const struct msg *m)
 {
 	struct transport *t = c->chan.transport;
-	struct notice n = { .within_ms = m->within_ms, .percent = m->percent,
+	struct notice n = { .within_ms = m->within_ms,
+		            .percent = m->percent,
 		            .resets_unix_s = m->resets_unix_s };
 
 	if (!utf8_is_valid(m->text.p, m->text.len))
@@ -209,15 +212,12 @@ static void take_notice(struct call *c, const struct msg *m)
 		n.target = m->text;
 		t->draining_told = true;
 		break;
-	case MSG_NOTICE_QUOTA:
-		n.kind = NOTICE_QUOTA;
-		break;
+	case MSG_NOTICE_QUOTA: n.kind = NOTICE_QUOTA; break;
 	case MSG_NOTICE_SUPERSEDED:
 		n.kind = NOTICE_SUPERSEDED;
 		n.text = m->text;
 		break;
-	default:
-		return;
+	default: return;
 	}
 	t->events->notice(t->owner, &c->chan, &n);
 }
@@ -227,26 +227,17 @@ static void on_control(struct call *c, const struct msg *m)
 	struct transport *t = c->chan.transport;
 
 	switch (m->kind) {
-	case MSG_HEALTH_CHECK:
-		call_answer_health(c, m);
-		break;
+	case MSG_HEALTH_CHECK: call_answer_health(c, m); break;
 	case MSG_HEALTH_ANSWER:
 		if (t->beat_sent_ms)
 			t->rtt_us = (int64_t)(t->now_ms - t->beat_sent_ms) * 1000;
 		t->beat_sent_ms = 0;
 		break;
-	case MSG_PEER_STATUS:
-		take_peer_status(c, m);
-		break;
-	case MSG_NOTICE:
-		take_notice(c, m);
-		break;
+	case MSG_PEER_STATUS: take_peer_status(c, m); break;
+	case MSG_NOTICE: take_notice(c, m); break;
 	case MSG_STREAM_CLOSED: /* the status that follows says it again */
-	case MSG_NONE:
-		break;
-	default:
-		broken(c, ERR_PROTOCOL);
-		break;
+	case MSG_NONE: break;
+	default: broken(c, ERR_PROTOCOL); break;
 	}
 }
 

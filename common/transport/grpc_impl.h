@@ -16,12 +16,12 @@
 #include "common/wire/msg.h"
 
 enum {
-	BEAT_MS = 15000,          /* health_check or PING, +-10 % */
-	BEAT_ANSWER_MS = 10000,   /* dead when nothing at all came after that */
-	REGISTER_MS = 10000,      /* from request to register_client */
-	PARTIAL_MS = 10000,       /* from the first to the last byte of a message */
-	BODY_SNIPPET = 256,       /* of what is not gRPC, for the error text */
-	GOAWAY_WITHIN_MS = 5000,  /* a foreign GOAWAY is taken as this much notice */
+	BEAT_MS = 15000,         /* health_check or PING, +-10 % */
+	BEAT_ANSWER_MS = 10000,  /* dead when nothing at all came after that */
+	REGISTER_MS = 10000,     /* from request to register_client */
+	PARTIAL_MS = 10000,      /* from the first to the last byte of a message */
+	BODY_SNIPPET = 256,      /* of what is not gRPC, for the error text */
+	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };
 
 enum call_kind { CALL_TUNNEL, CALL_HEALTH_CHECK, CALL_HEALTH_WATCH };
@@ -48,18 +48,18 @@ struct call {
 	enum call_state state;
 	struct deframer deframer;
 	uint64_t opened_ms, partial_ms, deadline_ms; /* 0: none */
-	bool responded;  /* server: response HEADERS are out */
-	bool beats;      /* server: the end has sent a health_check */
+	bool responded;                              /* server: response HEADERS are out */
+	bool beats;                                  /* server: the end has sent a health_check */
 	uint32_t version;
 
-	struct str id;   /* client: as asked for */
-	char *names;     /* text of the id and of the peers' names */
+	struct str id; /* client: as asked for */
+	char *names;   /* text of the id and of the peers' names */
 	struct peer *peers;
 	unsigned n_peers;
 	uint16_t *by_name, *by_key; /* indexes into peers, sorted */
 	unsigned last_in, last_out; /* peer of the previous packet; n_peers: none yet */
 
-	char *token;     /* server: from metadata, until registration */
+	char *token; /* server: from metadata, until registration */
 	bool bad_auth;
 	struct str health_service;
 	char health_name[128];

@@ -10,12 +10,13 @@
 #include "common/base/metric.h"
 
 #define SERVICE "/tunn.v1.TunnelService/"
-#define HEALTH "/grpc.health.v1.Health/"
+#define HEALTH  "/grpc.health.v1.Health/"
 
 static const struct {
 	const char *path;
 	enum call_kind kind;
-} methods[] = { /* exact match, nothing is decoded or normalised (S4) */
+} methods[] = {
+	/* exact match, nothing is decoded or normalised (S4) */
 	{ SERVICE "EstablishTunnel", CALL_TUNNEL },
 	{ HEALTH "Check", CALL_HEALTH_CHECK },
 	{ HEALTH "Watch", CALL_HEALTH_WATCH },
@@ -356,31 +357,21 @@ static void on_control(struct call *c, const struct msg *m)
 		call_answer_health(c, m);
 		break;
 	case MSG_HEALTH_ANSWER:
-	case MSG_NONE:
-		break;
-	case MSG_REGISTER:
-		misplaced(c, "already registered");
-		break;
-	default:
-		misplaced(c, "only the relay sends this message");
-		break;
+	case MSG_NONE: break;
+	case MSG_REGISTER: misplaced(c, "already registered"); break;
+	default: misplaced(c, "only the relay sends this message"); break;
 	}
 }
 
 static void on_tunnel_message(struct call *c, const uint8_t *msg, size_t len)
 {
 	switch (c->state) {
-	case CALL_AWAIT:
-		take_register(c, msg, len);
-		break;
+	case CALL_AWAIT: take_register(c, msg, len); break;
 	case CALL_PENDING: /* spoke before it was admitted: nothing is unpacked */
 		metric_drop(DROP_NOT_READY);
 		break;
-	case CALL_OPEN:
-		call_datagram(c, msg, len, on_control, broken);
-		break;
-	case CALL_OVER:
-		break;
+	case CALL_OPEN: call_datagram(c, msg, len, on_control, broken); break;
+	case CALL_OVER: break;
 	}
 }
 
@@ -513,7 +504,9 @@ int serve_tell_peer(struct chan *chan, const struct peer_status *p)
 {
 	struct call *c = call_of(chan);
 	int i = call_peer_by_key(c, &p->key);
-	struct msg m = { .kind = MSG_PEER_STATUS, .state = (int)p->state, .text = p->text,
+	struct msg m = { .kind = MSG_PEER_STATUS,
+		         .state = (int)p->state,
+		         .text = p->text,
 		         .role = (int)p->role };
 
 	if (i < 0)
@@ -524,7 +517,9 @@ int serve_tell_peer(struct chan *chan, const struct peer_status *p)
 
 int serve_tell_notice(struct chan *chan, const struct notice *n)
 {
-	struct msg m = { .kind = MSG_NOTICE, .within_ms = n->within_ms, .percent = n->percent,
+	struct msg m = { .kind = MSG_NOTICE,
+		         .within_ms = n->within_ms,
+		         .percent = n->percent,
 		         .resets_unix_s = n->resets_unix_s };
 
 	m.notice = n->kind == NOTICE_DRAINING ? MSG_NOTICE_DRAINING :

@@ -8,12 +8,9 @@ extern const struct transport_ops transport_grpc;
 const struct transport_ops *const transports[] = { &transport_grpc, NULL };
 
 const char *const peer_state_names[] = {
-	[PEER_UNSPECIFIED] = "unspecified",
-	[PEER_UP] = "up",
-	[PEER_ABSENT] = "absent",
-	[PEER_NOT_MUTUAL] = "not mutual",
-	[PEER_OVER_LIMIT] = "over limit",
-	[PEER_GONE] = "gone",
+	[PEER_UNSPECIFIED] = "unspecified", [PEER_UP] = "up",
+	[PEER_ABSENT] = "absent",           [PEER_NOT_MUTUAL] = "not mutual",
+	[PEER_OVER_LIMIT] = "over limit",   [PEER_GONE] = "gone",
 };
 static_assert(sizeof peer_state_names / sizeof *peer_state_names == PEER_STATE_N, "a name each");
 

@@ -63,8 +63,8 @@ enum { INSTANCE_LEN = 16, TOKEN_MAX_LEN = 256 };
 /* What an end says of itself. All pointers are borrowed for the call; `peers`
  * and `id` have passed their grammar before the owner sees them. */
 struct hello {
-	struct str id;    /* empty: the id the token is bound to */
-	struct str token; /* empty: none */
+	struct str id;           /* empty: the id the token is bound to */
+	struct str token;        /* empty: none */
 	struct str peer_address; /* set by the server's link, for logs */
 	uint8_t instance[INSTANCE_LEN];
 	bool has_instance;
@@ -93,11 +93,11 @@ struct peer_status {
 enum notice_kind { NOTICE_DRAINING, NOTICE_QUOTA, NOTICE_SUPERSEDED };
 struct notice { /* borrowed */
 	enum notice_kind kind;
-	uint32_t within_ms;  /* draining */
-	struct str target;   /* draining */
-	uint32_t percent;    /* quota */
+	uint32_t within_ms; /* draining */
+	struct str target;  /* draining */
+	uint32_t percent;   /* quota */
 	int64_t resets_unix_s;
-	struct str text;     /* superseded */
+	struct str text; /* superseded */
 };
 
 /* What a transport tells its owner, the link. */
@@ -121,11 +121,11 @@ struct transport_events {
 
 /* What a conversation must know; the owner keeps it until free(). */
 struct transport_conf {
-	const char *authority;  /* client: host[:port] as in :authority */
-	const char *user_agent; /* client */
-	const char *node;       /* server: this node's name */
+	const char *authority;    /* client: host[:port] as in :authority */
+	const char *user_agent;   /* client */
+	const char *node;         /* server: this node's name */
 	const char *host_address; /* where the connection comes from; the link fills it in */
-	bool serving;           /* server: first answer of the health service */
+	bool serving;             /* server: first answer of the health service */
 };
 
 struct transport_stats {
@@ -184,7 +184,7 @@ struct transport_ops {
 
 /* The list. NULL-terminated, in the order `--transport auto` tries. */
 extern const struct transport_ops *const transports[];
-const struct transport_ops *transport_named(struct str name); /* or NULL */
+const struct transport_ops *transport_named(struct str name);    /* or NULL */
 const struct transport_ops *transport_of_alpn(const char *alpn); /* or NULL */
 
 #endif

@@ -237,7 +237,6 @@ static void grpc_end(struct chan *chan, enum close_why why, const char *text)
 	call_retire(c);
 }
 
-
 const struct transport_ops transport_grpc = {
 	.name = "grpc",
 	.alpn = "h2",

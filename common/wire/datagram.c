@@ -118,10 +118,7 @@ static uint8_t *put_varint(uint8_t *p, uint32_t v)
 	return p;
 }
 
-static size_t str_size(struct str s)
-{
-	return s.len ? 1 + varint_len((uint32_t)s.len) + s.len : 0;
-}
+static size_t str_size(struct str s) { return s.len ? 1 + varint_len((uint32_t)s.len) + s.len : 0; }
 
 static uint8_t *put_str(uint8_t *p, uint8_t tag, struct str s)
 {

@@ -12,7 +12,7 @@
 
 #include "common/base/bytes.h"
 
-struct datagram { /* borrows the message */
+struct datagram {                      /* borrows the message */
 	struct str tunnel_id, peer_id; /* p NULL: absent */
 	struct str data;               /* len 0: empty datagram */
 	uint32_t flow;

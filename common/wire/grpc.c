@@ -127,8 +127,8 @@ void grpc_message_decode(struct str value, char *out, size_t cap)
 	for (size_t i = 0; i < value.len && n + 1 < cap; i++) {
 		int hi, lo;
 		if (value.p[i] == '%' && i + 2 < value.len &&
-		    (hi = hex_digit(value.p[i + 1])) >= 0 && (lo = hex_digit(value.p[i + 2])) >= 0 &&
-		    (hi || lo)) {
+		    (hi = hex_digit(value.p[i + 1])) >= 0 &&
+		    (lo = hex_digit(value.p[i + 2])) >= 0 && (hi || lo)) {
 			out[n++] = (char)(hi << 4 | lo);
 			i += 2;
 		} else {

@@ -1,54 +1,11 @@
-#include "common/wire/h2.h"
+#include "common/wire/h2_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <nghttp2/nghttp2.h>
-
-#include "common/base/bucket.h"
 #include "common/base/err.h"
-#include "common/base/list.h"
-#include "common/wire/h2_limits.h"
-
-struct h2_stream {
-	struct list node;
-	int32_t id;
-	void *user;
-	struct buf outgoing;
-	struct h2_field *trailers; /* with their text in the same block */
-	size_t n_trailers;
-	bool finished; /* no more is appended to outgoing */
-	bool deferred; /* nghttp2 waits for h2_resume() */
-	bool refused;  /* opened beyond the rate: no events */
-};
-
-struct h2 {
-	nghttp2_session *session;
-	enum h2_side side;
-	const struct h2_events *events;
-	void *owner;
-	struct list streams;
-	unsigned n_streams;
-
-	/* One header block is in progress at a time (RFC 9113 4.3). */
-	struct h2_field fields[H2_HEADER_FIELDS_MAX];
-	size_t n_fields, list_size;
-	char *text; /* H2_HEADER_LIST_MAX, only while a block is in progress */
-	size_t text_len;
-
-	struct buf *out; /* during h2_flush() */
-	size_t budget;
-
-	uint64_t now_ms, settings_sent_ms;
-	bool settings_acked;
-	struct bucket glitches, controls, resets, opens;
-	uint64_t data_sent, window_updates;
-	int failed; /* first failure; terminate is never called inside a callback (T09) */
-	uint32_t failed_code;
-	char error[160];
-};
 
 static void fail(struct h2 *h, int err, uint32_t code, const char *text)
 {
@@ -79,27 +36,6 @@ static struct h2_stream *told_stream_of(nghttp2_session *s, int32_t id)
 	return st && !st->refused ? st : NULL;
 }
 
-static struct h2_stream *stream_new(struct h2 *h, int32_t id)
-{
-	struct h2_stream *st = calloc(1, sizeof *st);
-
-	if (!st)
-		return NULL;
-	st->id = id;
-	list_add_tail(&h->streams, &st->node);
-	h->n_streams++;
-	return st;
-}
-
-static void stream_free(struct h2 *h, struct h2_stream *st)
-{
-	list_del(&st->node);
-	h->n_streams--;
-	buf_done(&st->outgoing);
-	free(st->trailers);
-	free(st);
-}
-
 /* ---- header blocks ---- */
 
 struct str h2_head_get(const struct h2_head *head, const char *name, unsigned *n_out)
@@ -124,7 +60,7 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 
 	h->n_fields = h->list_size = h->text_len = 0;
 	if (h->side == H2_SERVER && f->headers.cat == NGHTTP2_HCAT_REQUEST) {
-		struct h2_stream *st = stream_new(h, f->hd.stream_id);
+		struct h2_stream *st = h2_stream_new(h, f->hd.stream_id);
 		if (!st)
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		nghttp2_session_set_stream_user_data(s, f->hd.stream_id, st);
@@ -165,8 +101,8 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
 }
 
 static int on_invalid_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name,
-                             size_t name_len, const uint8_t *value, size_t value_len,
-                             uint8_t flags, void *arg)
+                             size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                             void *arg)
 {
 	(void)s, (void)f, (void)name, (void)name_len, (void)value, (void)value_len, (void)flags;
 	glitch(arg, 1, "invalid header fields");
@@ -202,15 +138,12 @@ static void count_frame(struct h2 *h, const nghttp2_frame *f)
 		return;
 	case NGHTTP2_WINDOW_UPDATE:
 		/* A healthy tunnel sends hundreds a second, but in proportion. */
-		if (++h->window_updates > H2_WINDOW_UPDATE_BASE +
-		                                  H2_WINDOW_UPDATE_PER_DATA * h->data_sent)
+		if (++h->window_updates >
+		    H2_WINDOW_UPDATE_BASE + H2_WINDOW_UPDATE_PER_DATA * h->data_sent)
 			glitch(h, 1, "WINDOW_UPDATE frames without need");
 		return;
-	case NGHTTP2_PRIORITY:
-		glitch(h, 1, "PRIORITY frames");
-		break;
-	default:
-		break;
+	case NGHTTP2_PRIORITY: glitch(h, 1, "PRIORITY frames"); break;
+	default: break;
 	}
 	if (!bucket_take(&h->controls, 1, h->now_ms))
 		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many control frames");
@@ -245,8 +178,7 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 		                  (struct str){ (const char *)f->goaway.opaque_data,
 		                                f->goaway.opaque_data_len });
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (f->hd.flags & NGHTTP2_FLAG_END_STREAM &&
 	    (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS)) {
@@ -285,7 +217,7 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 	if (st) {
 		if (!st->refused)
 			h->events->closed(h->owner, st, code);
-		stream_free(h, st);
+		h2_stream_free(h, st);
 	}
 	return 0; /* anything else leaks in 1.52 (CVE-2023-35945) */
 }
@@ -297,81 +229,14 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 	if (f->hd.type == NGHTTP2_DATA)
 		h->data_sent++;
 	if (f->hd.type == NGHTTP2_RST_STREAM && f->rst_stream.error_code != NGHTTP2_NO_ERROR &&
-	    f->rst_stream.error_code != NGHTTP2_CANCEL &&
-	    !bucket_take(&h->resets, 1, h->now_ms))
-		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "provoked too many RST_STREAM frames");
+	    f->rst_stream.error_code != NGHTTP2_CANCEL && !bucket_take(&h->resets, 1, h->now_ms))
+		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
+		     "provoked too many RST_STREAM frames");
 	/* Early end of a response: free the stream too (RFC 9113 8.1). */
 	if (h->side == H2_SERVER && f->hd.flags & NGHTTP2_FLAG_END_STREAM &&
 	    (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS) &&
 	    nghttp2_session_get_stream_remote_close(s, f->hd.stream_id) == 0)
 		nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, f->hd.stream_id, NGHTTP2_NO_ERROR);
-	return 0;
-}
-
-/* ---- DATA out: counted here, copied in on_send_data (NO_COPY) ---- */
-
-static void to_nv(const struct h2_field *fields, size_t n, nghttp2_nv *nv_out)
-{
-	for (size_t i = 0; i < n; i++)
-		nv_out[i] = (nghttp2_nv){ (uint8_t *)(uintptr_t)fields[i].name.p,
-		                          (uint8_t *)(uintptr_t)fields[i].value.p,
-		                          fields[i].name.len, fields[i].value.len,
-		                          NGHTTP2_NV_FLAG_NONE };
-}
-
-enum { FIELDS_OUT_MAX = 16 };
-
-static ssize_t on_read(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
-                       nghttp2_data_source *source, void *arg)
-{
-	struct h2 *h = arg;
-	struct h2_stream *st = source->ptr;
-	size_t n = buf_len(&st->outgoing);
-
-	(void)buf;
-	if (n == 0 && !st->finished) {
-		st->deferred = true;
-		return NGHTTP2_ERR_DEFERRED;
-	}
-	if (n && h->budget == 0)
-		return NGHTTP2_ERR_PAUSE;
-	if (n > len)
-		n = len;
-	if (n > H2_FRAME_DATA_MAX)
-		n = H2_FRAME_DATA_MAX;
-	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-	if (st->finished && n == buf_len(&st->outgoing)) {
-		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		if (st->n_trailers) {
-			nghttp2_nv nv[FIELDS_OUT_MAX];
-			to_nv(st->trailers, st->n_trailers, nv);
-			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-			if (nghttp2_submit_trailer(s, id, nv, st->n_trailers) != 0)
-				return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-		}
-	}
-	h->budget -= n < h->budget ? n : h->budget;
-	return (ssize_t)n;
-}
-
-static int on_send_data(nghttp2_session *s, nghttp2_frame *f, const uint8_t *frame_head, size_t len,
-                        nghttp2_data_source *source, void *arg)
-{
-	struct h2 *h = arg;
-	struct h2_stream *st = source->ptr;
-
-	(void)s, (void)f;
-	uint8_t *p = buf_room(h->out, 9 + len);
-	if (!p)
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	memcpy(p, frame_head, 9);
-	if (len) {
-		memcpy(p + 9, buf_data(&st->outgoing), len);
-		buf_eat(&st->outgoing, len);
-		if (buf_len(&st->outgoing) == 0)
-			buf_clear(&st->outgoing);
-	}
-	buf_added(h->out, 9 + len);
 	return 0;
 }
 
@@ -393,16 +258,15 @@ static int make_session(struct h2 *h)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
-	nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
+	nghttp2_session_callbacks_set_send_data_callback(cb, h2_on_send_data);
 	if (nghttp2_option_new(&opt) == 0) {
 		nghttp2_option_set_stream_reset_rate_limit(opt, H2_RECV_RST_BURST,
 		                                           H2_RECV_RST_PER_S);
 		nghttp2_option_set_no_closed_streams(opt, 1);
 		nghttp2_option_set_max_deflate_dynamic_table_size(opt, 1024);
 		nghttp2_option_set_peer_max_concurrent_streams(opt, H2_STREAMS_MAX);
-		rc = h->side == H2_SERVER ?
-		             nghttp2_session_server_new2(&h->session, cb, h, opt) :
-		             nghttp2_session_client_new2(&h->session, cb, h, opt);
+		rc = h->side == H2_SERVER ? nghttp2_session_server_new2(&h->session, cb, h, opt) :
+		                            nghttp2_session_client_new2(&h->session, cb, h, opt);
 		nghttp2_option_del(opt);
 	}
 	nghttp2_session_callbacks_del(cb);
@@ -458,7 +322,7 @@ void h2_free(struct h2 *h)
 		return;
 	nghttp2_session_del(h->session);
 	list_each(it, tmp, &h->streams)
-		stream_free(h, container_of(it, struct h2_stream, node));
+		h2_stream_free(h, container_of(it, struct h2_stream, node));
 	free(h->text);
 	free(h);
 }
@@ -467,13 +331,17 @@ static int end_of_input(struct h2 *h, ssize_t rc)
 {
 	if (rc < 0 && !h->failed) {
 		bool flood = rc == NGHTTP2_ERR_FLOODED;
-		fail(h, rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : flood ? ERR_FLOOD : ERR_PROTOCOL,
+		fail(h,
+		     rc == NGHTTP2_ERR_NOMEM ? -ENOMEM :
+		     flood                   ? ERR_FLOOD :
+		                               ERR_PROTOCOL,
 		     flood ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR,
 		     nghttp2_strerror((int)rc));
 	}
 	if (!h->failed &&
 	    nghttp2_session_get_outbound_queue_size(h->session) > H2_OUTBOUND_FRAMES_MAX)
-		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "does not read the answers it provokes");
+		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
+		     "does not read the answers it provokes");
 	if (h->failed)
 		nghttp2_session_terminate_session(h->session, h->failed_code);
 	return h->failed;
@@ -542,106 +410,4 @@ void h2_goaway(struct h2 *h, uint32_t code, const char *debug)
 	                      (const uint8_t *)debug, strlen(debug));
 }
 
-/* ---- one stream ---- */
-
-int h2_request(struct h2 *h, const struct h2_field *fields, size_t n, void *user,
-               struct h2_stream **stream_out)
-{
-	nghttp2_nv nv[FIELDS_OUT_MAX];
-	struct h2_stream *st = n <= FIELDS_OUT_MAX ? stream_new(h, 0) : NULL;
-
-	if (!st)
-		return -ENOMEM;
-	nghttp2_data_provider provider = { { .ptr = st }, on_read };
-	st->user = user;
-	to_nv(fields, n, nv);
-	int32_t id = nghttp2_submit_request(h->session, NULL, nv, n, &provider, st);
-	if (id < 0) {
-		stream_free(h, st);
-		return id == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
-	}
-	st->id = id;
-	*stream_out = st;
-	return 0;
-}
-
-int h2_respond(struct h2 *h, struct h2_stream *st, const struct h2_field *fields, size_t n, bool end)
-{
-	nghttp2_nv nv[FIELDS_OUT_MAX];
-	nghttp2_data_provider provider = { { .ptr = st }, on_read };
-
-	if (n > FIELDS_OUT_MAX)
-		return ERR_INVALID;
-	to_nv(fields, n, nv);
-	int rc = nghttp2_submit_response(h->session, st->id, nv, n, end ? NULL : &provider);
-	return rc == 0 ? 0 : rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
-}
-
-struct buf *h2_outgoing(struct h2_stream *st) { return &st->outgoing; }
-
-void h2_resume(struct h2 *h, struct h2_stream *st)
-{
-	if (!st->deferred)
-		return;
-	st->deferred = false;
-	nghttp2_session_resume_data(h->session, st->id);
-}
-
-/* Copies fields and their text into one block. */
-static struct h2_field *fields_copy(const struct h2_field *fields, size_t n)
-{
-	size_t len = n * sizeof *fields;
-
-	for (size_t i = 0; i < n; i++)
-		len += fields[i].name.len + fields[i].value.len;
-	struct h2_field *copy = malloc(len);
-	if (!copy)
-		return NULL;
-	char *text = (char *)(copy + n);
-	for (size_t i = 0; i < n; i++) {
-		copy[i].name = (struct str){ text, fields[i].name.len };
-		text = (char *)memcpy(text, fields[i].name.p, fields[i].name.len) + fields[i].name.len;
-		copy[i].value = (struct str){ text, fields[i].value.len };
-		if (fields[i].value.len)
-			memcpy(text, fields[i].value.p, fields[i].value.len);
-		text += fields[i].value.len;
-	}
-	return copy;
-}
-
-int h2_finish(struct h2 *h, struct h2_stream *st, const struct h2_field *trailers, size_t n)
-{
-	if (st->finished)
-		return 0;
-	if (n > FIELDS_OUT_MAX)
-		return ERR_INVALID;
-	if (n) {
-		st->trailers = fields_copy(trailers, n);
-		if (!st->trailers)
-			return -ENOMEM;
-		st->n_trailers = n;
-	}
-	st->finished = true;
-	h2_resume(h, st);
-	return 0;
-}
-
-void h2_reset(struct h2 *h, struct h2_stream *st, uint32_t code)
-{
-	nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, code);
-}
-
-size_t h2_window(const struct h2 *h, const struct h2_stream *st)
-{
-	int32_t stream = nghttp2_session_get_stream_remote_window_size(h->session, st->id);
-	int32_t conn = nghttp2_session_get_remote_window_size(h->session);
-	int32_t window = stream < conn ? stream : conn;
-	size_t queued = buf_len(&st->outgoing);
-
-	return window > 0 && (size_t)window > queued ? (size_t)window - queued : 0;
-}
-
-void h2_set_user(struct h2_stream *st, void *user) { st->user = user; }
-void *h2_user(const struct h2_stream *st) { return st->user; }
-unsigned h2_n_streams(const struct h2 *h) { return h->n_streams; }
 const char *h2_library_version(void) { return nghttp2_version(0)->version_str; }

@@ -22,8 +22,12 @@ enum h2_side { H2_SERVER, H2_CLIENT };
 
 /* RFC 9113 section 7 */
 enum h2_code {
-	H2_NO_ERROR = 0, H2_PROTOCOL_ERROR = 1, H2_INTERNAL_ERROR = 2, H2_REFUSED_STREAM = 7,
-	H2_CANCEL = 8, H2_ENHANCE_YOUR_CALM = 11,
+	H2_NO_ERROR = 0,
+	H2_PROTOCOL_ERROR = 1,
+	H2_INTERNAL_ERROR = 2,
+	H2_REFUSED_STREAM = 7,
+	H2_CANCEL = 8,
+	H2_ENHANCE_YOUR_CALM = 11,
 };
 
 struct h2_field {
@@ -62,7 +66,7 @@ int h2_flush(struct h2 *, struct buf *out, size_t budget);
 bool h2_has_output(const struct h2 *);
 /* SETTINGS acknowledgement deadline. 0 or ERR_FLOOD. */
 int h2_tick(struct h2 *, uint64_t now_ms);
-bool h2_is_over(const struct h2 *); /* both directions said goodbye, nothing left to do */
+bool h2_is_over(const struct h2 *);           /* both directions said goodbye, nothing left to do */
 const char *h2_error_text(const struct h2 *); /* of the last failure, "" if none */
 
 void h2_ping(struct h2 *, uint64_t payload);

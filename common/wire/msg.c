@@ -130,8 +130,7 @@ static int decode_notice(const Tunn__V1__Notice *n, struct msg *m)
 		m->notice = MSG_NOTICE_SUPERSEDED;
 		m->text = str(n->superseded->text);
 		break;
-	default:
-		break;
+	default: break;
 	}
 	return 0;
 }
@@ -172,10 +171,8 @@ static int decode_case(struct arena *a, const Tunn__V1__TunnelMessage *t, struct
 		return 0;
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_PEER_STATUS:
 		return decode_peer_status(t->peer_status, m);
-	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_NOTICE:
-		return decode_notice(t->notice, m);
-	default:
-		return 0;
+	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_NOTICE: return decode_notice(t->notice, m);
+	default: return 0;
 	}
 }
 
@@ -235,8 +232,7 @@ static int encode_register(const struct msg *m, struct buf *out)
 	c.peer_ids = peers;
 	c.role = (Tunn__V1__Role)m->role;
 	if (!m->bidirectional) {
-		c.has_bidirectional_case =
-			TUNN__V1__RELAY_CONFIG__HAS_BIDIRECTIONAL_BIDIRECTIONAL;
+		c.has_bidirectional_case = TUNN__V1__RELAY_CONFIG__HAS_BIDIRECTIONAL_BIDIRECTIONAL;
 		c.bidirectional = 0;
 	}
 	return put(&t.base, out);
@@ -361,8 +357,8 @@ int msg_encode(const struct msg *m, struct buf *out)
 int health_request_decode(struct arena *a, const uint8_t *data, size_t len, struct str *service_out)
 {
 	ProtobufCAllocator al = allocator(a);
-	Grpc__Health__V1__HealthCheckRequest *r =
-		grpc__health__v1__health_check_request__unpack(&al, len, data);
+	Grpc__Health__V1__HealthCheckRequest *r = grpc__health__v1__health_check_request__unpack(
+	                &al, len, data);
 
 	if (!r)
 		return unpack_error(a, len);

@@ -11,7 +11,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-static int same(struct str a, struct str b) { return a.len == b.len && (!a.len || !memcmp(a.p, b.p, a.len)); }
+static int same(struct str a, struct str b)
+{
+	return a.len == b.len && (!a.len || !memcmp(a.p, b.p, a.len));
+}
 
 static void round_trip(const struct datagram *d)
 {

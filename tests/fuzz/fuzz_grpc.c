@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len < 1)
 		return 0;
 	struct str s = { (const char *)data + 1, len - 1 };
-	assert(digest(data + 1, len - 1, len, &rc1) == digest(data + 1, len - 1, 1 + data[0], &rc2));
+	assert(digest(data + 1, len - 1, len, &rc1) ==
+	       digest(data + 1, len - 1, 1 + data[0], &rc2));
 	assert(rc1 == rc2);
 	grpc_timeout(s, &ms);
 	grpc_is_content_type(s);

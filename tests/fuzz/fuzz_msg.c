@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (msg_decode(&arena, data, len, &m) == 0 && m.kind != MSG_NONE)
 		msg_encode(&m, &out);
 	arena_clear(&arena);
-	health_request_decode(&arena, data, len < GRPC_MESSAGE_MAX ? len : GRPC_MESSAGE_MAX, &service);
+	health_request_decode(&arena, data, len < GRPC_MESSAGE_MAX ? len : GRPC_MESSAGE_MAX,
+	                      &service);
 	arena_clear(&arena);
 	buf_done(&out);
 	return 0;

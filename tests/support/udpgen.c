@@ -23,7 +23,14 @@
 
 #include "common/net/addr.h"
 
-enum { HEAD = 24, BATCH = 32, SAMPLES = 1 << 20, WINDOW = 256, SIZE_MAX_UDP = 65507, GSO_SEGMENTS = 44 };
+enum {
+	HEAD = 24,
+	BATCH = 32,
+	SAMPLES = 1 << 20,
+	WINDOW = 256,
+	SIZE_MAX_UDP = 65507,
+	GSO_SEGMENTS = 44
+};
 
 struct head { /* in front of every datagram of at least HEAD bytes */
 	uint64_t seq, sent_ns;
@@ -43,7 +50,11 @@ static struct {
 } st;
 
 static volatile sig_atomic_t stopped;
-static void on_stop(int signo) { (void)signo; stopped = 1; }
+static void on_stop(int signo)
+{
+	(void)signo;
+	stopped = 1;
+}
 
 static uint64_t now_ns(void)
 {
@@ -186,7 +197,8 @@ static int open_socket(const struct addr *bind_to, const struct addr *connect_to
 		printf("port %u\n", addr_port(&real));
 		fflush(stdout);
 	}
-	if (connect_to && connect(fd, (const struct sockaddr *)&connect_to->ss, connect_to->len) < 0) {
+	if (connect_to &&
+	    connect(fd, (const struct sockaddr *)&connect_to->ss, connect_to->len) < 0) {
 		perror("udpgen: connect");
 		exit(1);
 	}
@@ -207,7 +219,8 @@ static int receive(int fd, int flags)
 		in.iov[i] = (struct iovec){ in.data[i], sizeof in.data[i] };
 		in.m[i].msg_hdr = (struct msghdr){ .msg_name = &in.from[i],
 			                           .msg_namelen = sizeof in.from[i],
-			                           .msg_iov = &in.iov[i], .msg_iovlen = 1 };
+			                           .msg_iov = &in.iov[i],
+			                           .msg_iovlen = 1 };
 	}
 	return recvmmsg(fd, in.m, BATCH, flags, NULL);
 }
@@ -283,8 +296,8 @@ static void drain(int fd, int wait_ms)
 
 static void run(int fd, bool ping)
 {
-	uint64_t start = now_ns(), end = start + (uint64_t)(opt.seconds * 1e9), next = start + 1000000000,
-	         last = 0, stuck_ns = 0, stuck_at = 0;
+	uint64_t start = now_ns(), end = start + (uint64_t)(opt.seconds * 1e9),
+	         next = start + 1000000000, last = 0, stuck_ns = 0, stuck_at = 0;
 
 	fill();
 	if (opt.gso) {
@@ -345,8 +358,9 @@ int main(int argc, char **argv)
 		if (!take(argc, argv, &i))
 			argc = 0;
 	if (argc < 3 || addr_of_listen(argv[2], &a, &any) < 0 || opt.size > SIZE_MAX_UDP) {
-		fprintf(stderr, "usage: udpgen echo|sink|send|ping ADDR:PORT [--rate PPS] [--size BYTES] "
-		                "[--seconds S] [--gso] [--live]\n");
+		fprintf(stderr,
+		        "usage: udpgen echo|sink|send|ping ADDR:PORT [--rate PPS] [--size BYTES] "
+		        "[--seconds S] [--gso] [--live]\n");
 		return 2;
 	}
 	signal(SIGTERM, on_stop);

@@ -32,8 +32,8 @@ static int on_header(nghttp2_session *s, const nghttp2_frame_hd *hd, void *arg)
 static void replay(const unsigned char *extra, size_t len)
 {
 	static const unsigned char start[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-					     "\0\0\0\4\0\0\0\0\0"       /* SETTINGS */
-					     "\0\0\10\6\0\0\0\0\0ABCDEFGH"; /* PING */
+	                                     "\0\0\0\4\0\0\0\0\0"           /* SETTINGS */
+	                                     "\0\0\10\6\0\0\0\0\0ABCDEFGH"; /* PING */
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *opt;
 	nghttp2_session *s;
@@ -54,18 +54,18 @@ static void replay(const unsigned char *extra, size_t len)
 
 /* Frames that pass through the state nghttp2 had forgotten. */
 static const unsigned char frames[][64] = {
-	"\0\0\5\2\0\0\0\0\1\0\0\0\0\0",          /* PRIORITY */
-	"\0\0\5\x10\0\0\0\0\0\0\0\0\0\0",        /* PRIORITY_UPDATE */
-	"\0\0\4\xa\0\0\0\0\1\0\0\0\0",           /* ALTSVC */
-	"\0\0\2\xc\0\0\0\0\0\0\0",               /* ORIGIN */
-	"\0\0\1\1\4\0\0\0\1\x82",                /* HEADERS */
-	"\0\0\1\0\0\0\0\0\1x",                   /* DATA */
-	"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\1",        /* SETTINGS */
-	"\0\0\4\3\0\0\0\0\1\0\0\0\0",            /* RST_STREAM */
-	"\0\0\4\x8\0\0\0\0\0\0\0\0\1",           /* WINDOW_UPDATE */
-	"\0\0\x8\7\0\0\0\0\0\0\0\0\0\0\0\0\0",   /* GOAWAY */
-	"\0\0\1\x9\4\0\0\0\1\x82",               /* CONTINUATION */
-	"\0\0\1\xfa\0\0\0\0\0x",                 /* unknown */
+	"\0\0\5\2\0\0\0\0\1\0\0\0\0\0",        /* PRIORITY */
+	"\0\0\5\x10\0\0\0\0\0\0\0\0\0\0",      /* PRIORITY_UPDATE */
+	"\0\0\4\xa\0\0\0\0\1\0\0\0\0",         /* ALTSVC */
+	"\0\0\2\xc\0\0\0\0\0\0\0",             /* ORIGIN */
+	"\0\0\1\1\4\0\0\0\1\x82",              /* HEADERS */
+	"\0\0\1\0\0\0\0\0\1x",                 /* DATA */
+	"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\1",      /* SETTINGS */
+	"\0\0\4\3\0\0\0\0\1\0\0\0\0",          /* RST_STREAM */
+	"\0\0\4\x8\0\0\0\0\0\0\0\0\1",         /* WINDOW_UPDATE */
+	"\0\0\x8\7\0\0\0\0\0\0\0\0\0\0\0\0\0", /* GOAWAY */
+	"\0\0\1\x9\4\0\0\0\1\x82",             /* CONTINUATION */
+	"\0\0\1\xfa\0\0\0\0\0x",               /* unknown */
 };
 
 int main(void)
@@ -86,9 +86,10 @@ int main(void)
 		if (pid < 0 || waitpid(pid, &status, 0) < 0)
 			return 1;
 		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-			fprintf(stderr, "This libnghttp2 can be aborted from afar (CVE-2026-27135).\n"
-			                "On Debian 12 install libnghttp2-14 1.52.0-1+deb12u3 or later:\n"
-			                "  apt-get update && apt-get install --only-upgrade libnghttp2-14\n");
+			fprintf(stderr,
+			        "This libnghttp2 can be aborted from afar (CVE-2026-27135).\n"
+			        "On Debian 12 install libnghttp2-14 1.52.0-1+deb12u3 or later:\n"
+			        "  apt-get update && apt-get install --only-upgrade libnghttp2-14\n");
 			return 1;
 		}
 	}

@@ -52,7 +52,9 @@ static void keys_lists_and_places_are_read(void **state)
 
 static void an_empty_file_has_no_keys(void **state)
 {
-	static const char *const texts[] = { "", "\n\n", "# nothing\n", "---\n", "---\n...\n", "{}" };
+	static const char *const texts[] = {
+		"", "\n\n", "# nothing\n", "---\n", "---\n...\n", "{}"
+	};
 	(void)state;
 
 	for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -113,7 +115,8 @@ static void C11_bad_utf8_and_nul_are_refused_with_their_place(void **state)
 static void C13_a_key_twice_is_refused(void **state)
 {
 	(void)state;
-	assert_refused("id: a\npeer: b\nid: c\n", "c.yaml:3:1: key \"id\" is there already, in line 1");
+	assert_refused("id: a\npeer: b\nid: c\n",
+	               "c.yaml:3:1: key \"id\" is there already, in line 1");
 }
 
 static void what_is_not_flat_is_refused(void **state)

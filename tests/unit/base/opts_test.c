@@ -16,27 +16,62 @@ static const char *check_id(const char *v) { return *v == 'X' || !*v ? "must be 
 static const char *check_port(const char *v) { return *v == '7' ? NULL : "must be 7"; }
 
 static const struct opt table[] = {
-	{ .kind = OPT_TEXT, .name = "port", .arg = "PORT", .traits = OPT_POSITIONAL, AT(port),
-	  .check = check_port, .help = "port" },
+	{ .kind = OPT_TEXT,
+	  .name = "port",
+	  .arg = "PORT",
+	  .traits = OPT_POSITIONAL,
+	  AT(port),
+	  .check = check_port,
+	  .help = "port" },
 	{ .kind = OPT_FLAG, .name = "fast", AT(fast), .help = "be fast" },
 	{ .kind = OPT_TEXT, .name = "id", .arg = "ID", AT(id), .check = check_id, .help = "name" },
-	{ .kind = OPT_TEXT, .name = "proxy", .arg = "URL", .traits = OPT_PRIVATE, AT(proxy),
-	  .check = check_id, .help = "proxy" },
-	{ .kind = OPT_LIST, .name = "peer", .arg = "ID", AT(peers), .max = 5, .check = check_id,
+	{ .kind = OPT_TEXT,
+	  .name = "proxy",
+	  .arg = "URL",
+	  .traits = OPT_PRIVATE,
+	  AT(proxy),
+	  .check = check_id,
+	  .help = "proxy" },
+	{ .kind = OPT_LIST,
+	  .name = "peer",
+	  .arg = "ID",
+	  AT(peers),
+	  .max = 5,
+	  .check = check_id,
 	  .help = "other end" },
-	{ .kind = OPT_NUMBER, .name = "fw-mark", .arg = "N", AT(mark), .min = 1, .max = UINT32_MAX,
+	{ .kind = OPT_NUMBER,
+	  .name = "fw-mark",
+	  .arg = "N",
+	  AT(mark),
+	  .min = 1,
+	  .max = UINT32_MAX,
 	  .help = "mark" },
-	{ .kind = OPT_DURATION, .name = "drain", .arg = "TIME", AT(drain_ms), .max = 8000,
+	{ .kind = OPT_DURATION,
+	  .name = "drain",
+	  .arg = "TIME",
+	  AT(drain_ms),
+	  .max = 8000,
 	  .help = "time" },
-	{ .kind = OPT_OPTIONAL, .name = "listen", .arg = "ADDR", .traits = OPT_ONE_OF, AT(listen),
-	  .value_offset = offsetof(struct target, listen_addr), .help = "listen" },
-	{ .kind = OPT_OPTIONAL, .name = "forward", .arg = "HOST", .traits = OPT_ONE_OF, AT(forward),
-	  .value_offset = offsetof(struct target, forward_host), .help = "forward" },
+	{ .kind = OPT_OPTIONAL,
+	  .name = "listen",
+	  .arg = "ADDR",
+	  .traits = OPT_ONE_OF,
+	  AT(listen),
+	  .value_offset = offsetof(struct target, listen_addr),
+	  .help = "listen" },
+	{ .kind = OPT_OPTIONAL,
+	  .name = "forward",
+	  .arg = "HOST",
+	  .traits = OPT_ONE_OF,
+	  AT(forward),
+	  .value_offset = offsetof(struct target, forward_host),
+	  .help = "forward" },
 	{ .kind = OPT_TEXT, .name = "token", .traits = OPT_SECRET, .help = "use --token-file" },
 	{ .kind = OPT_END },
 };
-static const struct opt_command command = { .name = "relay", .usage = "PORT [options]",
-	                                    .summary = "test", .opts = table };
+static const struct opt_command command = {
+	.name = "relay", .usage = "PORT [options]", .summary = "test", .opts = table
+};
 
 static struct target t;
 static char *kept[256]; /* what values point into */
@@ -84,9 +119,10 @@ static int read_file(const char *text, const char *words)
 static int clean(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "TUNN_ID", "TUNN_PEER", "TUNN_FAST", "TUNN_FW_MARK",
-		                             "TUNN_LISTEN", "TUNN_FORWARD", "TUNN_CONFIG",
-		                             "TUNN_TOKEN", "TUNN_PORT", "TUNN_PROXY" };
+	static const char *const names[] = { "TUNN_ID",      "TUNN_PEER",   "TUNN_FAST",
+		                             "TUNN_FW_MARK", "TUNN_LISTEN", "TUNN_FORWARD",
+		                             "TUNN_CONFIG",  "TUNN_TOKEN",  "TUNN_PORT",
+		                             "TUNN_PROXY" };
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
 		unsetenv(names[i]);
 	return 0;
@@ -95,7 +131,8 @@ static int clean(void **state)
 static void both_ways_of_writing_a_value(void **state)
 {
 	(void)state;
-	assert_int_equal(read_argv("--id a --fw-mark=0x1F --peer=b --peer c --fast --drain=2s 7"), 0);
+	assert_int_equal(read_argv("--id a --fw-mark=0x1F --peer=b --peer c --fast --drain=2s 7"),
+	                 0);
 	assert_string_equal(t.id, "a");
 	assert_int_equal(t.mark, 31);
 	assert_int_equal(t.peers.n, 2);
@@ -116,7 +153,8 @@ static void the_stronger_source_wins(void **state)
 	setenv("TUNN_FW_MARK", "2", 1);
 	setenv("TUNN_PEER", "e1, e2,e3", 1);
 	assert_int_equal(read_file("id: file\nfw-mark: 3\ndrain: 5s\npeer: [f1]\nfast: yes\n",
-	                           "--id argv"), 0);
+	                           "--id argv"),
+	                 0);
 	assert_string_equal(t.id, "argv");
 	assert_int_equal(t.mark, 2);
 	assert_int_equal(t.drain_ms, 5000);
@@ -252,7 +290,8 @@ static void once_is_enough(void **state)
 	assert_said("--peer \"a\" is given twice");
 	assert_int_equal(read_argv("--peer a --peer b --peer c --peer d --peer e"), 0);
 	assert_string_equal(t.peers.v[4], "e");
-	assert_int_equal(read_argv("--peer a --peer b --peer c --peer d --peer e --peer f"), ERR_CONFIG);
+	assert_int_equal(read_argv("--peer a --peer b --peer c --peer d --peer e --peer f"),
+	                 ERR_CONFIG);
 	assert_said("--peer is given more than 5 times");
 }
 
@@ -280,8 +319,10 @@ static void values_of_the_file_are_checked_with_their_place(void **state)
 
 static void C15_numbers_do_not_overflow(void **state)
 {
-	static const char *const bad[] = { "0", "10XB", "-1", "1e9", "18446744073709551616",
-		                           "4294967296", "0x", "0x100000000", "+5", "99999999999999999999" };
+	static const char *const bad[] = {
+		"0",          "10XB", "-1",          "1e9", "18446744073709551616",
+		"4294967296", "0x",   "0x100000000", "+5",  "99999999999999999999"
+	};
 	char words[64];
 	(void)state;
 
@@ -296,8 +337,10 @@ static void C15_numbers_do_not_overflow(void **state)
 
 static void C16_durations_need_a_unit_and_stay_in_bounds(void **state)
 {
-	static const char *const bad[] = { "5", "-1s", "1000000h", "9s", "8001ms", "s", "1.5s", "1S",
-		                           "99999999999999999999d", "5s5s" };
+	static const char *const bad[] = { "5",    "-1s",    "1000000h",
+		                           "9s",   "8001ms", "s",
+		                           "1.5s", "1S",     "99999999999999999999d",
+		                           "5s5s" };
 	char words[64];
 	(void)state;
 
@@ -313,10 +356,11 @@ static void C16_durations_need_a_unit_and_stay_in_bounds(void **state)
 
 static void C20_a_secret_is_refused_and_never_echoed(void **state)
 {
-	static const char *const lines[] = { "--token tunn_secret", "--token=tunn_secret",
-		                             "--toke=tunn_secret", "7 tunn_secret", "tunn_secret",
-		                             "--id Xtunn_secret", "--fw-mark tunn_secret",
-		                             "--peer Xtunn_secret", "--tunn_secret" };
+	static const char *const lines[] = { "--token tunn_secret",   "--token=tunn_secret",
+		                             "--toke=tunn_secret",    "7 tunn_secret",
+		                             "tunn_secret",           "--id Xtunn_secret",
+		                             "--fw-mark tunn_secret", "--peer Xtunn_secret",
+		                             "--tunn_secret" };
 	(void)state;
 
 	for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -384,7 +428,8 @@ static void help_lists_every_option_but_secrets(void **state)
 
 static void nearest_knows_swapped_letters_and_beginnings(void **state)
 {
-	static const char *const words[] = { "relay", "server", "account", "token", "version", "help" };
+	static const char *const words[] = { "relay", "server",  "account",
+		                             "token", "version", "help" };
 	(void)state;
 
 	assert_string_equal(opts_nearest("sever", words, 6), "server");
@@ -404,7 +449,8 @@ int main(void)
 		cmocka_unit_test_setup(the_file_may_be_named_by_a_variable, clean),
 		cmocka_unit_test_setup(an_empty_variable_counts_as_unset, clean),
 		cmocka_unit_test_setup(an_optional_argument_may_be_left_out, clean),
-		cmocka_unit_test_setup(of_two_that_exclude_each_other_the_stronger_source_wins, clean),
+		cmocka_unit_test_setup(of_two_that_exclude_each_other_the_stronger_source_wins,
+		                       clean),
 		cmocka_unit_test_setup(C01_unknown_option_suggests_the_nearest, clean),
 		cmocka_unit_test_setup(C01_a_word_too_many_is_refused, clean),
 		cmocka_unit_test_setup(C02_option_without_its_argument, clean),

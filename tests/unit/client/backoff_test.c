@@ -10,8 +10,8 @@ enum { MIDDLE = 0x80000000u };
 
 static void grows_by_1_6_up_to_the_cap(void **state)
 {
-	static const uint32_t steps[] = { 200,  320,  512,  819,  1310, 2096, 3353,
-		                          5364, 8582, 10000, 10000, 10000 };
+	static const uint32_t steps[] = { 200,  320,  512,  819,   1310,  2096,
+		                          3353, 5364, 8582, 10000, 10000, 10000 };
 	struct backoff b = { 0 };
 
 	(void)state;

@@ -278,8 +278,8 @@ static void several_peers_need_an_address_each(void **state)
 
 static void nothing_is_forwarded_to_many_machines(void **state)
 {
-	static const char *const hosts[] = { "224.0.0.1", "255.255.255.255", "0.0.0.0", "::", "ff02::1",
-		                             "::ffff:224.0.0.1" };
+	static const char *const hosts[] = { "224.0.0.1", "255.255.255.255", "0.0.0.0",
+		                             "::",        "ff02::1",         "::ffff:224.0.0.1" };
 
 	(void)state;
 	conf.forward = true;
@@ -392,7 +392,8 @@ static void each_flow_forwards_from_a_port_of_its_own_that_stays(void **state)
 
 static void only_the_target_is_heard(void **state)
 {
-	int program = bound(AF_INET, "127.0.0.1", conf.port), stranger = bound(AF_INET, "127.0.0.1", 0);
+	int program = bound(AF_INET, "127.0.0.1", conf.port),
+	    stranger = bound(AF_INET, "127.0.0.1", 0);
 	struct addr ours;
 
 	(void)state;

@@ -52,8 +52,8 @@ static int take_token(void)
 static int clean(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "TUNN_TOKEN", "TUNN_RELAY", "TUNN_TOKEN_FILE",
-		                             "TUNN_CONFIG", "TUNN_PEER", "TUNN_LISTEN" };
+	static const char *const names[] = { "TUNN_TOKEN",  "TUNN_RELAY", "TUNN_TOKEN_FILE",
+		                             "TUNN_CONFIG", "TUNN_PEER",  "TUNN_LISTEN" };
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
 		unsetenv(names[i]);
 	setenv("XDG_CONFIG_HOME", file_path("none"), 1);
@@ -77,10 +77,12 @@ static void the_shortest_line_gets_the_defaults(void **state)
 static void every_option_arrives(void **state)
 {
 	(void)state;
-	assert_int_equal(read_words("--id a --peer b --peer acme/c --relay r:8443 --transport grpc "
-	                            "--forward 10.0.0.7 --proxy http://p:3128 --ca ca.pem --pin " PIN
-	                            " --token-file t --fwmark 0x2a --bind-device eth0 --once "
-	                            "--one-way --log-level debug 7"), 0);
+	assert_int_equal(
+	                read_words("--id a --peer b --peer acme/c --relay r:8443 --transport grpc "
+	                           "--forward 10.0.0.7 --proxy http://p:3128 --ca ca.pem --pin " PIN
+	                           " --token-file t --fwmark 0x2a --bind-device eth0 --once "
+	                           "--one-way --log-level debug 7"),
+	                0);
 	assert_string_equal(o.peers.v[1], "acme/c");
 	assert_false(o.relay_is_default);
 	assert_true(o.forward);
@@ -108,14 +110,16 @@ static void the_port_may_stand_in_the_file(void **state)
 
 static void C03_port_is_1_to_65535(void **state)
 {
-	static const char *const bad[] = { "0", "65536", "-1", "44a", "0x1bb", "99999999999999999999",
-		                           "+1", "1.5" };
+	static const char *const bad[] = { "0",   "65536", "-1",
+		                           "44a", "0x1bb", "99999999999999999999",
+		                           "+1",  "1.5" };
 	char words[80], answer[80];
 	(void)state;
 
 	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
 		snprintf(words, sizeof words, "--peer b %s", bad[i]);
-		snprintf(answer, sizeof answer, "tunn relay: port must be 1 to 65535, not \"%s\"", bad[i]);
+		snprintf(answer, sizeof answer, "tunn relay: port must be 1 to 65535, not \"%s\"",
+		         bad[i]);
 		assert_refused(words, answer);
 	}
 	assert_refused("--peer b --port=", "must be 1 to 65535, not \"\"");
@@ -152,9 +156,19 @@ static void C23_proxies_and_their_passwords(void **state)
 
 static void C30_ids_and_peers_outside_the_grammar(void **state)
 {
-	static const char *const bad[] = { "",     "Home", "a_b", "-a",  "a/b/c", "/a",
-		                           "a/",   "a b",  "nodekey:00", "nodekey:zz",
-		                           "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+	static const char *const bad[] = {
+		"",
+		"Home",
+		"a_b",
+		"-a",
+		"a/b/c",
+		"/a",
+		"a/",
+		"a b",
+		"nodekey:00",
+		"nodekey:zz",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	};
 	char words[200];
 	(void)state;
 
@@ -185,12 +199,15 @@ static void bad_pins_transports_devices_and_levels(void **state)
 	(void)state;
 	assert_refused("7 --peer b --pin 00", "--pin must be sha256:");
 	assert_refused("7 --peer b --pin sha256:AA112233445566778899aabbccddeeff00112233445566778899"
-	               "aabbccddeeff", "--pin must be sha256:");
+	               "aabbccddeeff",
+	               "--pin must be sha256:");
 	assert_refused("7 --peer b --pin " PIN "0", "--pin must be sha256:");
-	assert_refused("7 --peer b --transport quic", "--transport must be auto or grpc, not \"quic\"");
+	assert_refused("7 --peer b --transport quic",
+	               "--transport must be auto or grpc, not \"quic\"");
 	assert_refused("7 --peer b --bind-device sixteen-letters1", "--bind-device must be");
 	assert_refused("7 --peer b --fwmark 0", "--fwmark must be a number from 1");
-	assert_refused("7 --peer b --log-level loud", "--log-level must be error, warn, info or debug");
+	assert_refused("7 --peer b --log-level loud",
+	               "--log-level must be error, warn, info or debug");
 }
 
 static void C20_token_on_the_command_line(void **state)
@@ -199,8 +216,9 @@ static void C20_token_on_the_command_line(void **state)
 	(void)state;
 
 	snprintf(words, sizeof words, "7 --peer b --token %s", good);
-	assert_refused(words, "use --token-file FILE, the variable TUNN_TOKEN, or --token-file - for "
-	                      "standard input");
+	assert_refused(words,
+	               "use --token-file FILE, the variable TUNN_TOKEN, or --token-file - for "
+	               "standard input");
 	assert_not_said(good);
 	snprintf(words, sizeof words, "7 --peer b --token=%s", good);
 	assert_refused(words, "--token-file");

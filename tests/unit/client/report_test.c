@@ -142,8 +142,9 @@ static void the_other_side_of_another_account_is_told_ours(void **state)
 	assert_true(said("or has not declared us"));
 	assert_true(said("tunn relay 51820 --id office --peer me/intern-wg"));
 	tell(0, PEER_NOT_MUTUAL, ROLE_UNKNOWN);
-	assert_true(said("home-wg is there but has not declared us; it must run: tunn relay 51820 --id "
-	                 "home-wg --peer intern-wg"));
+	assert_true(said(
+	                "home-wg is there but has not declared us; it must run: tunn relay 51820 --id "
+	                "home-wg --peer intern-wg"));
 }
 
 static void the_same_role_on_both_ends_is_told_once(void **state)

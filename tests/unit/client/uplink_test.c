@@ -297,8 +297,10 @@ static int setup(void **state)
 	way_past = device("wg0", true);
 	own_address.len = sizeof(struct sockaddr_in);
 	own_address.ss.ss_family = AF_INET;
-	conf = (struct uplink_conf){ .dial = { .host = "relay.example", .port = 443 },
-		                     .hello = { .id = STR("me"), .n_peers = 2, .peers = peer_names } };
+	conf = (struct uplink_conf){
+		.dial = { .host = "relay.example", .port = 443 },
+		.hello = { .id = STR("me"), .n_peers = 2, .peers = peer_names }
+	};
 	return 0;
 }
 
@@ -766,7 +768,8 @@ static void the_table_of_moves_is_the_picture(void **state)
 	(void)state;
 	for (unsigned from = 0; from < UPLINK_STATE_N; from++)
 		for (unsigned to = 0; to < UPLINK_STATE_N; to++)
-			assert_int_equal(uplink_may_move((enum uplink_state)from, (enum uplink_state)to),
+			assert_int_equal(uplink_may_move((enum uplink_state)from,
+			                                 (enum uplink_state)to),
 			                 allowed[from][to] == '1');
 }
 

@@ -50,9 +50,10 @@ static void a_whole_file_is_read(void **state)
 	(void)state;
 
 	snprintf(words, sizeof words, "--config %s --drain 0s",
-	         file_with("server.yaml", "listen: [':443', '[::1]:8443']\ncert: c.pem\nkey: k.pem\n"
-	                                  "state: /s\nnode: n1\nname:\n- r.example\n- 192.0.2.1\n"
-	                                  "drain: 8s\nlog-level: debug\n"));
+	         file_with("server.yaml",
+	                   "listen: [':443', '[::1]:8443']\ncert: c.pem\nkey: k.pem\n"
+	                   "state: /s\nnode: n1\nname:\n- r.example\n- 192.0.2.1\n"
+	                   "drain: 8s\nlog-level: debug\n"));
 	assert_int_equal(read_words(words), 0);
 	assert_int_equal(o.listen.n, 2);
 	assert_int_equal(o.names.n, 2);
@@ -67,14 +68,17 @@ static void C04_one_address_twice(void **state)
 {
 	(void)state;
 	assert_refused("--listen :443 --listen :443", "given twice");
-	assert_refused("--listen :443 --listen 443", "--listen 443 is the same address as --listen :443");
+	assert_refused("--listen :443 --listen 443",
+	               "--listen 443 is the same address as --listen :443");
 	assert_refused("--listen [::1]:443 --listen [0::1]:443", "the same address");
 	assert_int_equal(read_words("--listen 127.0.0.1:443 --listen [::1]:443 --listen :8443"), 0);
 }
 
 static void C03_C07_listen_grammar(void **state)
 {
-	static const char *const bad[] = { "44a", ":65536", ":-1", "0x1bb", "name:443", "127.0.0.1:" };
+	static const char *const bad[] = {
+		"44a", ":65536", ":-1", "0x1bb", "name:443", "127.0.0.1:"
+	};
 	char words[80];
 	(void)state;
 

@@ -35,8 +35,12 @@ struct pair {
 static inline void welcome_all(struct chan *c, const struct hello *h, const char *account)
 {
 	struct key keys[PEERS_MAX];
-	struct welcome w = { .account = str_of(account), .id = h->id, .node = STR("n1"),
-		             .max_payload = PAYLOAD_MAX, .version = 1, .n_peers = h->n_peers,
+	struct welcome w = { .account = str_of(account),
+		             .id = h->id,
+		             .node = STR("n1"),
+		             .max_payload = PAYLOAD_MAX,
+		             .version = 1,
+		             .n_peers = h->n_peers,
 		             .peer_keys = keys };
 
 	for (unsigned i = 0; i < h->n_peers; i++)
@@ -54,7 +58,8 @@ static inline int pair_hello(void *owner, struct chan *c, const struct hello *h)
 	t->n_hello++;
 	t->hello = *h;
 	snprintf(t->id, sizeof t->id, "%.*s", (int)h->id.len, h->id.p ? h->id.p : "");
-	snprintf(t->token, sizeof t->token, "%.*s", (int)h->token.len, h->token.p ? h->token.p : "");
+	snprintf(t->token, sizeof t->token, "%.*s", (int)h->token.len,
+	         h->token.p ? h->token.p : "");
 	snprintf(t->peer_name, sizeof t->peer_name, "%.*s", (int)h->peers[0].len, h->peers[0].p);
 	if (p->admit)
 		return p->admit(p, c, h) ? 0 : ERR_AGAIN;
@@ -102,13 +107,14 @@ static inline void pair_ended(void *owner, struct chan *c, enum close_why why, c
 	t->chan = NULL;
 }
 
-static const struct transport_events pair_events = { pair_hello,  pair_ready,  pair_packet,
-	                                             pair_peer,   pair_notice, pair_ended };
+static const struct transport_events pair_events = { pair_hello, pair_ready,  pair_packet,
+	                                             pair_peer,  pair_notice, pair_ended };
 
 static inline void pair_open(struct pair *p, const struct transport_ops *ops)
 {
 	*p = (struct pair){ .now_ms = 1000000 };
-	p->server_conf = (struct transport_conf){ .node = "n1", .host_address = "192.0.2.1:5",
+	p->server_conf = (struct transport_conf){ .node = "n1",
+		                                  .host_address = "192.0.2.1:5",
 		                                  .serving = true };
 	p->client_conf = (struct transport_conf){ .authority = "relay.test", .user_agent = "test" };
 	ops->open(&p->server_conf, SIDE_SERVER, p->now_ms, &pair_events, p, &p->server);
@@ -129,8 +135,8 @@ static inline void pair_close(struct pair *p, const struct transport_ops *ops)
 }
 
 /* Moves what one side has to say; true if there was something. */
-static inline bool pair_move(struct pair *p, const struct transport_ops *ops, struct transport *from,
-                             struct transport *to, int *rc)
+static inline bool pair_move(struct pair *p, const struct transport_ops *ops,
+                             struct transport *from, struct transport *to, int *rc)
 {
 	struct buf out = { 0 };
 	bool some;
@@ -162,9 +168,15 @@ static inline void pair_run(struct pair *p, const struct transport_ops *ops)
 static inline void pair_dial(struct pair *p, const struct transport_ops *ops, const char *id,
                              const struct str *peers, unsigned n_peers)
 {
-	struct hello h = { .id = str_of(id), .token = STR("tok"), .has_instance = true,
-		           .instance = { 1, 2, 3 }, .version = 1, .role = ROLE_LISTEN,
-		           .bidirectional = true, .n_peers = n_peers, .peers = peers };
+	struct hello h = { .id = str_of(id),
+		           .token = STR("tok"),
+		           .has_instance = true,
+		           .instance = { 1, 2, 3 },
+		           .version = 1,
+		           .role = ROLE_LISTEN,
+		           .bidirectional = true,
+		           .n_peers = n_peers,
+		           .peers = peers };
 
 	if (ops->dial(p->client, &h, &p->at_client.chan) == 0)
 		p->at_client.chan->up = &p->at_client;

@@ -21,7 +21,8 @@ static void connect_pair(struct pair *p)
 	assert_int_equal(p->at_client.n_ready, 1);
 }
 
-static struct pkt *packet(const struct key *src, const struct key *dst, const char *text, size_t len)
+static struct pkt *packet(const struct key *src, const struct key *dst, const char *text,
+                          size_t len)
 {
 	struct pkt *pkt = pkt_new(len);
 
@@ -208,7 +209,8 @@ static void admission_may_come_later(void **state)
 static void peer_states_and_notices_arrive(void **state)
 {
 	struct pair p;
-	struct peer_status s = { .state = PEER_NOT_MUTUAL, .role = ROLE_FORWARD,
+	struct peer_status s = { .state = PEER_NOT_MUTUAL,
+		                 .role = ROLE_FORWARD,
 		                 .text = STR("declare me") };
 	struct notice n = { .kind = NOTICE_DRAINING, .within_ms = 1234, .target = STR("") };
 
@@ -361,8 +363,8 @@ static void bad_identifiers_are_refused_before_the_owner_sees_them(void **state)
 		assert_int_equal(p.at_client.why, CLOSE_INVALID);
 		pair_close(&p, OPS);
 	}
-	const struct str bad_peers[] = { STR("a/b/c"), STR("/a"), STR("a/"), STR("nodekey:12"),
-		                         STR("x\0y"), STR("") };
+	const struct str bad_peers[] = { STR("a/b/c"),      STR("/a"),   STR("a/"),
+		                         STR("nodekey:12"), STR("x\0y"), STR("") };
 	for (size_t i = 0; i < sizeof bad_peers / sizeof *bad_peers; i++) {
 		pair_open(&p, OPS);
 		pair_dial(&p, OPS, "good", &bad_peers[i], 1);

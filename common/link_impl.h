@@ -1,0 +1,63 @@
+/*
+ * The inside of a link, shared by its files only:
+ *   link.c       life: states, deadlines, what transport and conn tell
+ *   link_pump.c  the way out: queues, records, the pump
+ */
+#ifndef TUNN_LINK_IMPL_H
+#define TUNN_LINK_IMPL_H
+
+#include "common/base/buf.h"
+#include "common/base/list.h"
+#include "common/link.h"
+#include "common/net/conn.h"
+
+struct lane {
+	struct list node;
+	struct link *link;
+	struct chan *chan;
+	struct pktq urgent, data;
+	void *user;
+	bool open; /* admitted or ready */
+};
+
+struct link {
+	struct list node;
+	struct links *links;
+	enum side side;
+	enum link_state state;
+	struct conn *conn;
+	const struct transport_ops *ops;
+	struct transport_conf conf;
+	struct transport *transport;
+	const struct link_events *events;
+	void *owner;
+	struct list lanes, dead_lanes;
+	unsigned n_lanes;
+	uint64_t since_ms;
+	struct addr peer, local;
+	char peer_text[ADDR_TEXT_LEN];
+	enum close_why why;
+	char text[256];
+	bool inside; /* a transport call runs: lanes are freed later */
+	bool dirty;  /* in links->dirty */
+	struct list dirty_node;
+	bool conn_gone; /* the conn told `closed`: its pointer is dead */
+	uint64_t stalled_since_ms;
+};
+
+struct links {
+	struct loop *loop;
+	struct list all, dirty, dead;
+	struct timer *tick;
+	struct task pump, sweep;
+	struct buf out;
+	unsigned n;
+};
+
+/* link_pump.c */
+void link_mark_dirty(struct link *); /* pumped at the end of the turn */
+bool link_has_packets(const struct link *);
+void link_pump_dirty(struct task *); /* LOOP_PUMP */
+void lane_drop_queues(struct lane *, enum drop_why);
+
+#endif

@@ -1,0 +1,160 @@
+#include "common/link_impl.h"
+
+enum {
+	LANE_PACKETS_MAX = 512,
+	LANE_BYTES_MAX = 1 << 20, /* the same for large datagrams */
+	LANE_AGE_MS = 100,        /* a datagram older than this is worth less than its successor */
+	BATCH_BYTES = 16375,      /* one DATA frame, one TLS record */
+	PUMP_AT_PACKETS = 44,     /* 64 KiB: do not wait for the end of the turn */
+	WINDOW_ENOUGH = 16384,    /* send a larger packet into it anyhow, or it would never go */
+	UNSENT_MAX = 1 << 20,     /* sealed bytes nobody takes: control floods */
+};
+
+/* ---- queues ---- */
+
+static void drop_queue(struct pktq *q, enum drop_why why)
+{
+	struct pkt *p;
+
+	while ((p = pktq_pop(q)) != NULL)
+		pkt_drop(p, why);
+}
+
+void lane_drop_queues(struct lane *la, enum drop_why why)
+{
+	drop_queue(&la->urgent, why);
+	drop_queue(&la->data, why);
+}
+
+void link_mark_dirty(struct link *l)
+{
+	if (l->dirty || l->state == LINK_DEAD)
+		return;
+	l->dirty = true;
+	list_add_tail(&l->links->dirty, &l->dirty_node);
+	loop_defer(l->links->loop, LOOP_PUMP, &l->links->pump);
+}
+
+/* ---- the pump ---- */
+
+/* The next packet that is still worth sending; handshakes first. */
+static struct pkt *next_packet(struct lane *la, uint64_t now_ms)
+{
+	struct pkt *p;
+
+	while ((p = pktq_pop(la->urgent.head ? &la->urgent : &la->data)) != NULL) {
+		if (now_ms - p->born_ms <= LANE_AGE_MS)
+			return p;
+		pkt_drop(p, DROP_STALE);
+	}
+	return NULL;
+}
+
+static const struct pkt *peek(const struct lane *la)
+{
+	return la->urgent.head ? la->urgent.head : la->data.head;
+}
+
+/* Moves packets into the transport until a record's worth is there, one of each
+ * lane in turn. Returns the bytes moved. */
+static size_t fill(struct link *l, size_t room)
+{
+	uint64_t now_ms = loop_now_ms(l->links->loop);
+	size_t moved = 0, before;
+
+	do {
+		before = moved;
+		list_each(it, tmp, &l->lanes) {
+			struct lane *la = container_of(it, struct lane, node);
+			const struct pkt *head = peek(la);
+			if (!head || !la->open || moved >= room)
+				continue;
+			size_t window = l->ops->window(la->chan);
+			struct pkt *p;
+			if (window < WINDOW_ENOUGH && window < head->len + 64 &&
+			    now_ms - head->born_ms <= LANE_AGE_MS)
+				continue; /* ages in the queue, where it can still be dropped */
+			if (window == 0 || (p = next_packet(la, now_ms)) == NULL)
+				continue;
+			moved += p->len + 8;
+			l->ops->send(la->chan, p);
+		}
+	} while (moved < room && moved > before);
+	return moved;
+}
+
+bool link_has_packets(const struct link *l)
+{
+	for (const struct list *it = l->lanes.next; it != &l->lanes; it = it->next)
+		if (peek(container_of(it, struct lane, node)))
+			return true;
+	return false;
+}
+
+/* One record: packets if there is room for them, control in any case. */
+static bool pump_once(struct link *l, size_t room)
+{
+	struct buf *out = &l->links->out;
+	size_t batch = room < BATCH_BYTES ? room : BATCH_BYTES;
+
+	if (batch)
+		fill(l, batch);
+	int rc = l->ops->flush(l->transport, out, batch);
+	bool some = buf_len(out) > 0;
+	if (rc == 0 && some)
+		rc = conn_write(l->conn, buf_data(out), buf_len(out));
+	buf_clear(out);
+	if (rc < 0)
+		link_close(l, close_of_err(rc));
+	return some && rc == 0;
+}
+
+static void pump(struct link *l)
+{
+	if (!l->transport || l->state == LINK_DEAD)
+		return;
+	size_t room;
+	do {
+		room = conn_room(l->conn);
+	} while (pump_once(l, room) && room && l->state != LINK_DEAD);
+	if (l->state == LINK_DEAD)
+		return;
+	conn_flush(l->conn);
+	if (l->state != LINK_DEAD && conn_unsent(l->conn) > UNSENT_MAX)
+		link_close(l, CLOSE_STALLED);
+}
+
+void link_pump_dirty(struct task *task)
+{
+	struct links *ls = container_of(task, struct links, pump);
+
+	while (!list_empty(&ls->dirty)) {
+		struct link *l = container_of(ls->dirty.next, struct link, dirty_node);
+		list_del(&l->dirty_node);
+		l->dirty = false;
+		pump(l);
+	}
+}
+
+static bool is_full(const struct lane *la, size_t len)
+{
+	return la->urgent.n + la->data.n >= LANE_PACKETS_MAX ||
+	       la->urgent.bytes + la->data.bytes + len > LANE_BYTES_MAX;
+}
+
+void link_send(struct lane *la, struct pkt *p)
+{
+	struct link *l = la->link;
+
+	if (l->state == LINK_DEAD || !la->chan) {
+		pkt_drop(p, DROP_LINK_CLOSED);
+		return;
+	}
+	while (is_full(la, p->len))
+		pkt_drop(pktq_pop(la->data.head ? &la->data : &la->urgent), DROP_QUEUE_FULL);
+	pktq_push(pkt_is_handshake(p) ? &la->urgent : &la->data, p);
+	if (la->data.n % PUMP_AT_PACKETS == 0 && !l->inside)
+		pump(l);
+	else
+		link_mark_dirty(l);
+}

@@ -1,0 +1,62 @@
+/*
+ * The inside of h2, shared by its files only:
+ *   h2.c         the session: input, budgets, output
+ *   h2_stream.c  one stream: requests, responses, DATA out
+ */
+#ifndef TUNN_WIRE_H2_IMPL_H
+#define TUNN_WIRE_H2_IMPL_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "common/base/bucket.h"
+#include "common/base/list.h"
+#include "common/wire/h2.h"
+#include "common/wire/h2_limits.h"
+
+struct h2_stream {
+	struct list node;
+	int32_t id;
+	void *user;
+	struct buf outgoing;
+	struct h2_field *trailers; /* with their text in the same block */
+	size_t n_trailers;
+	bool finished; /* no more is appended to outgoing */
+	bool deferred; /* nghttp2 waits for h2_resume() */
+	bool refused;  /* opened beyond the rate: no events */
+};
+
+struct h2 {
+	nghttp2_session *session;
+	enum h2_side side;
+	const struct h2_events *events;
+	void *owner;
+	struct list streams;
+	unsigned n_streams;
+
+	/* One header block is in progress at a time (RFC 9113 4.3). */
+	struct h2_field fields[H2_HEADER_FIELDS_MAX];
+	size_t n_fields, list_size;
+	char *text; /* H2_HEADER_LIST_MAX, only while a block is in progress */
+	size_t text_len;
+
+	struct buf *out; /* during h2_flush() */
+	size_t budget;
+
+	uint64_t now_ms, settings_sent_ms;
+	bool settings_acked;
+	struct bucket glitches, controls, resets, opens;
+	uint64_t data_sent, window_updates;
+	int failed; /* first failure; terminate is never called inside a callback (T09) */
+	uint32_t failed_code;
+	char error[160];
+};
+
+struct h2_stream *h2_stream_new(struct h2 *, int32_t id); /* NULL: out of memory */
+void h2_stream_free(struct h2 *, struct h2_stream *);
+/* nghttp2's callbacks for DATA: how much may go, and the copy (NO_COPY). */
+ssize_t h2_on_read(nghttp2_session *, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                   nghttp2_data_source *, void *arg);
+int h2_on_send_data(nghttp2_session *, nghttp2_frame *, const uint8_t *frame_head, size_t len,
+                    nghttp2_data_source *, void *arg);
+
+#endif
