@@ -136,6 +136,7 @@ install: all
 	install -Dm755 $(B)/tunn $(DESTDIR)$(PREFIX)/bin/tunn
 	install -Dm644 docs/tunn.1 $(DESTDIR)$(PREFIX)/share/man/man1/tunn.1
 	install -d $(DESTDIR)$(UNITDIR)
+	[ -e $(DESTDIR)/etc/tunn/server.yaml ] || install -Dm644 docs/systemd/server.yaml $(DESTDIR)/etc/tunn/server.yaml
 	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/tunn-server.service > $(DESTDIR)$(UNITDIR)/tunn-server.service
 	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/tunn-relay@.service > $(DESTDIR)$(UNITDIR)/tunn-relay@.service
 uninstall:

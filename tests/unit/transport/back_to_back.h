@@ -5,6 +5,7 @@
 #ifndef TUNN_TESTS_BACK_TO_BACK_H
 #define TUNN_TESTS_BACK_TO_BACK_H
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/crypto.h"
