@@ -136,7 +136,8 @@ static void hash_is_keyed_blake2b_256(void **state)
 		pepper[i] = (uint8_t)i;
 	token_hash(pepper, STR("secret"), hash);
 	hex_encode(hash, sizeof hash, hex);
-	assert_string_equal(hex, "1fb0395656807e0bf4720bb9161df8c93a764105853d923b42dc8abcacce45bc");
+	assert_string_equal(hex,
+	                    "1fb0395656807e0bf4720bb9161df8c93a764105853d923b42dc8abcacce45bc");
 }
 
 int main(void)
