@@ -120,7 +120,7 @@ demo: demo-deps
 bench: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH)
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
-asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang suite
+asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay e2e
 tsan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=tsan CC=clang unit e2e
 debug: ; $(Q)$(MAKE) --no-print-directory FLAVOUR=debug CFLAGS='-O0 -g3' all
 # make fuzz T=msg S=60: one target live, for S seconds

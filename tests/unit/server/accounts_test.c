@@ -249,8 +249,17 @@ static void account_exists_once(void **state)
 
 static void names_outside_the_grammar_are_refused(void **state)
 {
-	static const char *const bad[] = { "", "-a", "A", "a b", "a/b", "a_b", "a.b", "\xc3\xa9",
-		                           "0123456789012345678901234567890123456789012345678901234567890123" };
+	static const char *const bad[] = {
+		"",
+		"-a",
+		"A",
+		"a b",
+		"a/b",
+		"a_b",
+		"a.b",
+		"\xc3\xa9",
+		"0123456789012345678901234567890123456789012345678901234567890123"
+	};
 	struct accounts *a = with_account("main");
 	char token[TOKEN_LEN + 1];
 
@@ -258,7 +267,8 @@ static void names_outside_the_grammar_are_refused(void **state)
 	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
 		assert_int_equal(accounts_add(a, bad[i], words), ERR_INVALID);
 		assert_int_equal(accounts_token_new(a, bad[i], NULL, 0, token, words), ERR_INVALID);
-		assert_int_equal(accounts_token_new(a, "main", bad[i], 0, token, words), ERR_INVALID);
+		assert_int_equal(accounts_token_new(a, "main", bad[i], 0, token, words),
+		                 ERR_INVALID);
 		assert_words("a-z, 0-9 and -");
 	}
 	accounts_close(a);
