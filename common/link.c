@@ -477,10 +477,11 @@ int lane_admit(struct lane *la, const struct welcome *welcome)
 void lane_refuse(struct lane *la, enum close_why why, const char *text)
 {
 	struct link *l = la->link;
+	struct chan *chan = la->chan;
 
+	lane_kill(la); /* first: refuse() frees the channel */
 	if (l->state != LINK_DEAD)
-		l->ops->refuse(la->chan, why, text);
-	lane_kill(la);
+		l->ops->refuse(chan, why, text);
 	link_mark_dirty(l);
 }
 
@@ -505,10 +506,11 @@ int lane_tell_notice(struct lane *la, const struct notice *n)
 void lane_end(struct lane *la, enum close_why why, const char *text)
 {
 	struct link *l = la->link;
+	struct chan *chan = la->chan;
 
+	lane_kill(la); /* first: end() frees the channel */
 	if (l->state != LINK_DEAD)
-		l->ops->end(la->chan, why, text);
-	lane_kill(la);
+		l->ops->end(chan, why, text);
 	link_mark_dirty(l);
 	if (l->state == LINK_DRAINING && l->n_lanes == 0 && !l->inside)
 		link_close(l, CLOSE_DRAINING);

@@ -15,6 +15,8 @@ BUILD = os.path.abspath(os.environ.get("TUNN_BUILD", "build/release"))
 TUNN = f"{BUILD}/tunn"
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
+SANITIZER_REPORT = r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:)"
+
 
 class Program:
     """A process whose output can be waited for."""
@@ -91,16 +93,21 @@ class World:
     """What one test started; stopped at its end, in reverse order."""
 
     def __init__(self, tmp):
-        self.tmp, self.cleanups = tmp, []
+        self.tmp, self.cleanups, self.programs = tmp, [], []
 
     def program(self, argv, **kw):
         p = Program(argv, **kw)
         self.cleanups.append(p.stop)
+        self.programs.append(p)
         return p
 
     def close(self):
         while self.cleanups:
             self.cleanups.pop()()
+        for p in self.programs:  # pytest shows this where the test failed
+            print("$", *p.argv, "\n" + p.text())
+        broken = [p.argv for p in self.programs if re.search(SANITIZER_REPORT, p.text())]
+        assert not broken, f"a sanitizer reported in {broken}"
 
     def relay(self, listen="127.0.0.1:0", name="state", ns=None, args=()):
         """Starts `tunn server`; .url, .pin, .port, .state, .token say how to reach it."""
