@@ -388,6 +388,7 @@ void links_free(struct links *ls)
 	loop_undefer(ls->loop, LOOP_SWEEP, &ls->sweep);
 	timer_free(ls->tick);
 	buf_done(&ls->out);
+	conn_thread_done();
 	free(ls);
 }
 

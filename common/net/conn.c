@@ -258,6 +258,12 @@ static bool have_scratch(void)
 	return scratch != NULL;
 }
 
+void conn_thread_done(void)
+{
+	free(scratch);
+	scratch = NULL;
+}
+
 static void on_readable(struct conn *c)
 {
 	size_t total = 0;

@@ -54,6 +54,9 @@ const struct addr *conn_peer(const struct conn *);
 const struct addr *conn_local(const struct conn *);
 const char *conn_cipher(const struct conn *);
 
+/* Gives the calling thread's read buffers back; its conns are closed. */
+void conn_thread_done(void);
+
 /* Options every tunn TCP socket gets: TCP_NODELAY, TCP_NOTSENT_LOWAT 16 KiB,
  * TCP_USER_TIMEOUT 15 s, keepalive 30/10/3, BBR where listed. Failures of
  * single options are not errors. */

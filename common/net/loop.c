@@ -66,20 +66,6 @@ struct loop *loop_new(void)
 	return l;
 }
 
-void loop_free(struct loop *l)
-{
-	if (!l)
-		return;
-	while (l->sigs) {
-		struct sig *s = l->sigs;
-		l->sigs = s->next;
-		event_free(s->ev);
-		free(s);
-	}
-	event_base_free(l->base);
-	free(l);
-}
-
 uint64_t loop_now_ms(const struct loop *l) { return l->now_ms; }
 
 void loop_stop(struct loop *l, int rc)
@@ -157,6 +143,22 @@ int loop_run(struct loop *l)
 			run_phase(&l->phases[i]);
 	}
 	return l->rc;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	while (l->phases[LOOP_SWEEP].head) /* closed since the last turn */
+		run_phase(&l->phases[LOOP_SWEEP]);
+	while (l->sigs) {
+		struct sig *s = l->sigs;
+		l->sigs = s->next;
+		event_free(s->ev);
+		free(s);
+	}
+	event_base_free(l->base);
+	free(l);
 }
 
 /* ---- descriptors ---- */
