@@ -316,7 +316,7 @@ class Net:
 
     def __init__(self, world, names, tag):
         self.ns = {n: f"t{tag}{n}" for n in ["r", *names]}
-        self.names = names
+        self.tag = tag
         for n in self.ns.values():
             sh("ip", "netns", "add", n)
             world.cleanups.append(lambda n=n: sh("ip", "netns", "del", n, check=False))
@@ -332,6 +332,10 @@ class Net:
         sh("ip", "addr", "add", f"10.9.{i}.2/24", "dev", "up0", ns=self.ns[n])
         sh("ip", "link", "set", "up0", "up", ns=self.ns[n])
         sh("ip", "route", "add", "default", "via", f"10.9.{i}.1", ns=self.ns[n])
+
+    def wg(self, n):
+        """Name of n's WireGuard device; wireguard-go's control socket has it too and lies outside all namespaces."""
+        return f"wg{n}{self.tag}"
 
     def firewall(self, n, port=443):
         for table in ("iptables", "ip6tables"):
@@ -350,7 +354,6 @@ def wg_key():
 
 
 def wireguard(world, ns, dev, address, conf):
-    """wireguard-go's control socket has the device's name and lies outside all namespaces."""
     p = world.program(["wireguard-go", "-f", dev], ns=ns)
     deadline = time.monotonic() + 10
     while not os.path.exists(f"/var/run/wireguard/{dev}.sock") or dev not in sh("ip", "-o", "link", ns=ns):
@@ -360,6 +363,22 @@ def wireguard(world, ns, dev, address, conf):
     sh("ip", "addr", "add", address, "dev", dev, ns=ns)
     sh("ip", "link", "set", dev, "mtu", "1420", "up", ns=ns)
     return p
+
+
+def wireguard_pair(world, net, relay, *args, allowed_b="10.8.0.1/32", **kw):
+    """Home (a) owns port 51820, the laptop (b) sends to 127.0.0.1:51820; the words are the same."""
+    a, b, url = wg_key(), wg_key(), f"https://{RELAY_IP}"
+    wireguard(world, net.ns["a"], net.wg("a"), "10.8.0.1/24",
+              f"[Interface]\nPrivateKey={a.private}\nListenPort=51820\n[Peer]\nPublicKey={b.public}\nAllowedIPs=10.8.0.2/32\n")
+    home = world.end(relay, 51820, "home", "laptop", *args, url=url, ns=net.ns["a"], **kw)
+    laptop = world.end(relay, 51820, "laptop", "home", *args, url=url, ns=net.ns["b"], **kw)
+    home.wait_for("ListenPort = 51820")
+    assert endpoint(laptop) == ("127.0.0.1", 51820)
+    laptop.wait_for("home is up")
+    if allowed_b:
+        wireguard(world, net.ns["b"], net.wg("b"), "10.8.0.2/24",
+                  f"[Interface]\nPrivateKey={b.private}\n[Peer]\nPublicKey={a.public}\nAllowedIPs={allowed_b}\nEndpoint=127.0.0.1:51820\n")
+    return types.SimpleNamespace(a=a, b=b, home=home, laptop=laptop)
 
 
 def pings(ns, address, count=5, seconds=15):
