@@ -86,3 +86,19 @@ def test_G6_F09_new_address_of_a_client_resumes_the_session(world):
     sh("ip", "route", "replace", "default", "via", "10.9.2.1", ns=net.ns["b"])
     assert pings(net.ns["b"], "10.8.0.1", 60, 20) >= 25
     assert handshake(net) == before
+
+
+def test_F06_black_hole_with_data_in_flight_is_left_behind(world):
+    net, relay = two_networks(world, 8)
+    pair = wireguard_pair(world, net, relay)
+    assert pings(net.ns["b"], "10.8.0.1", 5) >= 4
+    before, at = handshake(net), pair.laptop.count()
+    for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
+        sh("iptables", "-I", chain, "1", way, "up0", "-j", "DROP", ns=net.ns["b"])
+    world.program(["ping", "-i", "0.2", "-w", "40", "10.8.0.1"], ns=net.ns["b"])
+    pair.laptop.wait_for("reconnecting", 30, after=at)  # 15 s: TCP_USER_TIMEOUT
+    for chain in ("INPUT", "OUTPUT"):
+        sh("iptables", "-D", chain, "1", ns=net.ns["b"])
+    pair.laptop.wait_for("connected again", 30, after=at)
+    assert pings(net.ns["b"], "10.8.0.1", 20, 20) >= 10
+    assert handshake(net) == before
