@@ -2,9 +2,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "client/report.h"
-#include "common/base/log.h"
 #include "common/base/metric.h"
 
 enum { GOODBYE_MS = 1000 };
@@ -118,11 +118,8 @@ static void on_stop_signal(void *arg, int signo)
 
 static void on_counters_signal(void *arg, int signo)
 {
-	char text[900];
-
 	(void)arg, (void)signo;
-	metric_text(text, sizeof text);
-	log_info("counters %s", text);
+	metric_print(STDERR_FILENO);
 }
 
 static int handle_signals(struct client *c)

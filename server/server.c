@@ -133,11 +133,8 @@ static void on_reload(void *arg, int signo)
 
 static void on_dump(void *arg, int signo)
 {
-	char text[4096];
-
 	(void)arg, (void)signo;
-	metric_text(text, sizeof text);
-	log_at(LOG_ERROR, "counters %s", text); /* asked for: at any log level */
+	metric_print(STDERR_FILENO);
 }
 
 /* ---- start ---- */

@@ -2,8 +2,10 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
-enum { THREADS_MAX = 256 };
+enum { THREADS_MAX = 256, TEXT_LEN = 8192 };
 
 /* One writer, its thread; readers use relaxed loads. Padded by size: a table
  * is far larger than a cache line. */
@@ -87,4 +89,16 @@ size_t metric_text(char *out, size_t cap)
 		n = put(out, cap, n, "close_", close_label((enum close_why)i),
 		        metric_close_sum((enum close_why)i));
 	return n;
+}
+
+void metric_print(int fd)
+{
+	char line[TEXT_LEN] = "tunn: counters ";
+	size_t n = strlen(line);
+
+	n += metric_text(line + n, sizeof line - n - 1);
+	line[n++] = '\n';
+	if (write(fd, line, n) < 0) {
+		/* Nowhere left to say it. */
+	}
 }

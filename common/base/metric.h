@@ -31,5 +31,6 @@ const char *metric_help(enum metric);
 /* All values that are not zero, `name=value` with blanks between. Returns the
  * length; cap is never exceeded. */
 size_t metric_text(char *out, size_t cap);
+void metric_print(int fd); /* the same as a line for people: `tunn: counters ...` */
 
 #endif

@@ -22,9 +22,9 @@ struct loop;
 struct watch;
 struct timer;
 
-struct loop *loop_new(void); /* NULL: out of memory or descriptors */
+struct loop *loop_new(void);   /* NULL: out of memory or descriptors */
 void loop_free(struct loop *); /* sweeps first; NULL allowed */
-int loop_run(struct loop *); /* until loop_stop(); gives its rc */
+int loop_run(struct loop *);   /* until loop_stop(); gives its rc */
 void loop_stop(struct loop *, int rc);
 uint64_t loop_now_ms(const struct loop *); /* read once per turn */
 

@@ -68,7 +68,7 @@ class Program:
     def counters(self):
         at = self.count()
         self.p.send_signal(signal.SIGUSR1)
-        m = self.wait_for(r"counters? (.*?)\"?$", after=at)
+        m = self.wait_for(r"^tunn: counters (.*)$", after=at)
         found = dict(w.split("=") for w in m.group(1).split() if "=" in w)
         return collections.defaultdict(int, {k: int(v) for k, v in found.items() if v.isdigit()})
 
