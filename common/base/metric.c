@@ -71,7 +71,10 @@ static size_t put(char *out, size_t cap, size_t n, const char *prefix, const cha
 		return n;
 	int k = snprintf(out + n, cap - n, "%s%s%s=%llu", n ? " " : "", prefix, name,
 	                 (unsigned long long)v);
-	return k > 0 && (size_t)k < cap - n ? n + (size_t)k : n;
+	if (k > 0 && (size_t)k < cap - n)
+		return n + (size_t)k;
+	out[n] = 0; /* a value is there whole or not at all */
+	return n;
 }
 
 size_t metric_text(char *out, size_t cap)

@@ -1,0 +1,113 @@
+#include "tests/unit/said.h"
+
+#include "common/base/buf.h"
+
+static void what_is_added_comes_out_in_order(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_int_equal(buf_add(&b, "hello", 5), 0);
+	assert_int_equal(buf_add(&b, " you", 4), 0);
+	assert_int_equal(buf_len(&b), 9);
+	assert_memory_equal(buf_data(&b), "hello you", 9);
+	buf_eat(&b, 6);
+	assert_int_equal(buf_len(&b), 3);
+	assert_memory_equal(buf_data(&b), "you", 3);
+	buf_done(&b);
+	assert_int_equal(buf_len(&b), 0);
+}
+
+static void adding_nothing_needs_no_memory(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_int_equal(buf_add(&b, NULL, 0), 0);
+	assert_null(b.base);
+	buf_clear(&b);
+	buf_done(&b);
+}
+
+static void room_may_be_used_in_part(void **state)
+{
+	struct buf b = { 0 };
+	uint8_t *p = buf_room(&b, 100);
+
+	(void)state;
+	assert_non_null(p);
+	memcpy(p, "abc", 3);
+	buf_added(&b, 3);
+	assert_int_equal(buf_len(&b), 3);
+	assert_memory_equal(buf_data(&b), "abc", 3);
+	buf_done(&b);
+}
+
+/* Beside a model: a plain array with two indexes. */
+static void content_survives_any_mix_of_adding_and_eating(void **state)
+{
+	static uint8_t model[1 << 20];
+	size_t in = 0, out = 0;
+	struct buf b = { 0 };
+	unsigned seed = 7;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof model; i++)
+		model[i] = (uint8_t)(i * 31 + i / 251);
+	while (in < sizeof model) {
+		size_t n = (size_t)rand_r(&seed) % 3000;
+		if (n > sizeof model - in)
+			n = sizeof model - in;
+		assert_int_equal(buf_add(&b, model + in, n), 0);
+		in += n;
+		size_t eat = (size_t)rand_r(&seed) % (buf_len(&b) + 1);
+		assert_memory_equal(buf_data(&b), model + out, buf_len(&b));
+		buf_eat(&b, eat);
+		out += eat;
+		assert_int_equal(buf_len(&b), in - out);
+	}
+	buf_done(&b);
+}
+
+static void a_large_buffer_is_given_back_when_cleared(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_non_null(buf_room(&b, 100000));
+	buf_added(&b, 100000);
+	buf_clear(&b);
+	assert_null(b.base);
+	assert_int_equal(buf_add(&b, "x", 1), 0);
+	buf_clear(&b);
+	assert_non_null(b.base); /* small: kept for the next use */
+	buf_done(&b);
+}
+
+static void eating_in_steps_does_not_grow_memory(void **state)
+{
+	struct buf b = { 0 };
+	uint8_t block[1000] = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 10000; i++) {
+		assert_int_equal(buf_add(&b, block, sizeof block), 0);
+		if (i)
+			buf_eat(&b, sizeof block);
+	}
+	assert_true(b.cap <= 8192);
+	buf_done(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_added_comes_out_in_order),
+		cmocka_unit_test(adding_nothing_needs_no_memory),
+		cmocka_unit_test(room_may_be_used_in_part),
+		cmocka_unit_test(content_survives_any_mix_of_adding_and_eating),
+		cmocka_unit_test(a_large_buffer_is_given_back_when_cleared),
+		cmocka_unit_test(eating_in_steps_does_not_grow_memory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,109 @@
+#include "tests/unit/said.h"
+
+#include <errno.h>
+
+#include "common/base/err.h"
+#include "common/base/log.h"
+
+static void a_line_has_time_level_and_message(void **state)
+{
+	(void)state;
+	said_begin();
+	log_info("end joined id=%s peers=%d", "a", 3);
+	said_end();
+	assert_memory_equal(said, "ts=20", 5);
+	assert_said("Z level=info msg=\"end joined id=a peers=3\"\n");
+}
+
+static void only_the_level_asked_for_and_above_is_written(void **state)
+{
+	(void)state;
+	said_begin();
+	log_set_level(LOG_WARN);
+	log_error("one");
+	log_warn("two");
+	log_info("three");
+	log_debug("four");
+	log_set_level(LOG_INFO);
+	said_end();
+	assert_said("level=error msg=\"one\"");
+	assert_said("level=warn msg=\"two\"");
+	assert_not_said("three");
+	assert_not_said("four");
+}
+
+/* T24: a name from outside cannot make a second line or move the cursor. */
+static void control_characters_and_quotes_are_escaped(void **state)
+{
+	(void)state;
+	said_begin();
+	log_info("%s", "a\nb\x1b[2J\"c\\d\x7f");
+	said_end();
+	assert_said("msg=\"a\\x0ab\\x1b[2J\\\"c\\\\d\\x7f\"\n");
+	assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1);
+}
+
+static void a_long_message_is_cut_and_stays_one_line(void **state)
+{
+	char text[5000];
+
+	(void)state;
+	memset(text, '\n', sizeof text - 1);
+	text[sizeof text - 1] = 0;
+	said_begin();
+	log_info("%s", text);
+	said_end();
+	assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1);
+	assert_int_equal(said[strlen(said) - 2], '"');
+}
+
+static void logging_keeps_errno(void **state)
+{
+	(void)state;
+	said_begin();
+	errno = EBADF;
+	log_info("x");
+	said_end();
+	assert_int_equal(errno, EBADF);
+}
+
+static void levels_are_found_by_name(void **state)
+{
+	enum log_level level = LOG_DEBUG;
+
+	(void)state;
+	assert_int_equal(log_level_of("warn", &level), 0);
+	assert_int_equal(level, LOG_WARN);
+	assert_int_equal(log_level_of("WARN", &level), ERR_INVALID);
+	assert_int_equal(log_level_of("", &level), ERR_INVALID);
+	assert_int_equal(level, LOG_WARN);
+}
+
+static void a_limit_lets_a_burst_through_and_counts_the_rest(void **state)
+{
+	struct log_limit l = { 0 };
+	unsigned suppressed, passed = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		passed += log_limit_pass(&l, 100000 + i, 3, 1000, &suppressed);
+	assert_int_equal(passed, 3);
+	assert_true(log_limit_pass(&l, 101000, 3, 1000, &suppressed));
+	assert_int_equal(suppressed, 7);
+	assert_true(log_limit_pass(&l, 101001, 3, 1000, &suppressed));
+	assert_int_equal(suppressed, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_line_has_time_level_and_message),
+		cmocka_unit_test(only_the_level_asked_for_and_above_is_written),
+		cmocka_unit_test(control_characters_and_quotes_are_escaped),
+		cmocka_unit_test(a_long_message_is_cut_and_stays_one_line),
+		cmocka_unit_test(logging_keeps_errno),
+		cmocka_unit_test(levels_are_found_by_name),
+		cmocka_unit_test(a_limit_lets_a_burst_through_and_counts_the_rest),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
