@@ -142,7 +142,10 @@ static void count_frame(struct h2 *h, const nghttp2_frame *f)
 		    H2_WINDOW_UPDATE_BASE + H2_WINDOW_UPDATE_PER_DATA * h->data_sent)
 			glitch(h, 1, "WINDOW_UPDATE frames without need");
 		return;
-	case NGHTTP2_PRIORITY: glitch(h, 1, "PRIORITY frames"); break;
+	case NGHTTP2_RST_STREAM:
+		if (!bucket_take(&h->resets_in, 1, h->now_ms))
+			fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many RST_STREAM frames");
+		break;
 	default: break;
 	}
 	if (!bucket_take(&h->controls, 1, h->now_ms))
@@ -189,12 +192,23 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 	return 0;
 }
 
+/* Frames that nghttp2 takes without a word to on_frame_recv(). */
 static int on_begin_frame(nghttp2_session *s, const nghttp2_frame_hd *hd, void *arg)
 {
 	(void)s;
-	if (hd->type > NGHTTP2_CONTINUATION) /* nghttp2 skips them without a word */
+	if (hd->type > NGHTTP2_CONTINUATION)
 		glitch(arg, 1, "frames of unknown type");
+	else if (hd->type == NGHTTP2_PRIORITY)
+		glitch(arg, 1, "PRIORITY frames");
 	return 0;
+}
+
+/* Frames of types we do not know are skipped (RFC 9113 4.1). */
+static int on_unknown_frame(nghttp2_session *s, void **payload, const nghttp2_frame_hd *hd,
+                            void *arg)
+{
+	(void)s, (void)payload, (void)hd, (void)arg;
+	return NGHTTP2_ERR_CANCEL;
 }
 
 static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
@@ -229,7 +243,8 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 	if (f->hd.type == NGHTTP2_DATA)
 		h->data_sent++;
 	if (f->hd.type == NGHTTP2_RST_STREAM && f->rst_stream.error_code != NGHTTP2_NO_ERROR &&
-	    f->rst_stream.error_code != NGHTTP2_CANCEL && !bucket_take(&h->resets, 1, h->now_ms))
+	    f->rst_stream.error_code != NGHTTP2_CANCEL &&
+	    !bucket_take(&h->resets_out, 1, h->now_ms))
 		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
 		     "provoked too many RST_STREAM frames");
 	/* Early end of a response: free the stream too (RFC 9113 8.1). */
@@ -254,14 +269,16 @@ static int make_session(struct h2 *h)
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
 	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+	nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_unknown_frame);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
 	nghttp2_session_callbacks_set_send_data_callback(cb, h2_on_send_data);
 	if (nghttp2_option_new(&opt) == 0) {
-		nghttp2_option_set_stream_reset_rate_limit(opt, H2_RECV_RST_BURST,
-		                                           H2_RECV_RST_PER_S);
+		/* Else on_begin_frame() would not see them. */
+		for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+			nghttp2_option_set_user_recv_extension_type(opt, (uint8_t)type);
 		nghttp2_option_set_no_closed_streams(opt, 1);
 		nghttp2_option_set_max_deflate_dynamic_table_size(opt, 1024);
 		nghttp2_option_set_peer_max_concurrent_streams(opt, H2_STREAMS_MAX);
@@ -306,7 +323,8 @@ int h2_new(enum h2_side side, uint64_t now_ms, const struct h2_events *events, v
 	list_init(&h->streams);
 	bucket_init(&h->glitches, H2_GLITCH_BURST, H2_GLITCH_PER_S, now_ms);
 	bucket_init(&h->controls, H2_CONTROL_BURST, H2_CONTROL_PER_S, now_ms);
-	bucket_init(&h->resets, H2_SENT_RST_BURST, H2_SENT_RST_PER_S, now_ms);
+	bucket_init(&h->resets_out, H2_SENT_RST_BURST, H2_SENT_RST_PER_S, now_ms);
+	bucket_init(&h->resets_in, H2_RECV_RST_BURST, H2_RECV_RST_PER_S, now_ms);
 	bucket_init(&h->opens, H2_STREAMS_BURST, H2_STREAMS_PER_S, now_ms);
 	if (make_session(h) < 0 || greet(h) < 0) {
 		h2_free(h);

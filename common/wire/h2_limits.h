@@ -16,7 +16,7 @@ enum {
 	H2_SETTINGS_ACK_MS = 5000,    /* a peer that opens streams beyond the limit (T06) */
 	H2_SENT_RST_BURST = 50,       /* MadeYouReset (T05) */
 	H2_SENT_RST_PER_S = 1,
-	H2_RECV_RST_BURST = 200, /* rapid reset (T04), enforced by nghttp2 */
+	H2_RECV_RST_BURST = 200, /* rapid reset (T04) */
 	H2_RECV_RST_PER_S = 20,
 	H2_GLITCH_BURST = 1000, /* empty DATA, PRIORITY, unknown frames, ... */
 	H2_GLITCH_PER_S = 50,

@@ -1,0 +1,828 @@
+#include "tests/unit/said.h"
+
+#include "common/base/crypto.h"
+#include "common/base/err.h"
+#include "common/wire/h2.h"
+#include "common/wire/h2_limits.h"
+
+/* ---- two sides, and what each was told ---- */
+
+struct side {
+	struct h2 *h2;
+	struct h2_stream *stream; /* the latest */
+	unsigned n_heads, n_data, n_ends, n_closed, n_goaways, n_pings;
+	size_t n_bytes;
+	uint32_t sum, closed_code, goaway_code;
+	uint64_t ping;
+	char path[64], status[8], trailer[64], goaway[64];
+	bool end_with_head;
+};
+
+static struct side server, client;
+static uint64_t now_ms;
+
+static void copy(char *to, size_t cap, struct str s)
+{
+	snprintf(to, cap, "%.*s", (int)s.len, s.p ? s.p : "");
+}
+
+static void on_head(void *owner, struct h2_stream *st, const struct h2_head *head, bool end)
+{
+	struct side *s = owner;
+
+	s->stream = st;
+	s->n_heads++;
+	s->end_with_head = end;
+	if (h2_head_get(head, ":path", NULL).p)
+		copy(s->path, sizeof s->path, h2_head_get(head, ":path", NULL));
+	if (h2_head_get(head, ":status", NULL).p)
+		copy(s->status, sizeof s->status, h2_head_get(head, ":status", NULL));
+	if (h2_head_get(head, "grpc-status", NULL).p)
+		copy(s->trailer, sizeof s->trailer, h2_head_get(head, "grpc-status", NULL));
+}
+
+static void on_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t len)
+{
+	struct side *s = owner;
+
+	assert_ptr_equal(st, s->stream);
+	s->n_data++;
+	s->n_bytes += len;
+	for (size_t i = 0; i < len; i++)
+		s->sum = s->sum * 31 + data[i];
+}
+
+static void on_end(void *owner, struct h2_stream *st)
+{
+	struct side *s = owner;
+
+	assert_ptr_equal(st, s->stream);
+	s->n_ends++;
+}
+
+static void on_closed(void *owner, struct h2_stream *st, uint32_t code)
+{
+	struct side *s = owner;
+
+	s->n_closed++;
+	s->closed_code = code;
+	if (st == s->stream)
+		s->stream = NULL;
+}
+
+static void on_goaway(void *owner, uint32_t code, struct str debug)
+{
+	struct side *s = owner;
+
+	s->n_goaways++;
+	s->goaway_code = code;
+	copy(s->goaway, sizeof s->goaway, debug);
+}
+
+static void on_ping_ack(void *owner, uint64_t payload)
+{
+	struct side *s = owner;
+
+	s->n_pings++;
+	s->ping = payload;
+}
+
+static const struct h2_events events = {
+	on_head, on_data, on_end, on_closed, on_goaway, on_ping_ack
+};
+
+static int set_up(void **state)
+{
+	(void)state;
+	now_ms = 1000;
+	server = client = (struct side){ 0 };
+	assert_int_equal(h2_new(H2_SERVER, now_ms, &events, &server, &server.h2), 0);
+	assert_int_equal(h2_new(H2_CLIENT, now_ms, &events, &client, &client.h2), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	h2_free(server.h2);
+	h2_free(client.h2);
+	return 0;
+}
+
+/* Moves what one side says; the other's result. */
+static int move(struct side *from, struct side *to, size_t chunk, bool *some_out)
+{
+	struct buf out = { 0 };
+	int rc = 0;
+
+	assert_int_equal(h2_flush(from->h2, &out, 1 << 20), 0);
+	*some_out = buf_len(&out) > 0;
+	while (buf_len(&out) && rc == 0) {
+		size_t n = chunk && chunk < buf_len(&out) ? chunk : buf_len(&out);
+		rc = h2_input(to->h2, buf_data(&out), n, now_ms);
+		buf_eat(&out, n);
+	}
+	buf_done(&out);
+	return rc;
+}
+
+static void run(size_t chunk)
+{
+	bool a, b;
+
+	do {
+		assert_int_equal(move(&client, &server, chunk, &a), 0);
+		assert_int_equal(move(&server, &client, chunk, &b), 0);
+	} while (a || b);
+}
+
+static void request(const char *path)
+{
+	const struct h2_field f[] = { { STR(":method"), STR("POST") },
+		                      { STR(":scheme"), STR("https") },
+		                      { STR(":authority"), STR("x") },
+		                      { STR(":path"), str_of(path) } };
+
+	assert_int_equal(h2_request(client.h2, f, 4, NULL, &client.stream), 0);
+}
+
+static void respond(bool end)
+{
+	const struct h2_field f[] = { { STR(":status"), STR("200") } };
+
+	assert_int_equal(h2_respond(server.h2, server.stream, f, 1, end), 0);
+}
+
+static void say(struct side *s, const char *byte, size_t n)
+{
+	uint8_t *room = buf_room(h2_outgoing(s->stream), n);
+
+	assert_non_null(room);
+	memset(room, *byte, n);
+	buf_added(h2_outgoing(s->stream), n);
+	h2_resume(s->h2, s->stream);
+}
+
+/* ---- raw frames ---- */
+
+static void frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t stream, const void *p,
+                  size_t n)
+{
+	const uint8_t head[9] = { (uint8_t)(n >> 16),
+		                  (uint8_t)(n >> 8),
+		                  (uint8_t)n,
+		                  type,
+		                  flags,
+		                  (uint8_t)(stream >> 24),
+		                  (uint8_t)(stream >> 16),
+		                  (uint8_t)(stream >> 8),
+		                  (uint8_t)stream };
+
+	buf_add(b, head, sizeof head);
+	buf_add(b, p, n);
+}
+
+enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE };
+enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4 };
+
+static void field(struct buf *b, const char *name, const char *value)
+{
+	uint8_t lens[2] = { (uint8_t)strlen(name), (uint8_t)strlen(value) };
+
+	buf_add(b, "\0", 1); /* literal, not indexed (RFC 7541 6.2.2) */
+	buf_add(b, &lens[0], 1);
+	buf_add(b, name, lens[0]);
+	buf_add(b, &lens[1], 1);
+	buf_add(b, value, lens[1]);
+}
+
+/* Our decoder's table is smaller than the default; a block begins by agreeing (RFC 7541 4.2). */
+static void begin_block(struct buf *b) { buf_add(b, "\x3f\xe1\x07", 3); }
+
+static void head_block(struct buf *b)
+{
+	begin_block(b);
+	field(b, ":method", "POST");
+	field(b, ":scheme", "https");
+	field(b, ":authority", "x");
+	field(b, ":path", "/p");
+}
+
+static void open_raw(struct buf *b, uint32_t stream)
+{
+	struct buf block = { 0 };
+
+	head_block(&block);
+	frame(b, HEADERS, END_HEADERS, stream, buf_data(&block), buf_len(&block));
+	buf_done(&block);
+}
+
+static void discard_output(struct h2 *h2)
+{
+	struct buf out = { 0 };
+
+	h2_flush(h2, &out, 1 << 20);
+	buf_done(&out);
+}
+
+static void greet_raw(struct buf *b)
+{
+	discard_output(server.h2); /* its SETTINGS, acknowledged here */
+	buf_add(b, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+	frame(b, SETTINGS, 0, 0, NULL, 0);
+	frame(b, SETTINGS, ACK, 0, NULL, 0);
+}
+
+/* Feeds raw bytes; what the server answers is thrown away. */
+static int feed(struct buf *b)
+{
+	int rc = h2_input(server.h2, buf_data(b), buf_len(b), now_ms);
+
+	if (rc == 0)
+		discard_output(server.h2);
+	buf_clear(b);
+	return rc;
+}
+
+/* The GOAWAY a failed server says; its code, or -1. */
+static int64_t last_word(void)
+{
+	struct buf out = { 0 };
+	int64_t code = -1;
+
+	h2_flush(server.h2, &out, 1 << 20);
+	while (buf_len(&out) >= 9) {
+		const uint8_t *p = buf_data(&out);
+		size_t n = 9 + ((size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2]);
+		if (p[3] == GOAWAY)
+			code = (int64_t)p[13] << 24 | p[14] << 16 | p[15] << 8 | p[16];
+		buf_eat(&out, n);
+	}
+	buf_done(&out);
+	return code;
+}
+
+/* ---- what works ---- */
+
+static void conversation(size_t chunk)
+{
+	const struct h2_field trailers[] = { { STR("grpc-status"), STR("0") } };
+
+	request("/a");
+	say(&client, "c", 5000);
+	run(chunk);
+	assert_string_equal(server.path, "/a");
+	assert_int_equal(server.n_bytes, 5000);
+	respond(false);
+	say(&server, "s", 7000);
+	run(chunk);
+	assert_string_equal(client.status, "200");
+	assert_int_equal(client.n_bytes, 7000);
+	h2_finish(client.h2, client.stream, NULL, 0);
+	run(chunk);
+	assert_int_equal(server.n_ends, 1);
+	h2_finish(server.h2, server.stream, trailers, 1);
+	run(chunk);
+	assert_string_equal(client.trailer, "0");
+	assert_int_equal(client.n_ends, 1);
+	assert_int_equal(client.n_closed, 1);
+	assert_int_equal(server.n_closed, 1);
+	assert_int_equal(h2_n_streams(server.h2), 0);
+}
+
+static void a_conversation_is_the_same_however_its_bytes_are_cut(void **state)
+{
+	static const size_t chunks[] = { 0, 1, 2, 3, 7, 9, 10, 100, 1000 };
+
+	for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+		tear_down(state);
+		set_up(state);
+		conversation(chunks[i]);
+	}
+}
+
+static void a_server_that_ends_first_resets_with_no_error_behind_its_trailers(void **state)
+{
+	const struct h2_field trailers[] = { { STR("grpc-status"), STR("16") } };
+
+	(void)state;
+	request("/a");
+	run(0);
+	respond(false);
+	h2_finish(server.h2, server.stream, trailers, 1);
+	run(0);
+	assert_string_equal(client.trailer, "16");
+	assert_int_equal(client.n_closed, 1);
+	assert_int_equal(client.closed_code, H2_NO_ERROR);
+	assert_int_equal(h2_n_streams(server.h2), 0);
+}
+
+static void an_answer_of_headers_alone_ends_the_stream(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	respond(true);
+	run(0);
+	assert_true(client.end_with_head);
+	assert_int_equal(client.n_closed, 1);
+}
+
+static void fields_are_found_and_counted(void **state)
+{
+	const struct h2_field f[] = { { STR("a"), STR("1") },
+		                      { STR("b"), STR("2") },
+		                      { STR("a"), STR("3") } };
+	const struct h2_head head = { f, 3 };
+	unsigned n;
+
+	(void)state;
+	assert_true(str_eq(h2_head_get(&head, "a", &n), STR("1")));
+	assert_int_equal(n, 2);
+	assert_null(h2_head_get(&head, "c", &n).p);
+	assert_int_equal(n, 0);
+}
+
+static void the_user_pointer_stays_with_its_stream(void **state)
+{
+	(void)state;
+	request("/a");
+	h2_set_user(client.stream, &now_ms);
+	assert_ptr_equal(h2_user(client.stream), &now_ms);
+}
+
+static void a_ping_comes_back_with_its_payload(void **state)
+{
+	(void)state;
+	h2_ping(client.h2, 0x1122334455667788);
+	run(0);
+	assert_int_equal(client.n_pings, 1);
+	assert_true(client.ping == 0x1122334455667788);
+}
+
+/* ---- DATA ---- */
+
+static void what_is_outgoing_travels_in_frames_that_fit_one_tls_record(void **state)
+{
+	struct buf out = { 0 };
+	size_t n_frames = 0, total = 0;
+
+	(void)state;
+	request("/a");
+	run(0);
+	for (unsigned i = 0; i < 40; i++)
+		say(&client, "x", 1478); /* forty messages */
+	assert_int_equal(h2_flush(client.h2, &out, 1 << 20), 0);
+	while (buf_len(&out)) {
+		const uint8_t *p = buf_data(&out);
+		size_t n = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
+		assert_int_equal(p[3], DATA);
+		assert_true(n <= H2_FRAME_DATA_MAX);
+		assert_true(n == H2_FRAME_DATA_MAX ||
+		            total + n == 40 * 1478); /* all but the last are full */
+		total += n;
+		n_frames++;
+		buf_eat(&out, 9 + n);
+	}
+	assert_int_equal(total, 40 * 1478);
+	assert_int_equal(n_frames, (40 * 1478 + H2_FRAME_DATA_MAX - 1) / H2_FRAME_DATA_MAX);
+	buf_done(&out);
+}
+
+static void no_more_data_is_written_than_the_budget_allows(void **state)
+{
+	struct buf out = { 0 };
+
+	(void)state;
+	request("/a");
+	run(0);
+	say(&client, "x", 100000);
+	h2_ping(client.h2, 1);
+	assert_int_equal(h2_flush(client.h2, &out, 0), 0);
+	assert_int_equal(buf_len(&out), 17); /* the PING goes out without any */
+	buf_clear(&out);
+	assert_int_equal(h2_flush(client.h2, &out, 16375), 0);
+	assert_int_equal(buf_len(&out), 9 + 16375);
+	assert_true(h2_has_output(client.h2));
+	buf_done(&out);
+}
+
+static void the_window_closes_and_opens_as_the_other_side_takes(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	respond(false);
+	run(0);
+	size_t window = h2_window(client.h2, client.stream);
+	assert_int_equal(window, H2_STREAM_WINDOW);
+	say(&client, "x", 1000);
+	assert_int_equal(h2_window(client.h2, client.stream), window - 1000);
+	say(&client, "x", window - 1000);
+	assert_int_equal(h2_window(client.h2, client.stream), 0);
+	run(0);
+	assert_int_equal(server.n_bytes, window);
+	assert_true(h2_window(client.h2, client.stream) > window / 2);
+}
+
+static void a_long_transfer_passes_the_windows_whole(void **state)
+{
+	uint32_t sum = 0;
+
+	(void)state;
+	request("/a");
+	run(0);
+	for (unsigned i = 0; i < 100; i++) {
+		say(&client, i % 2 ? "b" : "a", 100000);
+		for (unsigned k = 0; k < 100000; k++)
+			sum = sum * 31 + (i % 2 ? 'b' : 'a');
+		run(0);
+	}
+	assert_int_equal(server.n_bytes, 100 * 100000);
+	assert_int_equal(server.sum, sum);
+}
+
+/* ---- ending ---- */
+
+static void a_shutdown_notice_lets_open_streams_go_on(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	h2_shutdown_notice(server.h2);
+	run(0);
+	assert_int_equal(client.n_goaways, 1);
+	assert_int_equal(client.goaway_code, H2_NO_ERROR);
+	say(&client, "x", 10);
+	run(0);
+	assert_int_equal(server.n_bytes, 10);
+	assert_false(h2_is_over(client.h2));
+}
+
+static void a_goaway_carries_code_and_words_and_ends_both(void **state)
+{
+	(void)state;
+	run(0);
+	h2_goaway(server.h2, H2_ENHANCE_YOUR_CALM, "too much");
+	run(0);
+	assert_int_equal(client.goaway_code, H2_ENHANCE_YOUR_CALM);
+	assert_string_equal(client.goaway, "too much");
+	assert_true(h2_is_over(client.h2));
+}
+
+static void a_reset_is_told_with_its_code(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	h2_reset(server.h2, server.stream, H2_CANCEL);
+	run(0);
+	assert_int_equal(client.closed_code, H2_CANCEL);
+	assert_int_equal(client.n_closed, 1);
+	assert_int_equal(server.n_closed, 1);
+}
+
+static void informational_responses_are_skipped(void **state)
+{
+	struct buf b = { 0 }, block = { 0 };
+
+	(void)state;
+	request("/a");
+	run(0);
+	begin_block(&block);
+	field(&block, ":status", "103"); /* by hand: our server says none */
+	frame(&b, HEADERS, END_HEADERS, 1, buf_data(&block), buf_len(&block));
+	assert_int_equal(h2_input(client.h2, buf_data(&b), buf_len(&b), now_ms), 0);
+	assert_int_equal(client.n_heads, 0);
+	respond(false);
+	run(0);
+	assert_string_equal(client.status, "200");
+	buf_done(&b);
+	buf_done(&block);
+}
+
+/* ---- what is refused ---- */
+
+static void garbage_is_a_protocol_error_and_ends_with_goaway(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	buf_add(&b, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+	assert_int_equal(feed(&b), ERR_PROTOCOL);
+	assert_true(strlen(h2_error_text(server.h2)) > 0);
+	assert_int_equal(last_word(), H2_PROTOCOL_ERROR);
+	assert_int_equal(h2_input(server.h2, (const uint8_t *)"x", 1, now_ms), ERR_PROTOCOL);
+	buf_done(&b);
+}
+
+static void settings_never_acknowledged_end_the_connection(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	buf_add(&b, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+	frame(&b, SETTINGS, 0, 0, NULL, 0);
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms + H2_SETTINGS_ACK_MS), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms + H2_SETTINGS_ACK_MS + 1), ERR_FLOOD);
+	assert_int_equal(last_word(), 4); /* SETTINGS_TIMEOUT */
+	buf_done(&b);
+}
+
+static void acknowledged_settings_end_nothing(void **state)
+{
+	(void)state;
+	run(0);
+	assert_int_equal(h2_tick(server.h2, now_ms + 1000000), 0);
+	assert_int_equal(h2_tick(client.h2, now_ms + 1000000), 0);
+}
+
+/* One kind of frame again and again: ends with a flood, not before `least` and
+ * not after `most` of them. */
+static void assert_flood(uint8_t type, uint8_t flags, uint32_t stream, const char *p, size_t n,
+                         unsigned least, unsigned most)
+{
+	struct buf b = { 0 };
+	unsigned i = 0;
+	int rc;
+
+	greet_raw(&b);
+	open_raw(&b, 1);
+	assert_int_equal(feed(&b), 0);
+	do {
+		frame(&b, type, flags, stream, p, n);
+		rc = feed(&b);
+	} while (rc == 0 && ++i <= most);
+	assert_int_equal(rc, ERR_FLOOD);
+	assert_in_range(i, least, most);
+	assert_int_equal(last_word(), H2_ENHANCE_YOUR_CALM);
+	buf_done(&b);
+}
+
+static void a_flood_of_empty_data_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(DATA, 0, 1, NULL, 0, H2_GLITCH_BURST - 10, H2_GLITCH_BURST + 10);
+}
+
+static void a_flood_of_priority_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(PRIORITY, 0, 1, "\0\0\0\0\5", 5, H2_GLITCH_BURST - 10, H2_GLITCH_BURST + 10);
+}
+
+static void a_flood_of_unknown_frames_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(0xfa, 0, 0, "x", 1, H2_GLITCH_BURST - 10, H2_GLITCH_BURST + 10);
+}
+
+static void a_flood_of_pings_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(PING, 0, 0, "12345678", 8, H2_CONTROL_BURST - 10, H2_CONTROL_BURST + 10);
+}
+
+static void a_flood_of_settings_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(SETTINGS, 0, 0, NULL, 0, H2_CONTROL_BURST - 10, H2_CONTROL_BURST + 10);
+}
+
+static void a_flood_of_window_updates_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(WINDOW_UPDATE, 0, 0, "\0\0\0\1", 4, H2_WINDOW_UPDATE_BASE,
+	             H2_WINDOW_UPDATE_BASE + H2_GLITCH_BURST + 10);
+}
+
+static void window_updates_in_proportion_to_data_are_fine(void **state)
+{
+	struct buf b = { 0 }, out = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	open_raw(&b, 1);
+	assert_int_equal(feed(&b), 0);
+	respond(false);
+	for (unsigned i = 0; i < 20000; i++) {
+		say(&server, "x", 1000);
+		h2_flush(server.h2, &out, 1 << 20);
+		buf_clear(&out);
+		frame(&b, WINDOW_UPDATE, 0, 0, "\0\0\3\350", 4);
+		frame(&b, WINDOW_UPDATE, 0, 1, "\0\0\3\350", 4);
+		assert_int_equal(feed(&b), 0);
+	}
+	buf_done(&b);
+	buf_done(&out);
+}
+
+static void answers_that_are_not_read_end_the_connection(void **state)
+{
+	struct buf b = { 0 };
+	int rc = 0;
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms), 0);
+	buf_clear(&b);
+	for (unsigned i = 0; rc == 0 && i < 2000; i++) { /* slowly: no rate is exceeded */
+		now_ms += 1000;
+		frame(&b, PING, 0, 0, "12345678", 8);
+		rc = h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms);
+		buf_clear(&b);
+	}
+	assert_int_equal(rc, ERR_FLOOD);
+	buf_done(&b);
+}
+
+static void T04_rapid_reset_ends_the_connection(void **state)
+{
+	struct buf b = { 0 };
+	unsigned i;
+	int rc = 0;
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (i = 0; rc == 0 && i < 1000; i++) {
+		open_raw(&b, 2 * i + 1);
+		frame(&b, RST_STREAM, 0, 2 * i + 1, "\0\0\0\10", 4);
+		rc = feed(&b);
+	}
+	assert_int_equal(rc, ERR_FLOOD);
+	assert_true(i < H2_RECV_RST_BURST + 100);
+	assert_int_equal(h2_n_streams(server.h2), 0);
+	buf_done(&b);
+}
+
+static void T05_resets_the_other_side_provokes_end_the_connection(void **state)
+{
+	struct buf b = { 0 };
+	unsigned i;
+	int rc = 0;
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (i = 0; rc == 0 && i < 1000; i++) {
+		now_ms += 100; /* below every other rate */
+		open_raw(&b, 2 * i + 1);
+		frame(&b, WINDOW_UPDATE, 0, 2 * i + 1, "\x7f\xff\xff\xff",
+		      4); /* overflows: a stream error */
+		rc = feed(&b);
+	}
+	assert_int_equal(rc, ERR_FLOOD);
+	assert_true(i < 3 * H2_SENT_RST_BURST);
+	buf_done(&b);
+}
+
+static void streams_opened_beyond_the_rate_are_refused_and_never_heard_of(void **state)
+{
+	struct buf b = { 0 };
+	unsigned told = 0;
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (unsigned i = 0; i < H2_STREAMS_BURST + 20; i++) {
+		open_raw(&b, 2 * i + 1);
+		assert_int_equal(feed(&b), 0);
+		if (server.n_heads > told && server.stream) {
+			told = server.n_heads;
+			respond(true);
+			feed(&b);
+		}
+	}
+	assert_int_equal(server.n_heads, H2_STREAMS_BURST);
+	buf_done(&b);
+}
+
+static void too_many_streams_at_once_are_refused(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (unsigned i = 0; i < H2_STREAMS_MAX + 20; i++) {
+		open_raw(&b, 2 * i + 1);
+		if (feed(&b) != 0)
+			break; /* beyond the acknowledged SETTINGS it is an error of the connection
+			        */
+	}
+	assert_true(server.n_heads <= H2_STREAMS_MAX);
+	buf_done(&b);
+}
+
+static void open_with_fields(struct buf *b, uint32_t stream, unsigned n, const char *value)
+{
+	struct buf block = { 0 };
+	char name[16];
+
+	head_block(&block);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof name, "x-%u", i);
+		field(&block, name, value);
+	}
+	frame(b, HEADERS, END_HEADERS, stream, buf_data(&block), buf_len(&block));
+	buf_done(&block);
+}
+
+static void T08_an_oversized_header_list_costs_its_stream_only(void **state)
+{
+	static char value[121]; /* one byte of length */
+	struct buf b = { 0 };
+
+	(void)state;
+	memset(value, 'v', sizeof value - 1);
+	greet_raw(&b);
+	open_with_fields(&b, 1, 60, value); /* over 8192 with 32 each */
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(server.n_heads, 0);
+	open_with_fields(&b, 3, H2_HEADER_FIELDS_MAX, "v"); /* too many */
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(server.n_heads, 0);
+	open_with_fields(&b, 5, 10, value);
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(server.n_heads, 1);
+	buf_done(&b);
+}
+
+static void T08_header_bombs_again_and_again_end_the_connection(void **state)
+{
+	static char value[121]; /* one byte of length */
+	struct buf b = { 0 };
+	int rc = 0;
+
+	(void)state;
+	memset(value, 'v', sizeof value - 1);
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (unsigned i = 0; rc == 0 && i < 200; i++) {
+		open_with_fields(&b, 2 * i + 1, 60, value);
+		rc = feed(&b);
+	}
+	assert_int_equal(rc, ERR_FLOOD);
+	buf_done(&b);
+}
+
+static void invalid_header_fields_reset_the_stream(void **state)
+{
+	struct buf b = { 0 }, block = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	head_block(&block);
+	field(&block, "Upper", "x");
+	frame(&b, HEADERS, END_HEADERS, 1, buf_data(&block), buf_len(&block));
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(server.n_heads, 0);
+	assert_int_equal(h2_n_streams(server.h2), 0);
+	buf_done(&b);
+	buf_done(&block);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_conversation_is_the_same_however_its_bytes_are_cut),
+		TEST(a_server_that_ends_first_resets_with_no_error_behind_its_trailers),
+		TEST(an_answer_of_headers_alone_ends_the_stream),
+		TEST(fields_are_found_and_counted),
+		TEST(the_user_pointer_stays_with_its_stream),
+		TEST(a_ping_comes_back_with_its_payload),
+		TEST(what_is_outgoing_travels_in_frames_that_fit_one_tls_record),
+		TEST(no_more_data_is_written_than_the_budget_allows),
+		TEST(the_window_closes_and_opens_as_the_other_side_takes),
+		TEST(a_long_transfer_passes_the_windows_whole),
+		TEST(a_shutdown_notice_lets_open_streams_go_on),
+		TEST(a_goaway_carries_code_and_words_and_ends_both),
+		TEST(a_reset_is_told_with_its_code),
+		TEST(informational_responses_are_skipped),
+		TEST(garbage_is_a_protocol_error_and_ends_with_goaway),
+		TEST(settings_never_acknowledged_end_the_connection),
+		TEST(acknowledged_settings_end_nothing),
+		TEST(a_flood_of_empty_data_ends_the_connection),
+		TEST(a_flood_of_priority_ends_the_connection),
+		TEST(a_flood_of_unknown_frames_ends_the_connection),
+		TEST(a_flood_of_pings_ends_the_connection),
+		TEST(a_flood_of_settings_ends_the_connection),
+		TEST(a_flood_of_window_updates_ends_the_connection),
+		TEST(window_updates_in_proportion_to_data_are_fine),
+		TEST(answers_that_are_not_read_end_the_connection),
+		TEST(T04_rapid_reset_ends_the_connection),
+		TEST(T05_resets_the_other_side_provokes_end_the_connection),
+		TEST(streams_opened_beyond_the_rate_are_refused_and_never_heard_of),
+		TEST(too_many_streams_at_once_are_refused),
+		TEST(T08_an_oversized_header_list_costs_its_stream_only),
+		TEST(T08_header_bombs_again_and_again_end_the_connection),
+		TEST(invalid_header_fields_reset_the_stream),
+	};
+	if (crypto_start() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
