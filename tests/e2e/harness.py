@@ -101,9 +101,12 @@ class World:
         self.programs.append(p)
         return p
 
-    def close(self):
+    def stop(self):
         while self.cleanups:
             self.cleanups.pop()()
+
+    def close(self):
+        self.stop()
         for p in self.programs:  # pytest shows this where the test failed
             print("$", *p.argv, "\n" + p.text())
         broken = [p.argv for p in self.programs if re.search(SANITIZER_REPORT, p.text())]
