@@ -14,6 +14,7 @@ struct place {
 	struct key key;
 	struct member *member;
 	struct list watchers; /* decl.node */
+	struct list node;     /* in router.fought, unlinked when nobody fought */
 	unsigned n_takeovers; /* by different instances, in the window */
 	uint64_t window_ms, rest_until_ms;
 };
@@ -21,6 +22,7 @@ struct place {
 struct router {
 	const struct router_events *events;
 	struct map places;
+	struct list fought; /* places taken over lately, oldest window first */
 	unsigned n_members;
 };
 
@@ -31,6 +33,7 @@ struct router *router_new(const struct router_events *events)
 	if (r) {
 		r->events = events;
 		map_init(&r->places, KEY_LEN);
+		list_init(&r->fought);
 	}
 	return r;
 }
@@ -49,6 +52,7 @@ void router_free(struct router *r)
 }
 
 unsigned router_n_members(const struct router *r) { return r->n_members; }
+size_t router_n_places(const struct router *r) { return r->places.n; }
 
 /* ---- places ---- */
 
@@ -63,6 +67,7 @@ static struct place *place_get(struct router *r, const struct key *key)
 		return NULL;
 	pl->key = *key;
 	list_init(&pl->watchers);
+	list_init(&pl->node);
 	if (map_put(&r->places, &pl->key, pl) < 0) {
 		free(pl);
 		return NULL;
@@ -70,14 +75,26 @@ static struct place *place_get(struct router *r, const struct key *key)
 	return pl;
 }
 
-static void place_put(struct router *r, struct place *pl, uint64_t now_ms)
+/* Lets go of a place that nobody has, declares or fought for. */
+static void place_put(struct router *r, struct place *pl)
 {
-	bool remembered = pl->n_takeovers && now_ms - pl->window_ms < FIGHT_WINDOW_MS;
-
-	if (pl->member || !list_empty(&pl->watchers) || remembered)
+	if (pl->member || !list_empty(&pl->watchers) || !list_empty(&pl->node))
 		return;
 	map_del(&r->places, &pl->key);
 	free(pl);
+}
+
+/* Fights of the past need no memory. */
+static void forget_fights(struct router *r, uint64_t now_ms)
+{
+	list_each(it, tmp, &r->fought) {
+		struct place *pl = container_of(it, struct place, node);
+		if (now_ms - pl->window_ms < FIGHT_WINDOW_MS)
+			return;
+		pl->n_takeovers = 0;
+		list_del(it);
+		place_put(r, pl);
+	}
 }
 
 /* ---- states ---- */
@@ -141,22 +158,22 @@ static void holder_changed(struct router *r, struct place *pl, uint64_t now_ms)
 
 /* ---- coming and going ---- */
 
-static void unwatch(struct router *r, struct member *m, unsigned n, uint64_t now_ms)
+static void unwatch(struct router *r, struct member *m, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct place *pl = map_get(&r->places, &m->decls[i].key);
 		list_del(&m->decls[i].node);
-		place_put(r, pl, now_ms);
+		place_put(r, pl);
 	}
 }
 
-static int watch(struct router *r, struct member *m, uint64_t now_ms)
+static int watch(struct router *r, struct member *m)
 {
 	for (unsigned i = 0; i < m->n_decls; i++) {
 		struct decl *d = &m->decls[i];
 		struct place *pl = place_get(r, &d->key);
 		if (!pl) {
-			unwatch(r, m, i, now_ms);
+			unwatch(r, m, i);
 			return -ENOMEM;
 		}
 		d->by = m;
@@ -168,22 +185,28 @@ static int watch(struct router *r, struct member *m, uint64_t now_ms)
 	return 0;
 }
 
-/* Counts a takeover by another instance. True: the id must rest. */
-static bool is_fight(struct place *pl, uint64_t now_ms)
+static void begin_window(struct router *r, struct place *pl, uint64_t now_ms)
 {
-	if (now_ms - pl->window_ms >= FIGHT_WINDOW_MS) {
-		pl->window_ms = now_ms;
-		pl->n_takeovers = 0;
-	}
+	pl->window_ms = now_ms;
+	pl->n_takeovers = 0;
+	list_del(&pl->node);
+	list_add_tail(&r->fought, &pl->node);
+}
+
+/* Counts a takeover by another instance. True: the id must rest. */
+static bool is_fight(struct router *r, struct place *pl, uint64_t now_ms)
+{
+	if (pl->n_takeovers == 0)
+		begin_window(r, pl, now_ms);
 	if (++pl->n_takeovers <= FIGHT_TAKEOVERS)
 		return false;
 	pl->rest_until_ms = now_ms + FIGHT_REST_MS;
+	begin_window(r, pl, now_ms);
 	pl->n_takeovers = 1; /* remembered, but not fighting at once again */
-	pl->window_ms = now_ms;
 	return true;
 }
 
-static void replace(struct router *r, struct place *pl, bool same, bool fight, uint64_t now_ms)
+static void replace(struct router *r, struct place *pl, bool same, bool fight)
 {
 	struct member *old = pl->member;
 
@@ -195,15 +218,17 @@ static void replace(struct router *r, struct place *pl, bool same, bool fight, u
 		container_of(it, struct decl, node)->peer = NULL;
 	old->joined = false;
 	r->n_members--;
-	unwatch(r, old, old->n_decls, now_ms);
+	unwatch(r, old, old->n_decls);
 	r->events->superseded(old->owner, same, fight);
 }
 
 enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 {
-	struct place *pl = place_get(r, &m->key);
+	struct place *pl;
 	struct member *old;
 
+	forget_fights(r, now_ms);
+	pl = place_get(r, &m->key);
 	if (!pl)
 		return CLOSE_NOMEM;
 	if (now_ms < pl->rest_until_ms)
@@ -211,18 +236,18 @@ enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 	old = pl->member;
 	if (old) {
 		bool same = memcmp(old->instance, m->instance, INSTANCE_LEN) == 0;
-		bool fight = !same && is_fight(pl, now_ms);
-		replace(r, pl, same, fight, now_ms);
+		bool fight = !same && is_fight(r, pl, now_ms);
+		replace(r, pl, same, fight);
 		if (fight) { /* both leave */
 			holder_changed(r, pl, now_ms);
 			return CLOSE_FIGHT;
 		}
 	}
 	pl->member = m; /* before watch(): a place with a member is never given up */
-	if (watch(r, m, now_ms) < 0) {
+	if (watch(r, m) < 0) {
 		pl->member = NULL;
 		holder_changed(r, pl, now_ms);
-		place_put(r, pl, now_ms);
+		place_put(r, pl);
 		return CLOSE_NOMEM;
 	}
 	m->joined = true;
@@ -249,11 +274,11 @@ void router_leave(struct router *r, struct member *m, uint64_t now_ms)
 	m->joined = false;
 	m->last = NULL;
 	r->n_members--;
-	unwatch(r, m, m->n_decls, now_ms);
+	unwatch(r, m, m->n_decls);
 	pl = map_get(&r->places, &m->key);
 	pl->member = NULL;
 	holder_changed(r, pl, now_ms);
-	place_put(r, pl, now_ms);
+	place_put(r, pl);
 }
 
 /* ---- packets ---- */

@@ -12,6 +12,7 @@
 #define TUNN_SERVER_ROUTER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/key.h"
@@ -62,6 +63,7 @@ struct router_events {
 struct router *router_new(const struct router_events *); /* NULL: out of memory */
 void router_free(struct router *);
 unsigned router_n_members(const struct router *);
+size_t router_n_places(const struct router *); /* keys it remembers anything of */
 
 /* Puts the member at its key, replacing who was there: newest wins. CLOSE_NONE:
  * joined; CLOSE_FIGHT, CLOSE_NOMEM: not joined. */
