@@ -335,17 +335,37 @@ static void probe_shortens_the_wait(void **state)
 	pair_close(&p, OPS);
 }
 
+/* What a client says that withholds its DATA. */
+static void move_without_data(struct pair *p)
+{
+	struct buf out = { 0 };
+
+	assert_int_equal(OPS->flush(p->client, &out, 0), 0);
+	assert_int_equal(OPS->input(p->server, buf_data(&out), buf_len(&out), p->now_ms), 0);
+	buf_done(&out);
+}
+
 static void an_end_that_never_registers_is_ended(void **state)
 {
 	struct pair p;
 
 	(void)state;
 	pair_open(&p, OPS);
-	p.admit = later;
 	pair_dial(&p, OPS, "laptop", peers, 2);
-	pair_run(&p, OPS);
-	OPS->goodbye(p.server, CLOSE_LOCAL);
-	pair_run(&p, OPS);
+	move_without_data(&p);
+	pair_move(&p, OPS, p.server, p.client, &p.rc_client);
+	move_without_data(&p); /* acknowledges SETTINGS */
+	p.now_ms += 10000;
+	assert_int_equal(OPS->tick(p.server, p.now_ms), 0);
+	pair_move(&p, OPS, p.server, p.client, &p.rc_client);
+	assert_int_equal(p.at_client.n_ended, 0);
+	p.now_ms += 1;
+	assert_int_equal(OPS->tick(p.server, p.now_ms), 0);
+	pair_move(&p, OPS, p.server, p.client, &p.rc_client);
+	assert_int_equal(p.at_server.n_hello, 0);
+	assert_int_equal(p.at_client.n_ended, 1);
+	assert_int_equal(p.at_client.why, CLOSE_DEADLINE);
+	assert_string_equal(p.at_client.text, "the message did not arrive in time");
 	pair_close(&p, OPS);
 }
 
