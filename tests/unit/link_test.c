@@ -1,4 +1,4 @@
-#include "tests/unit/said.h"
+#include "tests/unit/until.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include "common/link.h"
 #include "common/net/cert.h"
 
-enum { LIMIT_MS = 20000, LANES = 4, SEEN = 1024 };
+enum { LANES = 4, SEEN = 1024 };
 
 /* What one side of the link was told. */
 struct told {
@@ -24,14 +24,11 @@ struct told {
 	size_t bytes;
 };
 
-static struct loop *loop;
 static struct links *links;
 static struct tls_ctx *server_tls, *client_tls, *stranger_tls;
 static struct told server, client;
 static enum { ADMIT, KEEP_WAITING, REFUSE } on_arrival;
 static void (*in_packet)(struct told *), (*in_ready)(void), (*in_up)(void);
-static struct timer *limit;
-static bool late;
 
 /* ---- events ---- */
 
@@ -175,13 +172,6 @@ static struct link_conf conf_of(enum side which, int fd)
 	return conf;
 }
 
-static void on_limit(void *arg)
-{
-	(void)arg;
-	late = true;
-	loop_stop(loop, 0);
-}
-
 static int set_up(void **state)
 {
 	int fds[2];
@@ -191,10 +181,8 @@ static int set_up(void **state)
 	on_arrival = ADMIT;
 	in_packet = NULL;
 	in_ready = in_up = NULL;
-	late = false;
-	loop = loop_new();
+	loop_set_up();
 	links = links_new(loop);
-	limit = timer_new(loop, on_limit, NULL);
 	tcp_pair(fds);
 	struct link_conf c = conf_of(SIDE_CLIENT, fds[0]), s = conf_of(SIDE_SERVER, fds[1]);
 	assert_int_equal(link_open(links, &c, &events, &client, &client.link), 0);
@@ -206,34 +194,9 @@ static int tear_down(void **state)
 {
 	(void)state;
 	links_free(links);
-	timer_free(limit);
-	loop_free(loop);
+	loop_tear_down();
 	pkt_pool_drain();
 	return 0;
-}
-
-static bool (*awaited)(void);
-static void look(struct task *t);
-static struct task looker = { .cb = look };
-
-static void look(struct task *t)
-{
-	if (awaited())
-		loop_stop(loop, 0);
-	else
-		loop_defer(loop, LOOP_SWEEP, t);
-}
-
-/* Runs the loop until it is so. */
-static void until(bool (*is)(void))
-{
-	awaited = is;
-	timer_set(limit, LIMIT_MS);
-	loop_defer(loop, LOOP_SWEEP, &looker);
-	loop_run(loop);
-	loop_undefer(loop, LOOP_SWEEP, &looker);
-	timer_clear(limit);
-	assert_false(late);
 }
 
 static bool up(void) { return client.n_up == 1; }

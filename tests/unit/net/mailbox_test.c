@@ -1,0 +1,153 @@
+#include "tests/unit/until.h"
+
+#include <pthread.h>
+
+#include "common/base/err.h"
+#include "common/net/mailbox.h"
+
+enum { POSTERS = 4, EACH = 20000, CONTROL = 1, PACKET = 2 };
+
+static struct mailbox *box;
+static uint64_t got[POSTERS]; /* number of the last mail of each */
+static unsigned n_got, n_out_of_order, n_packets;
+
+static void on_mail(void *owner, struct mail *m)
+{
+	unsigned who = m->body[0];
+
+	assert_ptr_equal(owner, &box);
+	n_got++;
+	n_packets += m->is_packet;
+	if (m->number != got[who] + 1)
+		n_out_of_order++;
+	got[who] = m->number;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(got, 0, sizeof got);
+	n_got = n_out_of_order = n_packets = 0;
+	loop_set_up();
+	return mailbox_new(loop, on_mail, &box, &box);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	mailbox_free(box);
+	loop_tear_down();
+	return 0;
+}
+
+static int post(unsigned who, uint64_t number, bool is_packet)
+{
+	struct mail m = { .kind = is_packet ? PACKET : CONTROL,
+		          .is_packet = is_packet,
+		          .number = number };
+
+	m.body[0] = (uint8_t)who;
+	return mailbox_post(box, &m);
+}
+
+static void *post_many(void *arg)
+{
+	unsigned who = (unsigned)(uintptr_t)arg;
+
+	for (uint64_t i = 1; i <= EACH; i++)
+		if (post(who, i, false) != 0)
+			return arg;
+	return NULL;
+}
+
+static bool all_got(void) { return n_got == POSTERS * EACH; }
+
+static void mail_of_many_threads_arrives_whole_and_in_order(void **state)
+{
+	pthread_t threads[POSTERS];
+
+	(void)state;
+	for (uintptr_t i = 0; i < POSTERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, post_many, (void *)i), 0);
+	until(all_got);
+	for (unsigned i = 0; i < POSTERS; i++) {
+		void *failed;
+		pthread_join(threads[i], &failed);
+		assert_null(failed);
+	}
+	assert_int_equal(n_out_of_order, 0);
+}
+
+static bool one_got(void) { return n_got == 1; }
+static bool two_got(void) { return n_got == 2; }
+
+static void a_sleeping_owner_is_woken_each_time(void **state)
+{
+	(void)state;
+	post(0, 1, false);
+	until(one_got);
+	post(0, 2, false);
+	until(two_got);
+}
+
+static bool bound_reached(void) { return n_packets == MAILBOX_PACKETS_MAX; }
+
+static void packets_are_bounded_and_control_is_not(void **state)
+{
+	uint64_t number = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < MAILBOX_PACKETS_MAX; i++)
+		assert_int_equal(post(0, ++number, true), 0);
+	assert_int_equal(post(0, number + 1, true), ERR_AGAIN);
+	for (unsigned i = 0; i < MAILBOX_PACKETS_MAX; i++)
+		assert_int_equal(post(0, ++number, false), 0);
+	assert_int_equal(post(0, number + 1, true), ERR_AGAIN);
+	until(bound_reached);
+	assert_int_equal(n_out_of_order, 0);
+	assert_int_equal(post(0, ++number, true), 0); /* room again */
+}
+
+static void what_was_not_delivered_is_handed_over_at_the_end(void **state)
+{
+	(void)state;
+	for (uint64_t i = 1; i <= 10; i++)
+		post(0, i, i % 2);
+	mailbox_free(box);
+	box = NULL;
+	assert_int_equal(n_got, 10);
+	assert_int_equal(n_out_of_order, 0);
+}
+
+static void on_mail_post_more(void *owner, struct mail *m)
+{
+	on_mail(owner, m);
+	if (m->number < 5)
+		post(0, m->number + 1, false);
+}
+
+static bool five_got(void) { return n_got == 5; }
+
+static void a_handler_may_post_to_its_own_box(void **state)
+{
+	(void)state;
+	mailbox_free(box);
+	assert_int_equal(mailbox_new(loop, on_mail_post_more, &box, &box), 0);
+	post(0, 1, false);
+	until(five_got);
+	assert_int_equal(n_out_of_order, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(mail_of_many_threads_arrives_whole_and_in_order),
+		TEST(a_sleeping_owner_is_woken_each_time),
+		TEST(packets_are_bounded_and_control_is_not),
+		TEST(what_was_not_delivered_is_handed_over_at_the_end),
+		TEST(a_handler_may_post_to_its_own_box),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
