@@ -1,0 +1,183 @@
+#include "tests/unit/until.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "common/base/metric.h"
+#include "common/net/listener.h"
+
+static struct listener *listener;
+static struct addr bound, last_peer;
+static unsigned n_accepted, expected;
+static int last_fd = -1;
+static bool keep;
+
+static void on_accepted(void *owner, int fd, const struct addr *peer)
+{
+	(void)owner;
+	n_accepted++;
+	last_peer = *peer;
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	if (keep)
+		last_fd = fd;
+	else
+		close(fd);
+}
+
+static void open_at(const char *text)
+{
+	struct addr a;
+	bool any;
+
+	assert_int_equal(addr_of_listen(text, &a, &any), 0);
+	assert_int_equal(listener_open(loop, &a, any, on_accepted, NULL, &listener, &bound), 0);
+	assert_true(addr_port(&bound) != 0);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	n_accepted = 0;
+	keep = false;
+	loop_set_up();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	listener_close(listener);
+	listener = NULL;
+	loop_tear_down();
+	return 0;
+}
+
+static int call(const char *ip)
+{
+	struct addr to;
+	int fd;
+
+	assert_int_equal(addr_of_ip(ip, addr_port(&bound), &to), 0);
+	fd = socket(to.ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to.ss, to.len), 0);
+	return fd;
+}
+
+static bool all_accepted(void) { return n_accepted == expected; }
+
+static void connections_are_handed_over_with_their_peer(void **state)
+{
+	struct sockaddr_in own;
+	socklen_t len = sizeof own;
+
+	(void)state;
+	open_at("127.0.0.1:0");
+	int fd = call("127.0.0.1");
+	getsockname(fd, (struct sockaddr *)&own, &len);
+	expected = 1;
+	until(all_accepted);
+	assert_int_equal(addr_port(&last_peer), ntohs(own.sin_port));
+	close(fd);
+}
+
+static void more_connections_than_one_turn_takes_are_all_taken(void **state)
+{
+	int fds[150];
+
+	(void)state;
+	open_at("127.0.0.1:0");
+	for (unsigned i = 0; i < 150; i++)
+		fds[i] = call("127.0.0.1");
+	expected = 150;
+	until(all_accepted);
+	for (unsigned i = 0; i < 150; i++)
+		close(fds[i]);
+}
+
+static void no_address_means_both_families(void **state)
+{
+	(void)state;
+	open_at(":0");
+	int v4 = call("127.0.0.1"),
+	    v6 = bound.ss.ss_family == AF_INET6 ? call("::1") : call("127.0.0.1");
+	expected = 2;
+	until(all_accepted);
+	close(v4);
+	close(v6);
+}
+
+static void an_ipv6_address_is_that_family_alone(void **state)
+{
+	struct addr v4, real;
+	struct listener *other;
+
+	(void)state;
+	open_at("[::1]:0");
+	addr_of_ip("127.0.0.1", addr_port(&bound), &v4); /* the same port is free there */
+	assert_int_equal(listener_open(loop, &v4, false, on_accepted, NULL, &other, &real), 0);
+	listener_close(other);
+}
+
+static void a_port_in_use_is_refused(void **state)
+{
+	struct listener *second;
+	struct addr real;
+
+	(void)state;
+	open_at("127.0.0.1:0");
+	assert_int_equal(listener_open(loop, &bound, false, on_accepted, NULL, &second, &real),
+	                 -EADDRINUSE);
+}
+
+static bool told_of_error(void) { return metric_sum(METRIC_ACCEPT_ERRORS) > 0; }
+
+/* One connection is given up rather than spinning; later ones are served. */
+static void running_out_of_descriptors_sheds_and_recovers(void **state)
+{
+	struct rlimit old, tight;
+
+	(void)state;
+	open_at("127.0.0.1:0");
+	int first = call("127.0.0.1"), free_fd = dup(0);
+	getrlimit(RLIMIT_NOFILE, &old);
+	tight = old;
+	tight.rlim_cur = (rlim_t)free_fd; /* every number below is taken */
+	close(free_fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	until(told_of_error);
+	setrlimit(RLIMIT_NOFILE, &old);
+	assert_int_equal(n_accepted, 0);
+	char byte;
+	assert_true(recv(first, &byte, 1, 0) <= 0); /* it was let go, not left hanging */
+	int second = call("127.0.0.1");
+	expected = 1;
+	until(all_accepted);
+	close(first);
+	close(second);
+}
+
+static void closing_nothing_is_harmless(void **state)
+{
+	(void)state;
+	listener_close(NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(connections_are_handed_over_with_their_peer),
+		TEST(more_connections_than_one_turn_takes_are_all_taken),
+		TEST(no_address_means_both_families),
+		TEST(an_ipv6_address_is_that_family_alone),
+		TEST(a_port_in_use_is_refused),
+		TEST(running_out_of_descriptors_sheds_and_recovers),
+		TEST(closing_nothing_is_harmless),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
