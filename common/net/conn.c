@@ -306,7 +306,8 @@ static void on_start(struct task *t)
 {
 	struct conn *c = container_of(t, struct conn, start);
 
-	if (!have_scratch()) {
+	/* The socket is not read before this: the early bytes come first. */
+	if (!have_scratch() || watch_want(c->watch, WATCH_READ) < 0) {
 		lost(c, CLOSE_NOMEM, "");
 		return;
 	}
@@ -337,8 +338,7 @@ int conn_open(struct loop *loop, int fd, struct tls_ctx *ctx, const char *server
 	getsockname(fd, (struct sockaddr *)&c->local.ss, &c->local.len);
 	conn_tune(fd);
 	c->watch = watch_new(loop, fd, on_event, c);
-	if (c->watch && buf_add(&c->early, early, early_len) == 0 &&
-	    watch_want(c->watch, WATCH_READ) == 0)
+	if (c->watch && buf_add(&c->early, early, early_len) == 0)
 		rc = tls_new(ctx, server_name, &c->tls);
 	if (rc < 0) {
 		watch_free(c->watch);

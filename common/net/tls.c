@@ -118,6 +118,7 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_app_data(t->ssl, t);
 	if (ctx->server)
 		SSL_set_accept_state(t->ssl);
 	else
@@ -144,9 +145,8 @@ static void name_of(const X509_NAME *name, char *out, size_t cap)
 		snprintf(out, cap, "?");
 }
 
-static void explain_chain(struct tls *t, long verify)
+static void explain_chain(struct tls *t, X509 *cert, int verify)
 {
-	X509 *cert = SSL_get0_peer_certificate(t->ssl);
 	char subject[48], issuer[48];
 
 	name_of(cert ? X509_get_subject_name(cert) : NULL, subject, sizeof subject);
@@ -157,19 +157,24 @@ static void explain_chain(struct tls *t, long verify)
 	         subject, issuer, X509_verify_cert_error_string(verify));
 }
 
+/* OpenSSL forgets the certificate it refuses: its names are taken here. */
+int tls_on_verify(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *t = SSL_get_app_data(ssl);
+
+	if (!ok && !t->error[0])
+		explain_chain(t, X509_STORE_CTX_get0_cert(store), X509_STORE_CTX_get_error(store));
+	return ok;
+}
+
 static int failed(struct tls *t)
 {
-	unsigned long e = ERR_peek_error();
-	long verify = SSL_get_verify_result(t->ssl);
-	const char *reason = ERR_reason_error_string(e);
+	const char *reason = ERR_reason_error_string(ERR_peek_error());
 
-	if (!t->error[0]) {
-		if (!t->ctx->server && t->ctx->check_chain && verify != X509_V_OK)
-			explain_chain(t, verify);
-		else
-			snprintf(t->error, sizeof t->error, "TLS: %s",
-			         reason ? reason : "connection failed");
-	}
+	if (!t->error[0])
+		snprintf(t->error, sizeof t->error, "TLS: %s",
+		         reason ? reason : "connection failed");
 	ERR_clear_error();
 	return ERR_TLS;
 }

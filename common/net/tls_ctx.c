@@ -211,13 +211,12 @@ int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_
 		say(error_out, "out of memory");
 		return -ENOMEM;
 	}
-	ctx->check_chain = !conf->pin || conf->ca_file;
 	if (conf->pin) {
 		ctx->has_pin = true;
 		memcpy(ctx->pin, conf->pin, TLS_PIN_LEN);
 	}
 	SSL_CTX_set_alpn_protos(ctx->ssl, ctx->alpn, ctx->alpn_len);
-	if (ctx->check_chain) {
+	if (!conf->pin || conf->ca_file) {
 		int ok = conf->ca_file ? SSL_CTX_load_verify_file(ctx->ssl, conf->ca_file) :
 		                         SSL_CTX_set_default_verify_paths(ctx->ssl);
 		if (ok != 1) {
@@ -225,7 +224,7 @@ int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_
 			return say(error_out, "cannot use the CA file %s (PEM): %s",
 			           conf->ca_file ? conf->ca_file : "of the system", last_error());
 		}
-		SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, NULL);
+		SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, tls_on_verify);
 	}
 	*ctx_out = ctx;
 	return 0;

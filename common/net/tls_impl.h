@@ -12,7 +12,7 @@
 struct tls_ctx {
 	atomic_uint refs; /* release on unref, acquire before freeing */
 	SSL_CTX *ssl;
-	bool server, has_pin, check_chain;
+	bool server, has_pin;
 	uint8_t pin[TLS_PIN_LEN];
 	uint8_t alpn[64]; /* wire form: length, name, ... */
 	unsigned alpn_len;
@@ -20,5 +20,7 @@ struct tls_ctx {
 
 /* SHA-256 over the DER of the SubjectPublicKeyInfo. False: no memory. */
 bool tls_spki_hash(const X509 *, uint8_t hash_out[static TLS_PIN_LEN]);
+
+int tls_on_verify(int ok, X509_STORE_CTX *); /* OpenSSL's verify callback */
 
 #endif

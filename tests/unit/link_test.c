@@ -1,15 +1,13 @@
+#include "tests/unit/net/certs.h"
+#include "tests/unit/net/tcp.h"
 #include "tests/unit/until.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 
 #include "common/base/crypto.h"
 #include "common/base/metric.h"
 #include "common/link.h"
-#include "common/net/cert.h"
 
 enum { LANES = 4, SEEN = 1024 };
 
@@ -138,22 +136,6 @@ static const struct link_events events = { on_up,   on_hello,  on_ready, on_pack
 	                                   on_peer, on_notice, on_ended, on_closed };
 
 /* ---- two sides on one loop, over a real connection ---- */
-
-static void tcp_pair(int fds[2])
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof a;
-	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(l, (struct sockaddr *)&a, sizeof a) | listen(l, 1), 0);
-	getsockname(l, (struct sockaddr *)&a, &len);
-	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(fds[0], (struct sockaddr *)&a, sizeof a), 0);
-	fds[1] = accept(l, NULL, NULL);
-	close(l);
-	for (unsigned i = 0; i < 2; i++)
-		fcntl(fds[i], F_SETFL, O_NONBLOCK);
-}
 
 static struct link_conf conf_of(enum side which, int fd)
 {
@@ -573,22 +555,12 @@ static void a_client_that_offers_another_protocol_is_let_go(void **state)
 
 static int make_tls(void **state)
 {
-	static const char *const h2[] = { "h2", NULL }, *const other[] = { "spdy/3", NULL };
-	static const char *const names[] = { "localhost" };
-	char error[TLS_ERROR_LEN], cert[256], key[256];
-	uint8_t pin[TLS_PIN_LEN];
-	const char *dir = file_path("");
+	static const char *const other[] = { "spdy/3", NULL };
 
-	(void)state;
-	assert_int_equal(cert_ensure(dir, names, 1, error), 0);
-	snprintf(cert, sizeof cert, "%s/tls-cert.pem", dir);
-	snprintf(key, sizeof key, "%s/tls-key.pem", dir);
-	assert_int_equal(cert_pin_of_file(cert, pin, error), 0);
-	assert_int_equal(tls_server_ctx_new(cert, key, h2, &server_tls, error), 0);
-	struct tls_client_conf conf = { .pin = pin, .alpn = h2 };
-	assert_int_equal(tls_client_ctx_new(&conf, &client_tls, error), 0);
-	conf.alpn = other;
-	assert_int_equal(tls_client_ctx_new(&conf, &stranger_tls, error), 0);
+	certs_make(state);
+	server_tls = certs_server(certs_h2);
+	client_tls = certs_client(NULL, certs_pin, certs_h2);
+	stranger_tls = certs_client(NULL, certs_pin, other);
 	return 0;
 }
 

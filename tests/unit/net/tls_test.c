@@ -1,0 +1,369 @@
+#include "tests/unit/net/certs.h"
+
+#include "common/base/crypto.h"
+#include "common/base/err.h"
+
+/* ---- two sides in memory ---- */
+
+struct end {
+	struct tls_ctx *ctx;
+	struct tls *tls;
+	struct buf out;
+	int rc;
+};
+
+static struct end server, client;
+
+static void begin(struct tls_ctx *server_ctx, struct tls_ctx *client_ctx, const char *name)
+{
+	server = (struct end){ .ctx = server_ctx, .rc = ERR_AGAIN };
+	client = (struct end){ .ctx = client_ctx, .rc = ERR_AGAIN };
+	assert_int_equal(tls_new(server_ctx, NULL, &server.tls), 0);
+	assert_int_equal(tls_new(client_ctx, name, &client.tls), 0);
+}
+
+static void done(void)
+{
+	struct end *ends[] = { &server, &client };
+
+	for (unsigned i = 0; i < 2; i++) {
+		tls_free(ends[i]->tls);
+		tls_ctx_unref(ends[i]->ctx);
+		buf_done(&ends[i]->out);
+	}
+}
+
+/* Lets one side go on with what the other said, in pieces of `chunk`. */
+static void step(struct end *e, struct end *from, size_t chunk)
+{
+	if (e->rc != ERR_AGAIN)
+		return;
+	e->rc = tls_handshake(e->tls, &e->out);
+	while (e->rc == ERR_AGAIN && buf_len(&from->out)) {
+		size_t n = chunk && chunk < buf_len(&from->out) ? chunk : buf_len(&from->out);
+		tls_feed(e->tls, buf_data(&from->out), n);
+		e->rc = tls_handshake(e->tls, &e->out);
+		buf_eat(&from->out, n);
+	}
+}
+
+static void shake(size_t chunk)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		step(&client, &server, chunk);
+		step(&server, &client, chunk);
+	}
+}
+
+static struct tls_ctx *pinned(void) { return certs_client(NULL, certs_pin, certs_h2); }
+
+static void a_handshake_agrees_however_its_bytes_are_cut(void **state)
+{
+	static const size_t chunks[] = { 0, 1, 2, 5, 100, 1000 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+		begin(certs_server(certs_h2), pinned(), "relay.test");
+		shake(chunks[i]);
+		assert_int_equal(server.rc, 0);
+		assert_int_equal(client.rc, 0);
+		assert_string_equal(tls_alpn(server.tls), "h2");
+		assert_string_equal(tls_alpn(client.tls), "h2");
+		assert_string_equal(tls_cipher(client.tls), tls_cipher(server.tls));
+		done();
+	}
+}
+
+static int read_all(struct end *e, struct end *from, uint8_t *to, size_t *len_out)
+{
+	int n;
+
+	*len_out = 0;
+	tls_feed(e->tls, buf_data(&from->out), buf_len(&from->out));
+	while ((n = tls_read(e->tls, to + *len_out, TLS_RECORD_MAX, &e->out)) > 0)
+		*len_out += (size_t)n;
+	buf_clear(&from->out);
+	return n;
+}
+
+static void what_is_sealed_comes_out_whole(void **state)
+{
+	static uint8_t in[100000], out[100000 + TLS_RECORD_MAX];
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof in; i++)
+		in[i] = (uint8_t)(i * 13);
+	begin(certs_server(certs_h2), pinned(), "relay.test");
+	shake(0);
+	assert_int_equal(tls_write(client.tls, in, sizeof in, &client.out), 0);
+	/* seven records of at most 16 KiB, each 22 bytes longer (TLS 1.3) */
+	assert_int_equal(buf_len(&client.out), sizeof in + 7 * 22);
+	assert_int_equal(read_all(&server, &client, out, &len), ERR_AGAIN);
+	assert_int_equal(len, sizeof in);
+	assert_memory_equal(in, out, sizeof in);
+	assert_int_equal(tls_write(server.tls, in, 10, &server.out), 0);
+	assert_int_equal(read_all(&client, &server, out, &len), ERR_AGAIN);
+	assert_int_equal(len, 10);
+	done();
+}
+
+static void a_goodbye_is_told_as_closed(void **state)
+{
+	uint8_t out[TLS_RECORD_MAX];
+	size_t len;
+
+	(void)state;
+	begin(certs_server(certs_h2), pinned(), "relay.test");
+	shake(0);
+	tls_shutdown(client.tls, &client.out);
+	assert_int_equal(read_all(&server, &client, out, &len), ERR_CLOSED);
+	done();
+}
+
+static void a_damaged_record_ends_the_connection(void **state)
+{
+	uint8_t out[TLS_RECORD_MAX];
+	size_t len;
+
+	(void)state;
+	begin(certs_server(certs_h2), pinned(), "relay.test");
+	shake(0);
+	assert_int_equal(tls_write(client.tls, (const uint8_t *)"hello", 5, &client.out), 0);
+	((uint8_t *)(uintptr_t)buf_data(&client.out))[7] ^= 1;
+	assert_int_equal(read_all(&server, &client, out, &len), ERR_TLS);
+	assert_int_equal(len, 0);
+	assert_true(strlen(tls_error_text(server.tls)) > 5);
+	done();
+}
+
+/* ---- whom a client trusts ---- */
+
+static void assert_trust(struct tls_ctx *ctx, const char *name, bool trusted, const char *words)
+{
+	begin(certs_server(certs_h2), ctx, name);
+	shake(0);
+	assert_int_equal(client.rc, trusted ? 0 : ERR_TLS);
+	if (!trusted && !strstr(tls_error_text(client.tls), words))
+		fail_msg("\"%s\" is not in \"%s\"", words, tls_error_text(client.tls));
+	done();
+}
+
+static void the_pinned_key_is_trusted_whatever_the_name(void **state)
+{
+	(void)state;
+	assert_trust(pinned(), "another.name", true, NULL);
+}
+
+static void another_key_than_the_pinned_is_refused_and_shown(void **state)
+{
+	uint8_t other[TLS_PIN_LEN];
+	char hex[2 * TLS_PIN_LEN + 1];
+
+	(void)state;
+	memcpy(other, certs_pin, sizeof other);
+	other[31] ^= 1;
+	hex_encode(certs_pin, TLS_PIN_LEN, hex);
+	assert_trust(certs_client(NULL, other, certs_h2), "relay.test", false, hex);
+}
+
+static void a_ca_is_trusted_for_the_names_of_the_certificate(void **state)
+{
+	(void)state;
+	assert_trust(certs_client(certs_cert, NULL, certs_h2), "relay.test", true, NULL);
+	assert_trust(certs_client(certs_cert, NULL, certs_h2), "localhost", true, NULL);
+	assert_trust(certs_client(certs_cert, NULL, certs_h2), "192.0.2.5", true, NULL);
+	assert_trust(certs_client(certs_cert, NULL, certs_h2), "::1", true, NULL);
+	assert_trust(certs_client(certs_cert, NULL, certs_h2), "other.test", false, "--pin");
+	assert_trust(certs_client(certs_cert, NULL, certs_h2), "192.0.2.6", false, "--pin");
+}
+
+static void without_pin_or_ca_a_self_signed_relay_is_refused_with_the_way_out(void **state)
+{
+	(void)state;
+	assert_trust(certs_client(NULL, NULL, certs_h2), "relay.test", false, "--ca FILE");
+	assert_trust(certs_client(NULL, NULL, certs_h2), "relay.test", false,
+	             "tunn relay"); /* the issuer */
+}
+
+static void with_pin_and_ca_both_must_hold(void **state)
+{
+	uint8_t other[TLS_PIN_LEN] = { 1 };
+
+	(void)state;
+	assert_trust(certs_client(certs_cert, certs_pin, certs_h2), "relay.test", true, NULL);
+	assert_trust(certs_client(certs_cert, certs_pin, certs_h2), "other.test", false, "--pin");
+	assert_trust(certs_client(certs_cert, other, certs_h2), "relay.test", false, "pinned");
+}
+
+static void only_protocols_in_common_are_spoken(void **state)
+{
+	static const char *const old[] = { "http/1.1", NULL }, *const both[] = { "h2", "http/1.1",
+		                                                                 NULL };
+
+	(void)state;
+	begin(certs_server(certs_h2), certs_client(NULL, certs_pin, old), "relay.test");
+	shake(0);
+	assert_int_equal(server.rc, ERR_TLS);
+	done();
+	begin(certs_server(both), certs_client(NULL, certs_pin, old), "relay.test");
+	shake(0);
+	assert_string_equal(tls_alpn(client.tls), "http/1.1");
+	done();
+	begin(certs_server(both), certs_client(NULL, certs_pin, NULL),
+	      "relay.test"); /* none offered */
+	shake(0);
+	assert_int_equal(client.rc, 0);
+	assert_string_equal(tls_alpn(server.tls), "");
+	done();
+}
+
+/* ---- files ---- */
+
+static void assert_no_server(const char *cert, const char *key, const char *words)
+{
+	struct tls_ctx *ctx;
+
+	assert_int_equal(tls_server_ctx_new(cert, key, certs_h2, &ctx, certs_error), ERR_CONFIG);
+	if (!strstr(certs_error, words))
+		fail_msg("\"%s\" is not in \"%s\"", words, certs_error);
+}
+
+static void bad_files_are_named(void **state)
+{
+	char other[256], command[900];
+
+	(void)state;
+	assert_no_server("/nowhere/cert.pem", certs_key, "/nowhere/cert.pem");
+	assert_no_server(certs_cert, "/nowhere/key.pem", "/nowhere/key.pem");
+	assert_no_server(file_with("garbage", "no PEM\n"), certs_key, "garbage");
+	assert_no_server(certs_cert, file_with("garbage", "no PEM\n"), "garbage");
+	chmod(certs_key, 0644);
+	assert_no_server(certs_cert, certs_key, "chmod 600");
+	chmod(certs_key, 0600);
+	snprintf(other, sizeof other, "%s", file_path("other.key"));
+	snprintf(command, sizeof command,
+	         "openssl ecparam -name prime256v1 -genkey -noout -out %s 2>&1 && chmod 600 %s",
+	         other, other);
+	assert_int_equal(system(command), 0);
+	assert_no_server(certs_cert, other, "does not belong");
+	snprintf(command, sizeof command,
+	         "openssl ec -in %s -aes128 -passout pass:x -out %s.enc >/dev/null 2>&1 && chmod 600 %s.enc",
+	         certs_key, other, other);
+	assert_int_equal(system(command), 0);
+	strcat(other, ".enc");
+	assert_no_server(certs_cert, other, "passphrase");
+}
+
+static void an_unusable_ca_file_is_named(void **state)
+{
+	struct tls_client_conf conf = { .ca_file = "/nowhere/ca.pem", .alpn = certs_h2 };
+	struct tls_ctx *ctx;
+
+	(void)state;
+	assert_int_equal(tls_client_ctx_new(&conf, &ctx, certs_error), ERR_CONFIG);
+	assert_non_null(strstr(certs_error, "/nowhere/ca.pem"));
+}
+
+/* ---- our own certificate ---- */
+
+static void the_certificate_is_kept(void **state)
+{
+	struct stat before, after;
+	const char *dir = file_path("");
+
+	(void)state;
+	assert_int_equal(stat(certs_cert, &before), 0);
+	assert_int_equal(cert_ensure(dir, NULL, 0, certs_error), 0);
+	assert_int_equal(stat(certs_cert, &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(stat(certs_key, &after), 0);
+	assert_int_equal(after.st_mode & 0777, 0600);
+}
+
+static void a_reissue_keeps_the_key_and_so_the_pin(void **state)
+{
+	uint8_t pin[TLS_PIN_LEN];
+
+	(void)state;
+	assert_int_equal(unlink(certs_cert), 0);
+	certs_make(NULL);
+	assert_int_equal(cert_pin_of_file(certs_cert, pin, certs_error), 0);
+	assert_memory_equal(pin, certs_pin, sizeof pin);
+	file_with("tls-cert.pem", "damaged\n"); /* also where it cannot be read */
+	certs_make(NULL);
+	assert_int_equal(cert_pin_of_file(certs_cert, pin, certs_error), 0);
+	assert_memory_equal(pin, certs_pin, sizeof pin);
+}
+
+static void a_damaged_key_is_never_replaced(void **state)
+{
+	char dir[256], command[600], key[300];
+	struct stat st;
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s", file_path("damaged"));
+	snprintf(command, sizeof command, "mkdir %s", dir);
+	assert_int_equal(system(command), 0);
+	snprintf(key, sizeof key, "%s/tls-key.pem", dir);
+	file_with("damaged/tls-key.pem", "not a key\n");
+	assert_true(cert_ensure(dir, NULL, 0, certs_error) < 0);
+	assert_non_null(strstr(certs_error, key));
+	assert_int_equal(stat(key, &st), 0);
+	assert_int_equal(st.st_size, 10);
+}
+
+static void an_unwritable_directory_is_named(void **state)
+{
+	(void)state;
+	assert_true(cert_ensure("/proc/self/nowhere", NULL, 0, certs_error) < 0);
+	assert_non_null(strstr(certs_error, "/proc/self/nowhere"));
+}
+
+/* By the openssl program, as an operator would look at it. */
+static void the_certificate_is_what_the_manual_says(void **state)
+{
+	static const char *const lines[] = { "prime256v1",
+		                             "DNS:localhost",
+		                             "DNS:relay.test",
+		                             "IP Address:192.0.2.5",
+		                             "TLS Web Server Authentication",
+		                             "CA:FALSE" };
+	char command[700], text[16384];
+
+	(void)state;
+	snprintf(command, sizeof command, "openssl x509 -in %s -noout -text -checkend %lu",
+	         certs_cert, 3600ul * 24 * 3650);
+	FILE *f = popen(command, "r");
+	text[fread(text, 1, sizeof text - 1, f)] = 0;
+	assert_int_equal(pclose(f), 0); /* ten years */
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		if (!strstr(text, lines[i]))
+			fail_msg("no %s in\n%s", lines[i], text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_handshake_agrees_however_its_bytes_are_cut),
+		cmocka_unit_test(what_is_sealed_comes_out_whole),
+		cmocka_unit_test(a_goodbye_is_told_as_closed),
+		cmocka_unit_test(a_damaged_record_ends_the_connection),
+		cmocka_unit_test(the_pinned_key_is_trusted_whatever_the_name),
+		cmocka_unit_test(another_key_than_the_pinned_is_refused_and_shown),
+		cmocka_unit_test(a_ca_is_trusted_for_the_names_of_the_certificate),
+		cmocka_unit_test(without_pin_or_ca_a_self_signed_relay_is_refused_with_the_way_out),
+		cmocka_unit_test(with_pin_and_ca_both_must_hold),
+		cmocka_unit_test(only_protocols_in_common_are_spoken),
+		cmocka_unit_test(bad_files_are_named),
+		cmocka_unit_test(an_unusable_ca_file_is_named),
+		cmocka_unit_test(the_certificate_is_kept),
+		cmocka_unit_test(a_reissue_keeps_the_key_and_so_the_pin),
+		cmocka_unit_test(a_damaged_key_is_never_replaced),
+		cmocka_unit_test(an_unwritable_directory_is_named),
+		cmocka_unit_test(the_certificate_is_what_the_manual_says),
+	};
+	if (crypto_start() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, certs_make, NULL);
+}
