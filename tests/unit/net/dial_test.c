@@ -1,0 +1,300 @@
+#include "tests/unit/net/tcp.h"
+#include "tests/unit/until.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "common/net/dial.h"
+
+static struct dial_conf conf;
+static struct dialler *dialler;
+static unsigned n_connected, n_failed;
+static enum close_why why;
+static char words[600], early[64];
+static size_t early_len;
+static struct addr peer;
+static int given = -1;
+
+static void on_connected(void *owner, int fd, const struct addr *p, const uint8_t *bytes,
+                         size_t len)
+{
+	assert_ptr_equal(owner, &conf);
+	n_connected++;
+	given = fd;
+	peer = *p;
+	early_len = len < sizeof early ? len : sizeof early;
+	if (early_len)
+		memcpy(early, bytes, early_len);
+}
+
+static void on_failed(void *owner, enum close_why w, const char *text)
+{
+	(void)owner;
+	n_failed++;
+	why = w;
+	snprintf(words, sizeof words, "%s", text);
+}
+
+static const struct dial_events events = { on_connected, on_failed };
+
+/* A proxy, or any server: accepts, answers what it is told to once the request is there. */
+static int listening = -1, accepted = -1;
+static uint16_t port;
+static const char *script; /* NULL: accepts and says nothing */
+static char request[1024];
+static size_t n_request;
+
+static void serve(void)
+{
+	if (accepted < 0)
+		accepted = accept4(listening, NULL, NULL, SOCK_NONBLOCK);
+	if (accepted < 0 || !script)
+		return;
+	ssize_t n = recv(accepted, request + n_request, sizeof request - 1 - n_request, 0);
+	n_request += n > 0 ? (size_t)n : 0;
+	request[n_request] = 0;
+	if (strstr(request, "\r\n\r\n")) {
+		assert_int_equal(send(accepted, script, strlen(script), 0), strlen(script));
+		script = NULL;
+	}
+}
+
+static bool told(void)
+{
+	serve();
+	return n_connected + n_failed > 0;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	loop_set_up();
+	listening = tcp_listen(&port);
+	fcntl(listening, F_SETFL, O_NONBLOCK);
+	conf = (struct dial_conf){ .host = "127.0.0.1", .port = port };
+	n_connected = n_failed = 0;
+	n_request = 0;
+	early_len = 0;
+	script = NULL;
+	dialler = dialler_new(loop, &conf, &events, &conf);
+	return dialler ? 0 : -1;
+}
+
+static void close_if_open(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	dialler_free(dialler);
+	loop_tear_down();
+	close_if_open(&listening);
+	close_if_open(&accepted);
+	close_if_open(&given);
+	return 0;
+}
+
+static void dial(void)
+{
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	assert_int_equal(n_connected + n_failed, 0); /* never from inside */
+	until(told);
+}
+
+static void use_proxy(void)
+{
+	conf.proxy = (struct proxy_conf){
+		.used = true, .host = "127.0.0.1", .port = port, .user = "u", .password = "sesame"
+	};
+	conf.host = "relay.example";
+	conf.port = 443;
+}
+
+static void a_host_that_listens_is_reached(void **state)
+{
+	int on = 0;
+	socklen_t len = sizeof on;
+
+	(void)state;
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(addr_port(&peer), port);
+	assert_int_equal(early_len, 0);
+	getsockopt(given, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, &len);
+	assert_int_equal(on, 1);
+}
+
+static void a_refused_connection_names_host_and_address(void **state)
+{
+	(void)state;
+	close_if_open(&listening);
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_int_equal(why, CLOSE_NETWORK);
+	assert_non_null(strstr(words, "127.0.0.1"));
+	assert_non_null(strstr(words, strerror(ECONNREFUSED)));
+}
+
+static void a_name_that_does_not_resolve_is_named(void **state)
+{
+	(void)state;
+	conf.host = "no such host.invalid";
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_non_null(strstr(words, "cannot resolve no such host.invalid"));
+}
+
+/* localhost is ::1 and 127.0.0.1; only the second listens. */
+static void the_other_family_is_tried_where_the_first_refuses(void **state)
+{
+	(void)state;
+	conf.host = "localhost";
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(peer.ss.ss_family, AF_INET);
+}
+
+static void a_dialler_may_be_used_again(void **state)
+{
+	(void)state;
+	dial();
+	close_if_open(&given);
+	close_if_open(&accepted);
+	n_connected = 0;
+	dial();
+	assert_int_equal(n_connected, 1);
+}
+
+static bool second_told(void) { return n_connected == 1; }
+
+static void a_new_start_gives_the_running_attempt_up(void **state)
+{
+	(void)state;
+	dialler_start(dialler, 1000);
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(second_told);
+	assert_int_equal(n_failed, 0);
+}
+
+static void a_stopped_dialler_says_nothing(void **state)
+{
+	(void)state;
+	conf.host = "no such host.invalid";
+	dialler_start(dialler, 1000);
+	dialler_stop(dialler);
+	dialler_stop(dialler);
+	conf.host = "127.0.0.1";
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(n_failed, 0);
+}
+
+static void a_device_that_is_not_there_is_named(void **state)
+{
+	(void)state;
+	dialler_set_device(dialler, "tunn-none");
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_non_null(strstr(words, "tunn-none"));
+	n_failed = 0;
+	dialler_set_device(dialler, "");
+	dial();
+	assert_int_equal(n_connected, 1);
+}
+
+/* ---- through a proxy ---- */
+
+static void a_proxy_that_agrees_gives_its_connection_and_the_surplus(void **state)
+{
+	(void)state;
+	use_proxy();
+	script = "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\nsurplus";
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(addr_port(&peer), port); /* of the proxy */
+	assert_int_equal(early_len, 7);
+	assert_memory_equal(early, "surplus", 7);
+	assert_non_null(strstr(request, "CONNECT relay.example:443 HTTP/1.1\r\n"));
+	assert_non_null(strstr(request, "Proxy-Authorization: Basic dTpzZXNhbWU=\r\n"));
+}
+
+static void a_proxy_that_refuses_is_told_in_its_words(void **state)
+{
+	(void)state;
+	use_proxy();
+	script = "HTTP/1.1 403 Forbidden\r\n\r\n";
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_int_equal(why, CLOSE_PROXY_DENIED);
+	assert_non_null(strstr(words, "relay.example:443"));
+	assert_null(strstr(words, "sesame"));
+}
+
+static bool told_after_hanging_up(void)
+{
+	serve();
+	if (n_request) {
+		close_if_open(&accepted);
+		close_if_open(&listening);
+	}
+	return n_failed > 0;
+}
+
+static void X11_a_proxy_that_hangs_up_is_told(void **state)
+{
+	(void)state;
+	use_proxy();
+	script = "";
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(told_after_hanging_up);
+	assert_int_equal(why, CLOSE_PROXY);
+	assert_non_null(strstr(words, "closed the connection without an answer"));
+}
+
+static void X12_a_proxy_that_never_answers_is_given_up_at_the_deadline(void **state)
+{
+	(void)state;
+	use_proxy();
+	dialler_start(dialler, 1000);
+	until(told);
+	assert_int_equal(n_failed, 1);
+	assert_int_equal(why, CLOSE_SLOW_START);
+	assert_non_null(strstr(words, "no answer within 1 s"));
+}
+
+static void a_proxy_that_refuses_the_connection_is_called_one(void **state)
+{
+	(void)state;
+	use_proxy();
+	close_if_open(&listening);
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_non_null(strstr(words, "proxy 127.0.0.1"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_host_that_listens_is_reached),
+		TEST(a_refused_connection_names_host_and_address),
+		TEST(a_name_that_does_not_resolve_is_named),
+		TEST(the_other_family_is_tried_where_the_first_refuses),
+		TEST(a_dialler_may_be_used_again),
+		TEST(a_new_start_gives_the_running_attempt_up),
+		TEST(a_stopped_dialler_says_nothing),
+		TEST(a_device_that_is_not_there_is_named),
+		TEST(a_proxy_that_agrees_gives_its_connection_and_the_surplus),
+		TEST(a_proxy_that_refuses_is_told_in_its_words),
+		TEST(X11_a_proxy_that_hangs_up_is_told),
+		TEST(X12_a_proxy_that_never_answers_is_given_up_at_the_deadline),
+		TEST(a_proxy_that_refuses_the_connection_is_called_one),
+	};
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
