@@ -16,6 +16,19 @@ static void fail(struct h2 *h, int err, uint32_t code, const char *text)
 	snprintf(h->error, sizeof h->error, "%s", text);
 }
 
+/* nghttp2 answers most errors of a connection by a GOAWAY of its own and takes
+ * the input as eaten; that frame is the first we hear of it. */
+static void library_gave_up(struct h2 *h, const nghttp2_goaway *f)
+{
+	bool flood = f->error_code == NGHTTP2_ENHANCE_YOUR_CALM;
+	char text[sizeof h->error];
+
+	snprintf(text, sizeof text, "%.*s", (int)f->opaque_data_len,
+	         f->opaque_data_len ? (const char *)f->opaque_data : "");
+	fail(h, flood ? ERR_FLOOD : ERR_PROTOCOL, f->error_code,
+	     text[0] ? text : nghttp2_http2_strerror(f->error_code));
+}
+
 static void glitch(struct h2 *h, unsigned weight, const char *what)
 {
 	if (!bucket_take(&h->glitches, weight, h->now_ms))
@@ -242,6 +255,9 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 
 	if (f->hd.type == NGHTTP2_DATA)
 		h->data_sent++;
+	if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR &&
+	    !h->said_goaway)
+		library_gave_up(h, &f->goaway);
 	if (f->hd.type == NGHTTP2_RST_STREAM && f->rst_stream.error_code != NGHTTP2_NO_ERROR &&
 	    f->rst_stream.error_code != NGHTTP2_CANCEL &&
 	    !bucket_take(&h->resets_out, 1, h->now_ms))
@@ -423,6 +439,7 @@ void h2_shutdown_notice(struct h2 *h) { nghttp2_submit_shutdown_notice(h->sessio
 
 void h2_goaway(struct h2 *h, uint32_t code, const char *debug)
 {
+	h->said_goaway |= code != NGHTTP2_NO_ERROR;
 	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
 	                      nghttp2_session_get_last_proc_stream_id(h->session), code,
 	                      (const uint8_t *)debug, strlen(debug));

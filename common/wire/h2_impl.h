@@ -44,6 +44,7 @@ struct h2 {
 
 	uint64_t now_ms, settings_sent_ms;
 	bool settings_acked;
+	bool said_goaway; /* an error of the owner's, by h2_goaway() */
 	struct bucket glitches, controls, resets_in, resets_out, opens;
 	uint64_t data_sent, window_updates;
 	int failed; /* first failure; terminate is never called inside a callback (T09) */

@@ -335,6 +335,23 @@ static void probe_shortens_the_wait(void **state)
 	pair_close(&p, OPS);
 }
 
+static void an_error_of_http2_is_told_when_its_goaway_is_said(void **state)
+{
+	static const uint8_t data_on_stream_0[] = { 0, 0, 1, 0, 0, 0, 0, 0, 0, 'x' };
+	struct buf out = { 0 };
+	struct pair p;
+
+	(void)state;
+	connect_pair(&p);
+	OPS->input(p.client, data_on_stream_0, sizeof data_on_stream_0, p.now_ms);
+	OPS->flush(p.client, &out, 1 << 16);
+	assert_true(buf_len(&out) > 9 && buf_data(&out)[3] == 7); /* GOAWAY */
+	assert_int_equal(OPS->tick(p.client, p.now_ms), ERR_PROTOCOL);
+	assert_non_null(strstr(OPS->error_text(p.client), "stream_id"));
+	buf_done(&out);
+	pair_close(&p, OPS);
+}
+
 /* What a client says that withholds its DATA. */
 static void move_without_data(struct pair *p)
 {
@@ -418,6 +435,7 @@ int main(void)
 		cmocka_unit_test(heartbeat_keeps_an_idle_conversation_alive),
 		cmocka_unit_test(silence_is_noticed_within_the_bound_by_both_sides),
 		cmocka_unit_test(probe_shortens_the_wait),
+		cmocka_unit_test(an_error_of_http2_is_told_when_its_goaway_is_said),
 		cmocka_unit_test(an_end_that_never_registers_is_ended),
 		cmocka_unit_test(bad_identifiers_are_refused_before_the_owner_sees_them),
 	};

@@ -176,6 +176,53 @@ static void unknown_fields_are_skipped_and_counted(void **state)
 	assert_int_equal(datagram_decode(many, sizeof many, &d), ERR_TOO_BIG);
 }
 
+static void as_many_unknown_fields_as_allowed_pass_and_no_more(void **state)
+{
+	uint8_t many[3 + 2 * 257] = { 0 };
+	struct datagram d;
+
+	(void)state;
+	for (size_t i = 3; i < sizeof many; i += 2)
+		many[i] = 0x30; /* field 6, varint 0 */
+	for (unsigned n = 255; n <= 257; n++) {
+		many[0] = 0x5a;
+		many[1] = (uint8_t)(0x80 | ((2 * n) & 0x7f));
+		many[2] = (uint8_t)((2 * n) >> 7);
+		assert_int_equal(datagram_decode(many, 3 + 2 * n, &d), n > 256 ? ERR_TOO_BIG : 0);
+	}
+}
+
+/* P02; an encoder may write more bytes than a value needs, within bounds. */
+static void varints_are_as_long_as_their_kind_allows(void **state)
+{
+	struct datagram d;
+
+	(void)state;
+	assert_int_equal(DECODE("\x5a\x84\x80\x80\x80\x00\x28\x07\x1a\x00", &d), 0);
+	assert_int_equal(d.flow, 7);
+	assert_int_equal(DECODE("\x5a\x84\x80\x80\x80\x80\x00\x28\x07\x1a\x00", &d),
+	                 ERR_PROTOCOL); /* a length of 6 bytes */
+	assert_int_equal(DECODE("\x5a\x07\xa8\x80\x80\x80\x80\x00\x07", &d),
+	                 ERR_PROTOCOL); /* a tag of 6 bytes */
+	assert_int_equal(DECODE("\x5a\x0b\x28\x87\x80\x80\x80\x80\x80\x80\x80\x80\x00", &d), 0);
+	assert_int_equal(d.flow, 7); /* a value of 10 */
+	assert_int_equal(DECODE("\x5a\x0c\x28\x87\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00", &d),
+	                 ERR_PROTOCOL); /* and of 11 */
+	assert_int_equal(DECODE("\x5a\x0b\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", &d),
+	                 ERR_INVALID); /* P10: a negative number */
+	assert_int_equal(DECODE("\x5a\x02\x28\x80", &d), ERR_PROTOCOL);
+}
+
+static void what_is_refused_leaves_the_output_alone(void **state)
+{
+	struct datagram d = { .flow = 77 };
+
+	(void)state;
+	assert_true(DECODE("\x5a\x04\x28\x05\x33\x00", &d) < 0);
+	assert_true(DECODE("\x2a\x00", &d) < 0);
+	assert_int_equal(d.flow, 77);
+}
+
 static void malformed_fields_are_refused(void **state)
 {
 	struct datagram d;
@@ -201,6 +248,9 @@ int main(void)
 		cmocka_unit_test(an_empty_packet_is_an_empty_datagram),
 		cmocka_unit_test(the_last_value_of_a_field_counts),
 		cmocka_unit_test(unknown_fields_are_skipped_and_counted),
+		cmocka_unit_test(as_many_unknown_fields_as_allowed_pass_and_no_more),
+		cmocka_unit_test(varints_are_as_long_as_their_kind_allows),
+		cmocka_unit_test(what_is_refused_leaves_the_output_alone),
 		cmocka_unit_test(malformed_fields_are_refused),
 	};
 	for (size_t i = 0; i < sizeof payload; i++)

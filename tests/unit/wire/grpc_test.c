@@ -68,6 +68,56 @@ static void a_message_is_known_to_be_unfinished_at_every_cut(void **state)
 	buf_done(&b);
 }
 
+static void messages_may_be_cut_in_two_at_every_byte(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	append_message(&b, "first", 5);
+	append_message(&b, "", 0);
+	append_message(&b, "the third one", 13);
+	for (size_t cut = 0; cut <= buf_len(&b); cut++) {
+		struct deframer d = { 0 };
+		unsigned n_messages = 0;
+		for (unsigned half = 0; half < 2; half++) {
+			struct cursor in = half ? cursor_of(buf_data(&b) + cut, buf_len(&b) - cut) :
+			                          cursor_of(buf_data(&b), cut);
+			const uint8_t *msg;
+			size_t n;
+			while (deframe_next(&d, &in, &msg, &n) == 0)
+				n_messages++;
+		}
+		assert_int_equal(n_messages, 3);
+		assert_true(deframer_is_between(&d));
+		deframer_done(&d);
+	}
+	buf_done(&b);
+}
+
+static void the_longest_message_passes_in_pieces(void **state)
+{
+	static char text[GRPC_MESSAGE_MAX];
+	struct deframer d = { 0 };
+	struct buf b = { 0 };
+	const uint8_t *msg;
+	size_t n;
+	int rc = ERR_AGAIN;
+
+	(void)state;
+	memset(text, 'm', sizeof text);
+	append_message(&b, text, sizeof text);
+	for (size_t at = 0; at < buf_len(&b); at += 16375) {
+		size_t left = buf_len(&b) - at;
+		struct cursor in = cursor_of(buf_data(&b) + at, left < 16375 ? left : 16375);
+		rc = deframe_next(&d, &in, &msg, &n);
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(n, sizeof text);
+	assert_memory_equal(msg, text, n);
+	deframer_done(&d);
+	buf_done(&b);
+}
+
 static int first(const uint8_t *bytes, size_t len)
 {
 	struct deframer d = { 0 };
@@ -197,6 +247,30 @@ static void a_decoded_message_is_cut_at_its_room(void **state)
 	assert_string_equal(out, "0123456");
 }
 
+static void every_byte_survives_encoding_and_decoding(void **state)
+{
+	char all[255], coded[3 * sizeof all], back[sizeof all + 1];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof all; i++)
+		all[i] = (char)(i + 1); /* no NUL: it would cut the text */
+	size_t n = grpc_message_encode((struct str){ all, sizeof all }, coded, sizeof coded);
+	for (size_t i = 0; i < n; i++)
+		assert_in_range((unsigned char)coded[i], 0x20, 0x7e);
+	grpc_message_decode((struct str){ coded, n }, back, sizeof back);
+	assert_memory_equal(back, all, sizeof all);
+	assert_int_equal(back[sizeof all], 0);
+}
+
+static void a_raw_nul_does_not_cut_a_message(void **state)
+{
+	char out[8];
+
+	(void)state;
+	grpc_message_decode((struct str){ "a\0b", 3 }, out, sizeof out);
+	assert_string_equal(out, "a?b");
+}
+
 /* ---- status ---- */
 
 static void only_canonical_status_numbers_count(void **state)
@@ -254,6 +328,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_come_out_whole_however_they_are_cut),
 		cmocka_unit_test(a_message_is_known_to_be_unfinished_at_every_cut),
+		cmocka_unit_test(messages_may_be_cut_in_two_at_every_byte),
+		cmocka_unit_test(the_longest_message_passes_in_pieces),
 		cmocka_unit_test(a_length_beyond_the_limit_is_refused_from_the_prefix),
 		cmocka_unit_test(compressed_and_unknown_flags_are_told_apart),
 		cmocka_unit_test(content_types_of_grpc_are_known),
@@ -263,6 +339,8 @@ int main(void)
 		cmocka_unit_test(an_encoded_message_is_cut_between_characters_not_in_an_escape),
 		cmocka_unit_test(undecodable_escapes_stay_as_they_are),
 		cmocka_unit_test(a_decoded_message_is_cut_at_its_room),
+		cmocka_unit_test(every_byte_survives_encoding_and_decoding),
+		cmocka_unit_test(a_raw_nul_does_not_cut_a_message),
 		cmocka_unit_test(only_canonical_status_numbers_count),
 		cmocka_unit_test(http_status_stands_in_for_a_missing_grpc_status),
 		cmocka_unit_test(reset_codes_map_as_the_grpc_table_says),

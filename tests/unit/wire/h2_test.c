@@ -328,6 +328,110 @@ static void an_answer_of_headers_alone_ends_the_stream(void **state)
 	assert_int_equal(client.n_closed, 1);
 }
 
+/* What a client says in a whole conversation, for cutting. */
+static void record_client(struct buf *b)
+{
+	greet_raw(b);
+	open_raw(b, 1);
+	frame(b, DATA, 0, 1, "hello", 5);
+	frame(b, PING, 0, 0, "12345678", 8);
+	frame(b, WINDOW_UPDATE, 0, 1, "\0\0\1\0", 4);
+	frame(b, DATA, END_STREAM, 1, "bye", 3);
+}
+
+static void input_may_be_cut_in_two_at_every_byte(void **state)
+{
+	struct buf b = { 0 };
+
+	record_client(&b);
+	for (size_t cut = 0; cut <= buf_len(&b); cut++) {
+		tear_down(state);
+		set_up(state);
+		discard_output(server.h2);
+		assert_int_equal(h2_input(server.h2, buf_data(&b), cut, now_ms), 0);
+		assert_int_equal(h2_input(server.h2, buf_data(&b) + cut, buf_len(&b) - cut, now_ms),
+		                 0);
+		assert_int_equal(server.n_heads, 1);
+		assert_int_equal(server.n_bytes, 8);
+		assert_int_equal(server.n_ends, 1);
+	}
+	buf_done(&b);
+}
+
+static void input_that_stops_anywhere_leaves_nothing_behind(void **state)
+{
+	struct buf b = { 0 };
+
+	record_client(&b);
+	for (size_t len = 0; len < buf_len(&b); len++) {
+		tear_down(state); /* the sanitizer flavour sees what is not freed */
+		set_up(state);
+		discard_output(server.h2);
+		uint8_t *copy = malloc(len ? len : 1);
+		memcpy(copy, buf_data(&b), len);
+		assert_int_equal(h2_input(server.h2, copy, len, now_ms), 0);
+		assert_int_equal(server.n_ends, 0);
+		free(copy);
+	}
+	buf_done(&b);
+}
+
+static void fields_may_be_too_many_to_say(void **state)
+{
+	struct h2_field f[17];
+	struct h2_stream *st = NULL;
+
+	(void)state;
+	for (unsigned i = 0; i < 17; i++)
+		f[i] = (struct h2_field){ STR("a"), STR("b") };
+	assert_true(h2_request(client.h2, f, 17, NULL, &st) < 0);
+	assert_null(st);
+	assert_int_equal(h2_n_streams(client.h2), 0);
+	request("/a");
+	run(0);
+	assert_true(h2_respond(server.h2, server.stream, f, 17, true) < 0);
+	assert_true(h2_finish(server.h2, server.stream, f, 17) < 0);
+	respond(true); /* the stream is none the worse for it */
+	run(0);
+	assert_string_equal(client.status, "200");
+}
+
+static void trailers_may_come_without_data_and_only_once(void **state)
+{
+	const struct h2_field one[] = { { STR("grpc-status"), STR("1") } };
+	const struct h2_field two[] = { { STR("grpc-status"), STR("2") } };
+
+	(void)state;
+	request("/a");
+	h2_finish(client.h2, client.stream, NULL, 0);
+	run(0);
+	respond(false);
+	assert_int_equal(h2_finish(server.h2, server.stream, one, 1), 0);
+	assert_int_equal(h2_finish(server.h2, server.stream, two, 1), 0);
+	run(0);
+	assert_string_equal(client.trailer, "1");
+	assert_int_equal(client.n_bytes, 0);
+	assert_int_equal(client.n_ends, 1);
+}
+
+static void trailers_are_copied_when_they_are_given(void **state)
+{
+	char value[] = "16";
+	struct h2_field f[] = { { STR("grpc-status"), { value, 2 } } };
+
+	(void)state;
+	request("/a");
+	run(0);
+	respond(false);
+	say(&server, "s", 10);
+	h2_finish(server.h2, server.stream, f, 1);
+	memset(value, 'x', 2);
+	f[0].name = STR("other");
+	run(0);
+	assert_int_equal(client.n_bytes, 10);
+	assert_string_equal(client.trailer, "16");
+}
+
 static void fields_are_found_and_counted(void **state)
 {
 	const struct h2_field f[] = { { STR("a"), STR("1") },
@@ -425,6 +529,40 @@ static void the_window_closes_and_opens_as_the_other_side_takes(void **state)
 	assert_true(h2_window(client.h2, client.stream) > window / 2);
 }
 
+static void streams_share_the_window_of_their_connection(void **state)
+{
+	enum { N = H2_CONN_WINDOW / H2_STREAM_WINDOW + 1 };
+	struct h2_stream *streams[N];
+	struct buf out = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < N; i++) {
+		request("/a");
+		streams[i] = client.stream;
+	}
+	run(0);
+	for (unsigned i = 0; i + 1 < N; i++) {
+		client.stream = streams[i];
+		say(&client, "x", H2_STREAM_WINDOW);
+	}
+	h2_flush(client.h2, &out, SIZE_MAX); /* the server does not hear of it */
+	assert_true(buf_len(&out) >= H2_CONN_WINDOW);
+	assert_int_equal(h2_window(client.h2, streams[N - 1]), 0);
+	buf_done(&out);
+}
+
+static void what_is_not_taken_waits_and_goes_on_when_the_window_opens(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	say(&client, "x", 3 * H2_STREAM_WINDOW);
+	assert_int_equal(h2_window(client.h2, client.stream), 0);
+	run(0);
+	assert_int_equal(server.n_bytes, 3 * H2_STREAM_WINDOW);
+	assert_int_equal(buf_len(h2_outgoing(client.stream)), 0);
+}
+
 static void a_long_transfer_passes_the_windows_whole(void **state)
 {
 	uint32_t sum = 0;
@@ -468,6 +606,59 @@ static void a_goaway_carries_code_and_words_and_ends_both(void **state)
 	assert_int_equal(client.goaway_code, H2_ENHANCE_YOUR_CALM);
 	assert_string_equal(client.goaway, "too much");
 	assert_true(h2_is_over(client.h2));
+}
+
+static void a_connection_is_over_when_its_last_stream_ends_behind_a_notice(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	h2_shutdown_notice(server.h2);
+	run(0);
+	assert_false(h2_is_over(client.h2));
+	assert_false(h2_is_over(server.h2));
+	h2_finish(client.h2, client.stream, NULL, 0);
+	respond(true);
+	run(0);
+	assert_int_equal(client.n_closed, 1);
+	assert_true(h2_is_over(client.h2));
+	assert_false(h2_is_over(server.h2)); /* a notice is not the last word */
+	h2_goaway(server.h2, H2_NO_ERROR, "");
+	run(0);
+	assert_true(h2_is_over(server.h2));
+}
+
+static void a_request_behind_a_goaway_is_closed_as_refused(void **state)
+{
+	const struct h2_field f[] = { { STR(":method"), STR("POST") },
+		                      { STR(":scheme"), STR("https") },
+		                      { STR(":path"), STR("/late") } };
+	struct h2_stream *late;
+
+	(void)state;
+	request("/a"); /* keeps the connection */
+	run(0);
+	h2_shutdown_notice(server.h2);
+	run(0);
+	assert_int_equal(h2_request(client.h2, f, 3, NULL, &late), 0);
+	run(0);
+	assert_int_equal(client.n_closed, 1);
+	assert_int_equal(client.closed_code, H2_REFUSED_STREAM);
+	assert_string_equal(server.path, "/a");
+	assert_int_equal(h2_n_streams(client.h2), 1);
+}
+
+static void freeing_open_streams_tells_nobody(void **state)
+{
+	(void)state;
+	request("/a");
+	run(0);
+	respond(false);
+	say(&server, "x", 100);
+	h2_free(server.h2);
+	server.h2 = NULL;
+	assert_int_equal(server.n_closed, 0);
+	h2_free(NULL);
 }
 
 static void a_reset_is_told_with_its_code(void **state)
@@ -768,6 +959,169 @@ static void T08_header_bombs_again_and_again_end_the_connection(void **state)
 	buf_done(&b);
 }
 
+/* robustness.md 8.2: what nghttp2 answers by itself. */
+struct misdeed {
+	const char *name, *payload;
+	size_t len;
+	uint32_t stream, code;
+	uint8_t type, flags;
+	bool first; /* no request before it */
+};
+#define PAYLOAD(text) text, sizeof(text) - 1
+
+static const struct misdeed misdeeds[] = {
+	{ "H09 SETTINGS of 7 bytes", PAYLOAD("1234567"), 0, 6, SETTINGS, 0, false },
+	{ "H09 SETTINGS on a stream", PAYLOAD(""), 1, 1, SETTINGS, 0, false },
+	{ "H10 ENABLE_PUSH 2", PAYLOAD("\0\2\0\0\0\2"), 0, 1, SETTINGS, 0, false },
+	{ "H10 window of 2^31", PAYLOAD("\0\4\x80\0\0\0"), 0, 3, SETTINGS, 0, false },
+	{ "H10 frames of 16383", PAYLOAD("\0\5\0\0\x3f\xff"), 0, 1, SETTINGS, 0, false },
+	{ "H12 DATA on stream 0", PAYLOAD("x"), 0, 1, DATA, 0, false },
+	{ "H12 even stream", PAYLOAD("\x3f\xe1\x07\x83\x87"), 2, 1, HEADERS, END_HEADERS, true },
+	{ "H13 DATA on an idle stream", PAYLOAD("x"), 5, 1, DATA, 0, false },
+	{ "H14 padding beyond the frame", PAYLOAD("\x09x"), 1, 1, DATA, 8, false },
+	{ "H15 WINDOW_UPDATE of 0", PAYLOAD("\0\0\0\0"), 0, 1, WINDOW_UPDATE, 0, false },
+	{ "H15 window beyond 2^31", PAYLOAD("\x7f\xff\xff\xff"), 0, 3, WINDOW_UPDATE, 0, false },
+	{ "H17 CONTINUATION alone", PAYLOAD("x"), 1, 1, 9, END_HEADERS, true },
+	{ "H18 index 0", PAYLOAD("\x80"), 1, 9, HEADERS, END_HEADERS, true },
+	{ "H18 index beyond", PAYLOAD("\xff\xff\xff\x7f"), 1, 9, HEADERS, END_HEADERS, true },
+	{ "H22 PUSH_PROMISE", PAYLOAD("\0\0\0\2\x82"), 1, 1, PUSH_PROMISE, END_HEADERS, false },
+	{ "H24 PING of 7 bytes", PAYLOAD("1234567"), 0, 6, PING, 0, false },
+	{ "H24 PING on a stream", PAYLOAD("12345678"), 1, 1, PING, 0, false },
+	{ "H26 RST_STREAM on an idle stream", PAYLOAD("\0\0\0\1"), 7, 1, RST_STREAM, 0, false },
+	{ "H26 RST_STREAM of 3 bytes", PAYLOAD("\0\0\1"), 1, 6, RST_STREAM, 0, false },
+};
+
+static void assert_ends_the_connection(const struct misdeed *m)
+{
+	struct buf b = { 0 };
+
+	greet_raw(&b);
+	if (!m->first)
+		open_raw(&b, 1);
+	assert_int_equal(feed(&b), 0);
+	frame(&b, m->type, m->flags, m->stream, m->payload, m->len);
+	h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms);
+	int64_t code = last_word();
+	if (code != m->code)
+		fail_msg("%s: GOAWAY %d", m->name, (int)code);
+	if (h2_tick(server.h2, now_ms) != ERR_PROTOCOL || !*h2_error_text(server.h2))
+		fail_msg("%s: not told", m->name);
+	assert_int_equal(h2_input(server.h2, (const uint8_t *)"x", 1, now_ms), ERR_PROTOCOL);
+	assert_true(h2_is_over(server.h2));
+	buf_done(&b);
+}
+
+static void what_the_library_ends_by_itself_is_told_too(void **state)
+{
+	for (size_t i = 0; i < sizeof misdeeds / sizeof *misdeeds; i++) {
+		tear_down(state);
+		set_up(state);
+		assert_ends_the_connection(&misdeeds[i]);
+	}
+}
+
+static void a_client_is_told_of_a_server_that_breaks_the_protocol(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	request("/a");
+	run(0);
+	frame(&b, DATA, 0, 0, "x", 1);
+	h2_input(client.h2, buf_data(&b), buf_len(&b), now_ms);
+	discard_output(client.h2);
+	assert_int_equal(h2_tick(client.h2, now_ms), ERR_PROTOCOL);
+	assert_string_equal(h2_error_text(client.h2), "DATA: stream_id == 0");
+	buf_done(&b);
+}
+
+static void H09_settings_of_33_entries_are_a_flood(void **state)
+{
+	uint8_t entries[33 * 6] = { 0 };
+	struct buf b = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 33; i++)
+		entries[6 * i + 1] = 4; /* INITIAL_WINDOW_SIZE 0 */
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	frame(&b, SETTINGS, 0, 0, entries, sizeof entries);
+	h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms);
+	assert_int_equal(last_word(), H2_ENHANCE_YOUR_CALM);
+	assert_int_equal(h2_tick(server.h2, now_ms), ERR_FLOOD);
+	buf_done(&b);
+}
+
+static void a_goaway_of_the_owner_is_no_failure(void **state)
+{
+	(void)state;
+	run(0);
+	h2_goaway(server.h2, H2_ENHANCE_YOUR_CALM, "too much");
+	assert_int_equal(last_word(), H2_ENHANCE_YOUR_CALM);
+	assert_int_equal(h2_tick(server.h2, now_ms), 0);
+	assert_string_equal(h2_error_text(server.h2), "");
+}
+
+static void errors_of_a_stream_leave_the_connection(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	open_raw(&b, 1);
+	frame(&b, WINDOW_UPDATE, 0, 1, "\x7f\xff\xff\xff", 4);
+	open_raw(&b, 3);
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(server.n_closed, 1);
+	assert_int_equal(server.closed_code, 3); /* FLOW_CONTROL_ERROR */
+	assert_int_equal(h2_n_streams(server.h2), 1);
+	assert_int_equal(h2_tick(server.h2, now_ms), 0);
+	buf_done(&b);
+}
+
+static void control_frames_at_the_allowed_rate_go_on_for_ever(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (unsigned i = 0; i < 20 * H2_CONTROL_BURST; i++) {
+		now_ms += 1000 / H2_CONTROL_PER_S;
+		frame(&b, PING, 0, 0, "12345678", 8);
+		assert_int_equal(feed(&b), 0);
+	}
+	buf_done(&b);
+}
+
+static void H24_a_flood_of_answers_nobody_asked_for_ends_the_connection(void **state)
+{
+	(void)state;
+	assert_flood(PING, ACK, 0, "12345678", 8, H2_CONTROL_BURST - 10, H2_CONTROL_BURST + 10);
+}
+
+static void T08_a_header_list_of_a_response_is_limited_too(void **state)
+{
+	static char value[121];
+	struct buf b = { 0 }, block = { 0 };
+
+	(void)state;
+	memset(value, 'v', sizeof value - 1);
+	request("/a");
+	run(0);
+	begin_block(&block);
+	field(&block, ":status", "200");
+	for (unsigned i = 0; i < 60; i++)
+		field(&block, "x", value);
+	frame(&b, HEADERS, END_HEADERS, 1, buf_data(&block), buf_len(&block));
+	assert_int_equal(h2_input(client.h2, buf_data(&b), buf_len(&b), now_ms), 0);
+	run(0);
+	assert_int_equal(client.n_heads, 0);
+	assert_int_equal(client.n_closed, 1);
+	buf_done(&b);
+	buf_done(&block);
+}
+
 static void invalid_header_fields_reset_the_stream(void **state)
 {
 	struct buf b = { 0 }, block = { 0 };
@@ -821,6 +1175,24 @@ int main(void)
 		TEST(T08_an_oversized_header_list_costs_its_stream_only),
 		TEST(T08_header_bombs_again_and_again_end_the_connection),
 		TEST(invalid_header_fields_reset_the_stream),
+		TEST(input_may_be_cut_in_two_at_every_byte),
+		TEST(input_that_stops_anywhere_leaves_nothing_behind),
+		TEST(fields_may_be_too_many_to_say),
+		TEST(trailers_may_come_without_data_and_only_once),
+		TEST(trailers_are_copied_when_they_are_given),
+		TEST(streams_share_the_window_of_their_connection),
+		TEST(what_is_not_taken_waits_and_goes_on_when_the_window_opens),
+		TEST(a_connection_is_over_when_its_last_stream_ends_behind_a_notice),
+		TEST(a_request_behind_a_goaway_is_closed_as_refused),
+		TEST(freeing_open_streams_tells_nobody),
+		TEST(what_the_library_ends_by_itself_is_told_too),
+		TEST(a_client_is_told_of_a_server_that_breaks_the_protocol),
+		TEST(H09_settings_of_33_entries_are_a_flood),
+		TEST(a_goaway_of_the_owner_is_no_failure),
+		TEST(errors_of_a_stream_leave_the_connection),
+		TEST(control_frames_at_the_allowed_rate_go_on_for_ever),
+		TEST(H24_a_flood_of_answers_nobody_asked_for_ends_the_connection),
+		TEST(T08_a_header_list_of_a_response_is_limited_too),
 	};
 	if (crypto_start() < 0)
 		return 1;

@@ -102,6 +102,70 @@ static void X04_a_head_of_too_many_lines_is_too_big(void **state)
 	assert_int_equal(feed(text, strlen(text), 100, &head, &used), ERR_TOO_BIG);
 }
 
+static void X04_the_longest_head_allowed_is_read(void **state)
+{
+	static char text[HTTP1_HEAD_MAX + 1];
+	struct http1_head head;
+	size_t used;
+
+	(void)state;
+	for (size_t len = HTTP1_HEAD_MAX; len <= HTTP1_HEAD_MAX + 1; len++) {
+		int n = sprintf(text, "HTTP/1.1 200 OK\r\nX: ");
+		memset(text + n, 'a', len - (size_t)n);
+		memcpy(text + len - 4, "\r\n\r\n", 4);
+		assert_int_equal(feed(text, len, len, &head, &used),
+		                 len > HTTP1_HEAD_MAX ? ERR_TOO_BIG : 0);
+	}
+	assert_int_equal(feed(text, HTTP1_HEAD_MAX, 1, &head, &used), ERR_AGAIN);
+}
+
+static void nothing_wants_more(void **state)
+{
+	struct http1 *h;
+	size_t used = 77;
+
+	(void)state;
+	assert_int_equal(http1_new(&h), 0);
+	assert_int_equal(http1_feed(h, NULL, 0, &used), ERR_AGAIN);
+	assert_int_equal(used, 77);
+	http1_free(h);
+	http1_free(NULL);
+}
+
+static void fields_nobody_asks_for_leave_those_we_read_alone(void **state)
+{
+	static const char text[] = "HTTP/1.1 302 Go\r\nLocation-Of-Something: no\r\nLocatio: no\r\n"
+	                           "X-Of-More-Than-Thirty-One-Letters-Location: no\r\n"
+	                           "Location:\r\nA:\r\n\r\n";
+	struct http1_head head;
+	size_t used;
+
+	(void)state;
+	assert_int_equal(feed(text, sizeof text - 1, 3, &head, &used), 0);
+	assert_string_equal(head.location, "");
+	assert_string_equal(head.proxy_authenticate, "");
+}
+
+static void bytes_at_random_are_never_read_beyond(void **state)
+{
+	struct http1_head head;
+	unsigned seed = 7;
+	size_t used;
+
+	(void)state;
+	for (unsigned i = 0; i < 2000; i++) {
+		size_t len = (size_t)(rand_r(&seed) % 200) + 1;
+		char *text = malloc(len); /* exact: a sanitizer sees one byte too many */
+		for (size_t k = 0; k < len; k++)
+			text[k] = (char)rand_r(&seed);
+		if (i % 2 && len > 9)
+			memcpy(text, "HTTP/1.1 ", 9);
+		int rc = feed(text, len, 1 + i % 50, &head, &used);
+		assert_true(rc != 0 || used <= len);
+		free(text);
+	}
+}
+
 static void what_is_no_http_is_a_protocol_error(void **state)
 {
 	static const char *const bad[] = {
@@ -168,6 +232,10 @@ int main(void)
 		cmocka_unit_test(X04_lines_may_end_with_lf_alone),
 		cmocka_unit_test(X04_a_head_that_does_not_end_is_too_big),
 		cmocka_unit_test(X04_a_head_of_too_many_lines_is_too_big),
+		cmocka_unit_test(X04_the_longest_head_allowed_is_read),
+		cmocka_unit_test(nothing_wants_more),
+		cmocka_unit_test(fields_nobody_asks_for_leave_those_we_read_alone),
+		cmocka_unit_test(bytes_at_random_are_never_read_beyond),
 		cmocka_unit_test(what_is_no_http_is_a_protocol_error),
 		cmocka_unit_test(a_head_cut_anywhere_wants_more),
 		cmocka_unit_test(X05_several_challenges_are_joined),

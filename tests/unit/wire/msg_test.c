@@ -167,6 +167,103 @@ static void peer_id_and_peer_ids_are_one_list(void **state)
 	assert_true(out.bidirectional); /* absent means true */
 }
 
+/* Checked by whoever uses it: only bytes can say what was wrong. */
+static void an_identifier_of_invalid_utf8_arrives_as_it_was_sent(void **state)
+{
+	struct msg out;
+
+	(void)state;
+	assert_int_equal(decode("\x0a\x06\x0a\x04\xff\xc0\x80\xfe", 8, &out), 0);
+	assert_int_equal(out.tunnel_id.len, 4);
+	assert_memory_equal(out.tunnel_id.p, "\xff\xc0\x80\xfe", 4);
+}
+
+static void a_registration_without_relay_says_so(void **state)
+{
+	struct msg out;
+
+	(void)state;
+	assert_int_equal(decode("\x0a\x03\x0a\x01x", 5, &out), 0);
+	assert_false(out.has_relay);
+	assert_true(out.bidirectional);
+	assert_int_equal(out.n_peers, 0);
+	assert_int_equal(decode("\x0a\x02\x4a\x00", 4, &out), 0);
+	assert_true(out.has_relay);
+}
+
+/* P06 */
+static void the_last_of_several_messages_in_one_envelope_counts(void **state)
+{
+	struct msg out;
+
+	(void)state;
+	assert_int_equal(decode("\x2a\x02\x08\x07\x4a\x03\x12\x01x", 9, &out), 0);
+	assert_int_equal(out.kind, MSG_STREAM_CLOSED);
+	assert_str(out.text, STR("x"));
+	assert_int_equal(decode("\x4a\x03\x12\x01x\x2a\x02\x08\x07", 9, &out), 0);
+	assert_int_equal(out.kind, MSG_HEALTH_CHECK);
+	assert_int_equal(out.timestamp, 7);
+}
+
+static void what_a_later_relay_may_say_is_left_to_the_reader(void **state)
+{
+	struct msg out;
+
+	(void)state;
+	assert_int_equal(decode("\x62\x02\x10\x63", 4, &out), 0); /* state 99 */
+	assert_int_equal(out.kind, MSG_PEER_STATUS);
+	assert_int_equal(out.state, 99);
+	assert_int_equal(decode("\x6a\x02\x72\x00", 4, &out), 0); /* notice 14 */
+	assert_int_equal(out.kind, MSG_NOTICE);
+	assert_int_equal(out.notice, MSG_NOTICE_NONE);
+	assert_int_equal(decode("\x6a\x00", 2, &out), 0);
+	assert_int_equal(out.notice, MSG_NOTICE_NONE);
+}
+
+static void a_negative_role_is_invalid(void **state)
+{
+	struct msg out = { .kind = MSG_UDP };
+
+	(void)state;
+	assert_int_equal(decode("\x0a\x0d\x4a\x0b\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 15,
+	                        &out),
+	                 ERR_INVALID);
+	assert_int_equal(out.kind, MSG_UDP); /* untouched */
+}
+
+static void a_datagram_is_carried_the_slow_way_too(void **state)
+{
+	struct msg m = { .kind = MSG_UDP,
+		         .tunnel_id = STR("t"),
+		         .peer_id = STR("p"),
+		         .data = STR("d\0d"),
+		         .flow = UINT32_MAX };
+	struct msg out = carried(&m);
+
+	(void)state;
+	assert_str(out.tunnel_id, m.tunnel_id);
+	assert_str(out.peer_id, m.peer_id);
+	assert_str(out.data, m.data);
+	assert_true(out.flow == UINT32_MAX);
+}
+
+static void messages_are_appended_and_nothing_is_nothing(void **state)
+{
+	struct msg check = { .kind = MSG_HEALTH_CHECK, .timestamp = 1 };
+	struct msg none = { .kind = MSG_NONE };
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_int_equal(msg_encode(&check, &b), 0);
+	size_t one = buf_len(&b);
+	assert_int_equal(msg_encode(&check, &b), 0);
+	assert_int_equal(buf_len(&b), 2 * one);
+	assert_memory_equal(buf_data(&b), buf_data(&b) + one, one);
+	assert_true(msg_encode(&none, &b) < 0);
+	assert_int_equal(buf_len(&b), 2 * one);
+	buf_done(&b);
+}
+
 /* register_client with n peers of one letter each, n large enough for lengths of two bytes */
 static size_t with_peers(uint8_t *out, unsigned n)
 {
@@ -313,6 +410,13 @@ int main(void)
 		TEST(what_the_relay_tells_is_carried),
 		TEST(an_identifier_with_nul_keeps_its_length),
 		TEST(peer_id_and_peer_ids_are_one_list),
+		TEST(an_identifier_of_invalid_utf8_arrives_as_it_was_sent),
+		TEST(a_registration_without_relay_says_so),
+		TEST(the_last_of_several_messages_in_one_envelope_counts),
+		TEST(what_a_later_relay_may_say_is_left_to_the_reader),
+		TEST(a_negative_role_is_invalid),
+		TEST(a_datagram_is_carried_the_slow_way_too),
+		TEST(messages_are_appended_and_nothing_is_nothing),
 		TEST(more_peers_than_allowed_are_too_big),
 		TEST(a_role_outside_its_enum_is_invalid),
 		TEST(a_flood_of_unknown_fields_ends_at_the_arena),
