@@ -99,7 +99,9 @@ static bool pump_once(struct link *l, size_t room)
 
 	if (batch)
 		fill(l, batch);
+	l->inside = true; /* flush() may tell `ended`; nobody pumps this link meanwhile */
 	int rc = l->ops->flush(l->transport, out, batch);
+	l->inside = false;
 	bool some = buf_len(out) > 0;
 	if (rc == 0 && some)
 		rc = conn_write(l->conn, buf_data(out), buf_len(out));

@@ -20,7 +20,7 @@ struct proxy {
 	char target[300];
 	struct http1 *http;
 	enum close_why why;
-	char text[PROXY_ERROR_LEN + 300];
+	char text[2 * PROXY_ERROR_LEN + 600]; /* two hosts of 255 and the words */
 };
 
 /* ---- which proxy ---- */

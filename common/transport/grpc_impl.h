@@ -80,7 +80,8 @@ struct transport {
 	struct list calls, retired;
 	struct arena arena;
 	bool inside; /* input() or tick() runs: retired calls are kept */
-	bool serving, health_client, draining_told;
+	bool serving, health_client;
+	bool draining_told; /* client: to the owner; server: to the client */
 	uint64_t now_ms, last_rx_ms, next_beat_ms, dead_ms; /* dead_ms 0: nothing asked */
 	uint64_t beat_sent_ms;
 	int64_t rtt_us;

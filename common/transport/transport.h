@@ -13,9 +13,9 @@
  * one line in transport.c. Everything that two transports would both need
  * (queues, drop policy, deadlines of connecting, closing) is in link.c.
  *
- * Re-entrance: events come only from inside input() and tick(). From inside an
- * event the owner may call any channel operation of that transport (admit,
- * refuse, send, tell_*, end) and goodbye(); never input(), tick(), flush() or
+ * Re-entrance: events come only from inside input() and tick(), `ended` also
+ * from inside flush(). From inside an event the owner may call any channel operation of that
+ * transport (admit, refuse, send, tell_*, end) and goodbye(); never input(), tick(), flush() or
  * free(). After `ended` for a channel its pointer is dead.
  *
  * Failure: every int is 0 or a negative code of err.h. After input(), tick() or

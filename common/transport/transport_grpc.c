@@ -210,10 +210,13 @@ static void grpc_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)
 
 static void grpc_goodbye(struct transport *t, enum close_why why)
 {
-	if (why == CLOSE_DRAINING && t->side == SIDE_SERVER)
+	/* A drain is announced first; the last word has the real last stream (S22). */
+	if (why == CLOSE_DRAINING && t->side == SIDE_SERVER && !t->draining_told) {
+		t->draining_told = true;
 		h2_shutdown_notice(t->h2);
-	else if (!t->failed)
+	} else if (!t->failed) {
 		h2_goaway(t->h2, why == CLOSE_FLOOD ? H2_ENHANCE_YOUR_CALM : H2_NO_ERROR, "");
+	}
 }
 
 static void grpc_stats(const struct transport *t, struct transport_stats *stats_out)

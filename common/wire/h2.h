@@ -2,8 +2,9 @@
  * HTTP/2 (RFC 9113), the one door to nghttp2: bytes in, requests and responses
  * out, bytes out. Knows nothing of gRPC. Reads no clock. One thread.
  *
- * Events come only from inside h2_input(). From inside one, every function of
- * this header may be called but h2_input(), h2_flush() and h2_free().
+ * Events come only from inside h2_input(), `closed` also from inside h2_flush().
+ * From inside one, every function of this header may be called but h2_input(),
+ * h2_flush() and h2_free().
  */
 #ifndef TUNN_WIRE_H2_H
 #define TUNN_WIRE_H2_H

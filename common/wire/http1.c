@@ -90,15 +90,22 @@ static const http_parser_settings settings = {
 	.on_headers_complete = on_complete,
 };
 
+static void begin_head(struct http1 *h)
+{
+	http_parser_init(&h->parser, HTTP_RESPONSE);
+	h->parser.data = h;
+	h->head = (struct http1_head){ 0 };
+	h->in_value = true;
+	h->done = false;
+}
+
 int http1_new(struct http1 **h_out)
 {
 	struct http1 *h = calloc(1, sizeof *h);
 
 	if (!h)
 		return -ENOMEM;
-	http_parser_init(&h->parser, HTTP_RESPONSE);
-	h->parser.data = h;
-	h->in_value = true;
+	begin_head(h);
 	*h_out = h;
 	return 0;
 }
@@ -115,6 +122,10 @@ int http1_feed(struct http1 *h, const uint8_t *data, size_t len, size_t *used_ou
 		if (++h->n_bytes > HTTP1_HEAD_MAX)
 			return ERR_TOO_BIG;
 		http_parser_execute(&h->parser, &settings, (const char *)data + i, 1);
+		if (h->done && h->head.status < 200) { /* RFC 9110 15.2: another follows */
+			begin_head(h);
+			continue;
+		}
 		if (h->done) {
 			*used_out = i + 1;
 			return 0;

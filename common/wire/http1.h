@@ -25,7 +25,8 @@ struct http1;
 
 int http1_new(struct http1 **h_out); /* 0 or -ENOMEM */
 void http1_free(struct http1 *);     /* NULL allowed */
-/* ERR_AGAIN: all eaten, more needed. 0: the head is complete and *used_out says
+/* ERR_AGAIN: all eaten, more needed. 0: the head is complete (of a final
+ * response: informational ones are skipped) and *used_out says
  * how many bytes of data belonged to it; http1_head() is filled. ERR_TOO_BIG,
  * ERR_PROTOCOL. */
 int http1_feed(struct http1 *, const uint8_t *data, size_t len, size_t *used_out);

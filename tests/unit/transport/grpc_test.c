@@ -352,6 +352,39 @@ static void an_error_of_http2_is_told_when_its_goaway_is_said(void **state)
 	pair_close(&p, OPS);
 }
 
+/* The last stream id of the GOAWAY a side has to say. */
+static uint32_t last_stream_said(struct transport *t)
+{
+	struct buf out = { 0 };
+	uint32_t id = 0;
+
+	OPS->flush(t, &out, 1 << 20);
+	while (buf_len(&out)) {
+		const uint8_t *p = buf_data(&out);
+		if (p[3] == 7)
+			id = (uint32_t)p[9] << 24 | (uint32_t)p[10] << 16 | (uint32_t)p[11] << 8 |
+			     p[12];
+		buf_eat(&out, 9 + ((size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2]));
+	}
+	buf_done(&out);
+	return id;
+}
+
+static void S22_a_drain_is_announced_and_ends_with_the_last_stream(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_open(&p, OPS);
+	pair_dial(&p, OPS, "laptop", peers, 2);
+	pair_run(&p, OPS);
+	OPS->goodbye(p.server, CLOSE_DRAINING);
+	assert_int_equal(last_stream_said(p.server), INT32_MAX);
+	OPS->goodbye(p.server, CLOSE_DRAINING);
+	assert_int_equal(last_stream_said(p.server), 1);
+	pair_close(&p, OPS);
+}
+
 /* What a client says that withholds its DATA. */
 static void move_without_data(struct pair *p)
 {
@@ -436,6 +469,7 @@ int main(void)
 		cmocka_unit_test(silence_is_noticed_within_the_bound_by_both_sides),
 		cmocka_unit_test(probe_shortens_the_wait),
 		cmocka_unit_test(an_error_of_http2_is_told_when_its_goaway_is_said),
+		cmocka_unit_test(S22_a_drain_is_announced_and_ends_with_the_last_stream),
 		cmocka_unit_test(an_end_that_never_registers_is_ended),
 		cmocka_unit_test(bad_identifiers_are_refused_before_the_owner_sees_them),
 	};

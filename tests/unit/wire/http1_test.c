@@ -45,6 +45,13 @@ static void X01_status_lines_as_proxies_write_them_are_read(void **state)
 	assert_status("HTTP/1.1 502 Bad Gateway\r\nServer: x\r\n\r\n", 502);
 }
 
+static void informational_responses_before_the_final_one_are_skipped(void **state)
+{
+	(void)state;
+	assert_status("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 200);
+	assert_status("HTTP/1.1 103 Early\r\nLocation: x\r\n\r\nHTTP/1.1 502 Bad\r\n\r\n", 502);
+}
+
 static void X02_a_body_announced_by_a_reply_to_connect_is_not_awaited(void **state)
 {
 	(void)state;
@@ -227,6 +234,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(X01_status_lines_as_proxies_write_them_are_read),
+		cmocka_unit_test(informational_responses_before_the_final_one_are_skipped),
 		cmocka_unit_test(X02_a_body_announced_by_a_reply_to_connect_is_not_awaited),
 		cmocka_unit_test(X03_bytes_behind_the_head_are_the_tunnels),
 		cmocka_unit_test(X04_lines_may_end_with_lf_alone),
