@@ -11,8 +11,10 @@
 #include "common/base/config.h"
 #include "common/base/crypto.h"
 #include "common/base/opts.h"
+#include "common/net/loop.h"
 #include "common/net/tls.h"
 #include "common/wire/h2.h"
+#include "common/wire/http1.h"
 #include "common/wire/msg.h"
 #include "server/accounts.h"
 #include "server/command.h"
@@ -71,8 +73,10 @@ static int version_command(int argc, char **argv)
 		return EXIT_OK;
 	printf("tunn %s\n", TUNN_VERSION);
 	if (o.deps)
-		printf("nghttp2 %s\nprotobuf-c %s\nopenssl %s\nlibsodium %s\nlibyaml %s\nsqlite %s\n",
-		       h2_library_version(), msg_library_version(), tls_version(), crypto_version(),
+		printf("nghttp2 %s\nprotobuf-c %s\nhttp-parser %s\nopenssl %s\nlibevent %s\n"
+		       "libsodium %s\nlibyaml %s\nsqlite %s\n",
+		       h2_library_version(), msg_library_version(), http1_library_version(),
+		       tls_version(), loop_library_version(), crypto_version(),
 		       config_library_version(), accounts_library_version());
 	return EXIT_OK;
 }

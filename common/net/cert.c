@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,18 +20,6 @@
 #include "common/net/tls_impl.h"
 
 enum { PATH_LEN = 512, SERIAL_BITS = 127, DAYS = 3653, SAN_LEN = 2048 };
-
-__attribute__((format(printf, 2, 3))) static int say(char error_out[static TLS_ERROR_LEN],
-                                                     const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(error_out, TLS_ERROR_LEN, fmt, ap);
-	va_end(ap);
-	ERR_clear_error();
-	return -EIO;
-}
 
 /* ---- files ---- */
 
@@ -53,13 +40,13 @@ static int write_file(const char *path, mode_t mode, int (*put)(FILE *, void *),
 		int err = errno;
 		if (fd >= 0)
 			close(fd);
-		return say(error_out, "cannot write %s: %s", tmp, strerror(err));
+		return tls_fail(-EIO, error_out, "cannot write %s: %s", tmp, strerror(err));
 	}
 	bool ok = put(f, what) == 1 && fflush(f) == 0 && fsync(fd) == 0;
 	if (fclose(f) != 0 || !ok || rename(tmp, path) < 0) {
 		int err = errno;
 		unlink(tmp);
-		return say(error_out, "cannot write %s: %s", path, strerror(err));
+		return tls_fail(-EIO, error_out, "cannot write %s: %s", path, strerror(err));
 	}
 	return 0;
 }
@@ -165,12 +152,12 @@ static EVP_PKEY *ensure_key(const char *path, char error_out[static TLS_ERROR_LE
 	if (key)
 		return key;
 	if (errno != ENOENT) {
-		say(error_out, "cannot read the key %s: %s", path, strerror(errno));
+		tls_fail(-EIO, error_out, "cannot read the key %s: %s", path, strerror(errno));
 		return NULL;
 	}
 	key = EVP_EC_gen("P-256");
 	if (!key) {
-		say(error_out, "cannot make a key");
+		tls_fail(-EIO, error_out, "cannot make a key");
 		return NULL;
 	}
 	if (write_file(path, 0600, put_key, key, error_out) < 0) {
@@ -202,7 +189,8 @@ int cert_ensure(const char *dir, const char *const *names, size_t n_names,
 		X509_free(cert);
 		cert = make_cert(key, names, n_names);
 		rc = cert ? write_file(cert_path, 0644, put_cert, cert, error_out) :
-		            say(error_out, "cannot make a certificate for the names given");
+		            tls_fail(-EIO, error_out,
+		                     "cannot make a certificate for the names given");
 	}
 	X509_free(cert);
 	EVP_PKEY_free(key);
@@ -217,5 +205,5 @@ int cert_pin_of_file(const char *cert_file, uint8_t pin_out[static TLS_PIN_LEN],
 	bool ok = cert && tls_spki_hash(cert, pin_out);
 
 	X509_free(cert);
-	return ok ? 0 : say(error_out, "cannot read the certificate %s", cert_file);
+	return ok ? 0 : tls_fail(-EIO, error_out, "cannot read the certificate %s", cert_file);
 }

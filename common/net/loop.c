@@ -286,3 +286,5 @@ int loop_on_signal(struct loop *l, int signo, void (*cb)(void *arg, int signo), 
 	l->sigs = s;
 	return 0;
 }
+
+const char *loop_library_version(void) { return event_get_version(); }

@@ -54,4 +54,6 @@ void loop_defer(struct loop *, enum loop_phase, struct task *); /* no-op when qu
 /* Before the owner of a task that may be queued is freed. */
 void loop_undefer(struct loop *, enum loop_phase, struct task *);
 
+const char *loop_library_version(void); /* of libevent */
+
 #endif

@@ -39,8 +39,7 @@ static const char *last_error(void)
 	return reason ? reason : "unknown error";
 }
 
-__attribute__((format(printf, 2, 3))) static int say(char error_out[static TLS_ERROR_LEN],
-                                                     const char *fmt, ...)
+int tls_fail(int rc, char error_out[static TLS_ERROR_LEN], const char *fmt, ...)
 {
 	va_list ap;
 
@@ -48,7 +47,7 @@ __attribute__((format(printf, 2, 3))) static int say(char error_out[static TLS_E
 	vsnprintf(error_out, TLS_ERROR_LEN, fmt, ap);
 	va_end(ap);
 	ERR_clear_error();
-	return ERR_CONFIG;
+	return rc;
 }
 
 static void set_alpn(struct tls_ctx *ctx, const char *const *alpn)
@@ -130,10 +129,12 @@ static int check_key_mode(const char *file, char error_out[static TLS_ERROR_LEN]
 	struct stat st;
 
 	if (stat(file, &st) < 0)
-		return say(error_out, "cannot read the key %s: %s", file, strerror(errno));
+		return tls_fail(ERR_CONFIG, error_out, "cannot read the key %s: %s", file,
+		                strerror(errno));
 	if (st.st_mode & 077)
-		return say(error_out, "permissions of the key %s are too open (%04o): chmod 600 %s",
-		           file, (unsigned)(st.st_mode & 07777), file);
+		return tls_fail(ERR_CONFIG, error_out,
+		                "permissions of the key %s are too open (%04o): chmod 600 %s", file,
+		                (unsigned)(st.st_mode & 07777), file);
 	return 0;
 }
 
@@ -142,10 +143,11 @@ static int check_dates(SSL_CTX *ssl, const char *file, char error_out[static TLS
 	const X509 *cert = SSL_CTX_get0_certificate(ssl);
 
 	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
-		return say(error_out, "the certificate %s has expired: get a new one", file);
+		return tls_fail(ERR_CONFIG, error_out,
+		                "the certificate %s has expired: get a new one", file);
 	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-		return say(error_out, "the certificate %s is not valid yet: is the clock right?",
-		           file);
+		return tls_fail(ERR_CONFIG, error_out,
+		                "the certificate %s is not valid yet: is the clock right?", file);
 	return 0;
 }
 
@@ -158,23 +160,28 @@ static int load(SSL_CTX *ssl, const char *cert_file, const char *key_file,
 	SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
 	SSL_CTX_set_default_passwd_cb_userdata(ssl, &asked);
 	if (SSL_CTX_use_certificate_chain_file(ssl, cert_file) != 1)
-		return say(error_out, "cannot use the certificate %s (PEM chain, leaf first): %s",
-		           cert_file, last_error());
+		return tls_fail(ERR_CONFIG, error_out,
+		                "cannot use the certificate %s (PEM chain, leaf first): %s",
+		                cert_file, last_error());
 	int rc = check_key_mode(key_file, error_out);
 	if (rc < 0)
 		return rc;
 	if (SSL_CTX_use_PrivateKey_file(ssl, key_file, SSL_FILETYPE_PEM) != 1) {
 		if (asked)
-			return say(error_out, "the key %s has a passphrase: store it without one",
-			           key_file);
+			return tls_fail(ERR_CONFIG, error_out,
+			                "the key %s has a passphrase: store it without one",
+			                key_file);
 		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
-			return say(error_out, "the key %s does not belong to the certificate %s",
-			           key_file, cert_file);
-		return say(error_out, "cannot use the key %s (PEM): %s", key_file, last_error());
+			return tls_fail(ERR_CONFIG, error_out,
+			                "the key %s does not belong to the certificate %s",
+			                key_file, cert_file);
+		return tls_fail(ERR_CONFIG, error_out, "cannot use the key %s (PEM): %s", key_file,
+		                last_error());
 	}
 	if (SSL_CTX_check_private_key(ssl) != 1)
-		return say(error_out, "the key %s does not belong to the certificate %s", key_file,
-		           cert_file);
+		return tls_fail(ERR_CONFIG, error_out,
+		                "the key %s does not belong to the certificate %s", key_file,
+		                cert_file);
 	SSL_CTX_set_default_passwd_cb_userdata(ssl, NULL);
 	return check_dates(ssl, cert_file, error_out);
 }
@@ -185,8 +192,7 @@ int tls_server_ctx_new(const char *cert_file, const char *key_file, const char *
 	struct tls_ctx *ctx = ctx_new(TLS_server_method(), alpn);
 
 	if (!ctx) {
-		say(error_out, "out of memory");
-		return -ENOMEM;
+		return tls_fail(-ENOMEM, error_out, "out of memory");
 	}
 	ctx->server = true;
 	SSL_CTX_set_num_tickets(ctx->ssl, 0);
@@ -208,8 +214,7 @@ int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_
 	struct tls_ctx *ctx = ctx_new(TLS_client_method(), conf->alpn);
 
 	if (!ctx) {
-		say(error_out, "out of memory");
-		return -ENOMEM;
+		return tls_fail(-ENOMEM, error_out, "out of memory");
 	}
 	if (conf->pin) {
 		ctx->has_pin = true;
@@ -221,8 +226,10 @@ int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_
 		                         SSL_CTX_set_default_verify_paths(ctx->ssl);
 		if (ok != 1) {
 			tls_ctx_unref(ctx);
-			return say(error_out, "cannot use the CA file %s (PEM): %s",
-			           conf->ca_file ? conf->ca_file : "of the system", last_error());
+			return tls_fail(ERR_CONFIG, error_out,
+			                "cannot use the CA file %s (PEM): %s",
+			                conf->ca_file ? conf->ca_file : "of the system",
+			                last_error());
 		}
 		SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, tls_on_verify);
 	}

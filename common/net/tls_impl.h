@@ -21,6 +21,9 @@ struct tls_ctx {
 /* SHA-256 over the DER of the SubjectPublicKeyInfo. False: no memory. */
 bool tls_spki_hash(const X509 *, uint8_t hash_out[static TLS_PIN_LEN]);
 
+/* Puts words for people into error_out, forgets OpenSSL's own; gives rc. */
+int tls_fail(int rc, char error_out[static TLS_ERROR_LEN], const char *fmt, ...)
+                __attribute__((format(printf, 3, 4)));
 int tls_on_verify(int ok, X509_STORE_CTX *); /* OpenSSL's verify callback */
 
 #endif

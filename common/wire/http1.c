@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <http_parser.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -134,4 +135,13 @@ int http1_feed(struct http1 *h, const uint8_t *data, size_t len, size_t *used_ou
 			return h->n_lines > HTTP1_LINES_MAX ? ERR_TOO_BIG : ERR_PROTOCOL;
 	}
 	return ERR_AGAIN;
+}
+
+const char *http1_library_version(void)
+{
+	static char text[32];
+	unsigned long v = http_parser_version(); /* 8 bits each: major, minor, patch */
+
+	snprintf(text, sizeof text, "%lu.%lu.%lu", v >> 16 & 255, v >> 8 & 255, v & 255);
+	return text;
 }

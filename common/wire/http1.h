@@ -32,4 +32,6 @@ void http1_free(struct http1 *);     /* NULL allowed */
 int http1_feed(struct http1 *, const uint8_t *data, size_t len, size_t *used_out);
 const struct http1_head *http1_head(const struct http1 *);
 
+const char *http1_library_version(void); /* of http-parser */
+
 #endif

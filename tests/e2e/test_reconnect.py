@@ -12,6 +12,14 @@ def restart(world, relay, sig):
     return world.relay(listen=f"127.0.0.1:{relay.port}")
 
 
+def laptop_behind_middlebox(world, relay):
+    box, echo = world.middlebox(relay.port), world.echo()
+    world.end(relay, echo.port, "home", "laptop", "--forward").wait_for("connected")
+    laptop = world.end(relay, free_port(), "laptop", "home", "--listen", url=f"https://127.0.0.1:{box.port}")
+    laptop.wait_for("home is up")
+    return box, laptop, endpoint(laptop)
+
+
 def test_F01_relay_killed_and_back(world, relay):
     pair, s = world.pair(relay), world.socket()
     ask(s, pair.address, b"before")
@@ -31,12 +39,8 @@ def test_F02_relay_stopped_in_order_tells_its_ends_and_exits_in_time(world, rela
 
 
 def test_F06_black_hole_is_noticed_within_the_heartbeat(world, relay):
-    box = world.middlebox(relay.port)
-    echo, s = world.echo(), world.socket()
-    world.end(relay, echo.port, "home", "laptop", "--forward").wait_for("connected")
-    laptop = world.end(relay, free_port(), "laptop", "home", "--listen", url=f"https://127.0.0.1:{box.port}")
-    address = endpoint(laptop)
-    laptop.wait_for("home is up")
+    box, laptop, address = laptop_behind_middlebox(world, relay)
+    s = world.socket()
     ask(s, address, b"before")
     box.black_hole()
     at = laptop.count()
@@ -47,24 +51,16 @@ def test_F06_black_hole_is_noticed_within_the_heartbeat(world, relay):
 
 
 def test_F08_reset_connection_is_back_at_once(world, relay):
-    box = world.middlebox(relay.port)
-    echo, s = world.echo(), world.socket()
-    world.end(relay, echo.port, "home", "laptop", "--forward").wait_for("connected")
-    laptop = world.end(relay, free_port(), "laptop", "home", "--listen", url=f"https://127.0.0.1:{box.port}")
-    address = endpoint(laptop)
-    laptop.wait_for("home is up")
+    box, laptop, address = laptop_behind_middlebox(world, relay)
+    s = world.socket()
     ask(s, address, b"before")
     box.reset_all()
     ask(s, address, b"after", 10)
 
 
 def test_F38_after_a_sleep_the_dead_connection_is_replaced_at_once(world, relay):
-    box = world.middlebox(relay.port)
-    echo, s = world.echo(), world.socket()
-    world.end(relay, echo.port, "home", "laptop", "--forward").wait_for("connected")
-    laptop = world.end(relay, free_port(), "laptop", "home", "--listen", url=f"https://127.0.0.1:{box.port}")
-    address = endpoint(laptop)
-    laptop.wait_for("home is up")
+    box, laptop, address = laptop_behind_middlebox(world, relay)
+    s = world.socket()
     ask(s, address, b"before")
     box.black_hole()
     laptop.p.send_signal(signal.SIGSTOP)
