@@ -8,11 +8,14 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import ssl
 import statistics
 import sys
 import tempfile
+import threading
+import time
 
 import h2.config
 import h2.connection
@@ -173,6 +176,77 @@ def idle_memory(world, number):
     return {"resident memory per idle tunnel": (tunnel, baseline)}
 
 
+# -- how long nothing passes
+
+class Gap:
+    """Sends every 10 ms and takes the longest time between two echoes."""
+
+    def __init__(self, address):
+        self.address, self.longest, self.over = address, 0.0, threading.Event()
+        self.s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.s.settimeout(0.01)
+        self.last = time.monotonic()
+        self.echoes = 0
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.over.is_set():
+            self.s.sendto(b"x" * 100, self.address)
+            try:
+                self.s.recv(2000)
+            except TimeoutError:
+                continue
+            now = time.monotonic()
+            self.longest, self.last, self.echoes = max(self.longest, now - self.last), now, self.echoes + 1
+            time.sleep(0.01)
+
+    def wait_echoes(self, n, seconds=30):
+        end, want = time.monotonic() + seconds, self.echoes + n
+        while self.echoes < want:
+            check(time.monotonic() < end, f"no echo within {seconds} s")
+            time.sleep(0.01)
+
+    def around(self, what):
+        """The longest silence while `what` happens, in ms."""
+        self.wait_echoes(10)
+        self.longest = 0.0
+        what()
+        self.wait_echoes(20)
+        self.over.set()
+        self.thread.join()
+        self.s.close()
+        return self.longest * 1000
+
+
+def silences(world, number):
+    state = f"gap-{number}"
+    relay = world.relay(name=state)
+    box = world.middlebox(relay.port)
+    url = f"https://127.0.0.1:{box.port}"
+    echo = world.program([f"{BUILD}/support/udpgen", "echo", "127.0.0.1:0"])
+    port = int(echo.wait_for(r"port (\d+)").group(1))
+    home = world.end(relay, port, "home", "laptop", "--forward")
+    laptop = world.end(relay, free_port(), "laptop", "home", "--listen", url=url)
+    home.wait_for("laptop is up")
+    laptop.wait_for("home is up")
+    address = endpoint(laptop)
+
+    def restart(sig):
+        nonlocal relay
+        relay.p.send_signal(sig)
+        relay.exit_code(12)
+        relay = world.relay(listen=f"127.0.0.1:{relay.port}", name=state)
+    found = {
+        "silence, relay killed and started": (Gap(address).around(lambda: restart(signal.SIGKILL)), None),
+        "silence, relay restarted in order": (Gap(address).around(lambda: restart(signal.SIGTERM)), None),
+        "silence, connection reset": (Gap(address).around(box.reset_all), None),
+    }
+    for p in (home, laptop, echo, relay):
+        p.stop()
+    return found
+
+
 # -- what comes of it
 
 FIGURES = {  # name: unit, name of the baseline
@@ -183,6 +257,9 @@ FIGURES = {  # name: unit, name of the baseline
     "round trip p50, 500/s": ("us", LOOPBACK),
     "round trip p99, 500/s": ("us", LOOPBACK),
     "resident memory per idle tunnel": ("kB", "bare OpenSSL connection"),
+    "silence, relay killed and started": ("ms", None),
+    "silence, relay restarted in order": ("ms", None),
+    "silence, connection reset": ("ms", None),
 }
 
 
@@ -228,7 +305,7 @@ def measure():
             generator(world, tunnel.address, 0, 1)  # warm
             for n in range(ROUNDS):
                 print(f"round {n + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-                found = under_load(world, tunnel) | idle_times(world, tunnel) | idle_memory(world, n)
+                found = under_load(world, tunnel) | idle_times(world, tunnel) | idle_memory(world, n) | silences(world, n)
                 for name, pair in found.items():
                     seen[name].append(pair)
         finally:
