@@ -92,13 +92,28 @@ int proxy_of_url(const char *url, struct proxy_conf *conf_out,
 	return 0;
 }
 
+/* Digits up to `end`; -1 for anything else. */
+static int number(const char *text, const char *end)
+{
+	int v = 0;
+
+	if (text == end || end - text > 5)
+		return -1;
+	for (; text < end; text++) {
+		if (*text < '0' || *text > '9')
+			return -1;
+		v = v * 10 + *text - '0';
+	}
+	return v;
+}
+
 static bool in_cidr(const char *cidr, size_t len, const char *host)
 {
 	char net[64];
 	uint8_t a[16], b[16];
 	const char *slash = memchr(cidr, '/', len);
 	size_t net_len = slash ? (size_t)(slash - cidr) : 0;
-	int bits = slash ? atoi(slash + 1) : -1;
+	int bits = slash ? number(slash + 1, cidr + len) : -1;
 
 	if (!slash || net_len >= sizeof net)
 		return false;
@@ -141,7 +156,7 @@ static bool entry_matches(const char *entry, size_t len, const char *host, uint1
 		return true;
 	colon = memrchr(entry, ':', len);
 	if (colon && memchr(entry, ':', len) == colon) { /* host:port, not IPv6 */
-		if (atoi(colon + 1) != port)
+		if (number(colon + 1, entry + len) != port)
 			return false;
 		len = (size_t)(colon - entry);
 	}

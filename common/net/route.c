@@ -43,11 +43,8 @@ static int ask(const struct request *r, uint8_t *answer, size_t cap)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	if (send(fd, r, r->head.nlmsg_len, 0) < 0)
-		rc = -errno;
-	else
-		rc = (int)recv(fd, answer, cap, 0);
-	if (rc < 0 && rc == -1)
+	rc = send(fd, r, r->head.nlmsg_len, 0) < 0 ? -1 : (int)recv(fd, answer, cap, 0);
+	if (rc < 0)
 		rc = -errno;
 	close(fd);
 	if (rc >= 0 && !NLMSG_OK((struct nlmsghdr *)(void *)answer, (unsigned)rc))

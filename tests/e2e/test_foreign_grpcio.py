@@ -2,8 +2,12 @@
 import importlib
 import os
 import queue
+import select
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 
 import grpc
 import pytest
@@ -103,20 +107,63 @@ def test_token_may_travel_as_metadata(relay, stubs, channel):
     s.close()
 
 
-def test_two_streams_on_one_connection_are_two_ends(world, relay, stubs, channel):
-    token = token_of(relay)
-    a = Stranger(stubs, channel, tunnel_id="a", auth_token=token, peers=["b"])
-    a.until("register_response")
-    b = Stranger(stubs, channel, tunnel_id="b", auth_token=token, peers=["a"])
-    b.until("register_response")
-    assert relay.counters()["connections_open"] == 1
-    a.send(b"over", peer_id="b")
-    got = b.until("udp_packet")
-    assert (got.data, got.tunnel_id) == (b"over", "a")
-    b.send(b"back", peer_id="a")
-    assert a.until("udp_packet").data == b"back"
-    a.close()
-    b.close()
+class PlainDoor:
+    """Takes HTTP/2 without TLS and passes it on with TLS. C-core channels share a connection only where
+    their credentials are one object, which Python gives to plain channels alone."""
+
+    def __init__(self, relay):
+        self.context = ssl.create_default_context(cafile=f"{relay.state}/tls-cert.pem")
+        self.context.set_alpn_protocols(["h2"])
+        self.to, self.server = relay.port, socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                plain, _ = self.server.accept()
+                threading.Thread(target=self.serve, args=(plain,), daemon=True).start()
+        except OSError:
+            pass
+
+    def serve(self, plain):
+        with plain, self.context.wrap_socket(socket.create_connection(("127.0.0.1", self.to)),
+                                             server_hostname="localhost") as sealed:
+            sealed.settimeout(0)
+            while True:
+                readable = select.select([plain, sealed], [], [])[0]
+                if plain in readable:
+                    if not (data := plain.recv(65536)):
+                        return
+                    sealed.settimeout(None)
+                    sealed.sendall(data)
+                    sealed.settimeout(0)
+                try:
+                    while sealed in readable:
+                        if not (data := sealed.recv(65536)):
+                            return
+                        plain.sendall(data)
+                except ssl.SSLWantReadError:
+                    pass
+
+
+def test_two_channels_that_share_one_connection_are_two_ends(world, relay, stubs):
+    door, token = PlainDoor(relay), token_of(relay)
+    world.cleanups.append(door.server.close)
+    channels = [grpc.insecure_channel(f"127.0.0.1:{door.port}") for _ in range(2)]
+    world.cleanups += [c.close for c in channels]
+    a, b, c = (Stranger(stubs, ch, tunnel_id=n, auth_token=token, peers=[p for p in "abc" if p != n])
+               for n, ch in zip("abc", (*channels, channels[0])))  # the third: a second stream of the first
+    ends = {"a": a, "b": b, "c": c}
+    for end in ends.values():
+        end.until("register_response")
+    assert relay.counters()["connections_accepted_total"] == 1
+    for x, y in ("ab", "ba", "ac", "ca", "bc", "cb"):
+        ends[x].send(f"{x} to {y}".encode(), peer_id=y)
+        got = ends[y].until("udp_packet")
+        assert (got.data, got.tunnel_id) == (f"{x} to {y}".encode(), x)
+    for end in ends.values():
+        end.close()
 
 
 def test_forged_source_in_a_packet_changes_nothing(relay, stubs, channel):

@@ -131,6 +131,8 @@ static void C24_no_proxy_covers_networks(void **state)
 	assert_false(proxy_is_bypassed("10.0.0.0/33", "10.0.0.1",
 	                               443)); /* no such network: ignored */
 	assert_false(proxy_is_bypassed("10.0.0.0/-1", "10.0.0.1", 443));
+	assert_false(proxy_is_bypassed("10.0.0.0/8x", "10.0.0.1", 443));
+	assert_false(proxy_is_bypassed("10.0.0.0/", "10.0.0.1", 443));
 	assert_true(proxy_is_bypassed("[::1]", "::1", 443));
 	assert_true(proxy_is_bypassed("127.0.0.1", "127.0.0.1", 443));
 }
