@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -176,13 +177,18 @@ static int check_together(const struct server_options *o)
 	return check_listeners(o);
 }
 
+/* Asked once: workers read the name while a reload reads options again. */
 static const char *default_node(void)
 {
 	static char name[NAME_MAX_LEN + 1];
 	char host[256] = "";
 
+	if (name[0])
+		return name;
 	gethostname(host, sizeof host - 1);
-	return name_of_host(host, name) == 0 ? name : "relay";
+	if (name_of_host(host, name) < 0)
+		snprintf(name, sizeof name, "relay");
+	return name;
 }
 
 static void fill_defaults(struct server_options *o)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,10 +11,17 @@
 #include "common/base/err.h"
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
-static enum log_level threshold = LOG_INFO;
+static _Atomic enum log_level threshold = LOG_INFO; /* relaxed: a line more or less */
 
-void log_set_level(enum log_level level) { threshold = level; }
-bool log_wants(enum log_level level) { return level <= threshold; }
+void log_set_level(enum log_level level)
+{
+	atomic_store_explicit(&threshold, level, memory_order_relaxed);
+}
+
+bool log_wants(enum log_level level)
+{
+	return level <= atomic_load_explicit(&threshold, memory_order_relaxed);
+}
 
 int log_level_of(const char *name, enum log_level *level_out)
 {

@@ -13,7 +13,7 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* Set before threads start. Plain style prints `tunn: text` for people. */
+/* From any thread, at any time. */
 void log_set_level(enum log_level level);
 int log_level_of(const char *name, enum log_level *level_out); /* 0 or ERR_INVALID */
 bool log_wants(enum log_level level);
