@@ -202,23 +202,12 @@ static int start(struct client *c)
 	return 0;
 }
 
-/* What was closed outside the loop is freed in a sweep. */
-static void run_last_turn(struct client *c)
-{
-	c->leaving = true;
-	timer_set(c->goodbye, 0);
-	loop_run(c->loop);
-}
-
 static void done(struct client *c)
 {
 	uplink_free(c->uplink);
 	local_close(c->local);
-	if (c->goodbye)
-		run_last_turn(c);
 	timer_free(c->goodbye);
-	if (c->loop)
-		loop_free(c->loop);
+	loop_free(c->loop); /* sweeps what was just closed */
 	report_free(c->report);
 	pkt_pool_drain();
 }

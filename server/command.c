@@ -64,33 +64,46 @@ static const char *check_expires(const char *v)
 
 #define AT(field) offsetof(struct state_options, field)
 
-static const struct opt account_opts[] = {
-	{ OPT_TEXT, "state", "DIR", "the server's state directory; default as tunn server",
-	  AT(state), 0, 0, 0, NULL, false },
-	{ OPT_END, NULL, NULL, NULL, 0, 0, 0, 0, NULL, false },
-};
+#define STATE_OPT                                                                                  \
+	{                                                                                          \
+		.kind = OPT_TEXT, .name = "state", .arg = "DIR", .offset = AT(state),              \
+		.help = "the server's state directory; default as tunn server"                     \
+	}
+
+static const struct opt account_opts[] = { STATE_OPT, { .kind = OPT_END } };
 
 static const struct opt token_opts[] = {
-	{ OPT_TEXT, "id", "ID", "the token claims only this tunnel id", AT(id), 0, 0, 0, check_id,
-	  false },
-	{ OPT_TEXT, "expires", "TIME", "the token ends after this time (90d, 12h); default: never",
-	  AT(expires), 0, 0, 0, check_expires, false },
-	{ OPT_TEXT, "state", "DIR", "the server's state directory; default as tunn server",
-	  AT(state), 0, 0, 0, NULL, false },
-	{ OPT_END, NULL, NULL, NULL, 0, 0, 0, 0, NULL, false },
+	{ .kind = OPT_TEXT,
+	  .name = "id",
+	  .arg = "ID",
+	  .offset = AT(id),
+	  .check = check_id,
+	  .help = "the token claims only this tunnel id" },
+	{ .kind = OPT_TEXT,
+	  .name = "expires",
+	  .arg = "TIME",
+	  .offset = AT(expires),
+	  .check = check_expires,
+	  .help = "the token ends after this time (90d, 12h); default: never" },
+	STATE_OPT,
+	{ .kind = OPT_END },
 };
 
 static const struct opt_command account_cmd = {
-	"account", "add NAME [options]", "manage the accounts of a relay",
-	"Adds an account to the relay whose state is on this machine. It works beside a running "
-	"server, which knows the account at once.",
-	account_opts
+	.name = "account",
+	.usage = "add NAME [options]",
+	.summary = "manage the accounts of a relay",
+	.text = "Adds an account to the relay whose state is on this machine. It works beside a running "
+	        "server, which knows the account at once.",
+	.opts = account_opts,
 };
 static const struct opt_command token_cmd = {
-	"token", "new ACCOUNT [options]", "make tokens for an account",
-	"Makes a token and prints it, this once: only a hash of it is stored. It works beside a "
-	"running server, which knows the token at once.",
-	token_opts
+	.name = "token",
+	.usage = "new ACCOUNT [options]",
+	.summary = "make tokens for an account",
+	.text = "Makes a token and prints it, this once: only a hash of it is stored. It works beside a "
+	        "running server, which knows the token at once.",
+	.opts = token_opts,
 };
 
 /* The verb and its one word. */
