@@ -151,8 +151,7 @@ static void sweep(struct task *task)
 		bury(container_of(it, struct link, node), true);
 }
 
-/* After a transport call: its failure is the link's. */
-static void settle(struct link *l, int rc)
+void link_settle(struct link *l, int rc)
 {
 	l->inside = false;
 	if (rc < 0 && l->state != LINK_DEAD) {
@@ -163,6 +162,12 @@ static void settle(struct link *l, int rc)
 	if (l->state == LINK_DRAINING && l->n_lanes == 0)
 		link_close(l, CLOSE_DRAINING);
 	free_dead_lanes(l);
+}
+
+/* The same, and what there is to say goes out. */
+static void settle(struct link *l, int rc)
+{
+	link_settle(l, rc);
 	if (l->state != LINK_DEAD && l->transport && l->ops->has_output(l->transport))
 		link_mark_dirty(l);
 }

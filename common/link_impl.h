@@ -54,6 +54,9 @@ struct links {
 	unsigned n;
 };
 
+/* link.c: after a transport call, whose failure is the link's */
+void link_settle(struct link *, int rc);
+
 /* link_pump.c */
 void link_mark_dirty(struct link *); /* pumped at the end of the turn */
 bool link_has_packets(const struct link *);

@@ -101,14 +101,11 @@ static bool pump_once(struct link *l, size_t room)
 		fill(l, batch);
 	l->inside = true; /* flush() may tell `ended`; nobody pumps this link meanwhile */
 	int rc = l->ops->flush(l->transport, out, batch);
-	l->inside = false;
 	bool some = buf_len(out) > 0;
-	if (rc == 0 && some)
-		rc = conn_write(l->conn, buf_data(out), buf_len(out));
+	int rc_write = some ? conn_write(l->conn, buf_data(out), buf_len(out)) : 0;
 	buf_clear(out);
-	if (rc < 0)
-		link_close(l, close_of_err(rc));
-	return some && rc == 0;
+	link_settle(l, rc < 0 ? rc : rc_write);
+	return some && l->state != LINK_DEAD;
 }
 
 static void pump(struct link *l)

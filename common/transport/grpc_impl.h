@@ -61,6 +61,7 @@ struct call {
 
 	char *token; /* server: from metadata, until registration */
 	bool bad_auth;
+	bool no_encoding; /* server: grpc-encoding is absent or identity (S9) */
 	struct str health_service;
 	char health_name[128];
 

@@ -100,6 +100,8 @@ static void broken(struct call *c, int err)
 		status = GRPC_RESOURCE_EXHAUSTED;
 		why = CLOSE_TOO_BIG;
 		text = "message larger than 66560 bytes or with too many fields";
+	} else if (err == GRPC_COMPRESSED && c->no_encoding) {
+		text = "a message is flagged as compressed, but grpc-encoding names nothing";
 	} else if (err == GRPC_COMPRESSED) {
 		status = GRPC_UNIMPLEMENTED;
 		why = CLOSE_UNIMPLEMENTED;
@@ -224,6 +226,8 @@ void serve_head(void *owner, struct h2_stream *st, const struct h2_head *head, b
 	}
 	h2_set_user(st, c);
 	c->deadline_ms = deadline_ms;
+	struct str encoding = h2_head_get(head, "grpc-encoding", NULL);
+	c->no_encoding = encoding.len == 0 || str_eq(encoding, STR("identity"));
 	if (kind == CALL_TUNNEL) {
 		take_authorization(c, head);
 		respond(c); /* at once: tells a buffering proxy from a slow relay */

@@ -146,7 +146,8 @@ struct transport_ops {
 	/* Borrows data; eats all of it or fails. */
 	int (*input)(struct transport *, const uint8_t *data, size_t len, uint64_t now_ms);
 	/* Appends everything that may be said now to out: control first, then up to
-	 * `budget` bytes of channel data, rounded up to a whole frame. */
+	 * `budget` bytes of channel data, rounded up to a whole frame. What is in
+	 * out is to be sent also when this failed. */
 	int (*flush)(struct transport *, struct buf *out, size_t budget);
 	/* Is there something flush() would say? */
 	bool (*has_output)(const struct transport *);

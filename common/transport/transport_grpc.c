@@ -153,7 +153,11 @@ static int grpc_input(struct transport *t, const uint8_t *data, size_t len, uint
 
 static int grpc_flush(struct transport *t, struct buf *out, size_t budget)
 {
-	return h2_flush(t->h2, out, budget);
+	int rc = h2_flush(t->h2, out, budget);
+
+	if (rc == 0 && h2_is_over(t->h2))
+		rc = ERR_CLOSED;
+	return failed(t, rc, h2_error_text(t->h2));
 }
 
 static bool grpc_has_output(const struct transport *t) { return h2_has_output(t->h2); }

@@ -389,7 +389,7 @@ int h2_input(struct h2 *h, const uint8_t *data, size_t len, uint64_t now_ms)
 	return end_of_input(h, nghttp2_session_mem_recv(h->session, data, len));
 }
 
-int h2_flush(struct h2 *h, struct buf *out, size_t budget)
+static int send_all(struct h2 *h, struct buf *out, size_t budget)
 {
 	const uint8_t *data;
 	ssize_t n;
@@ -403,9 +403,19 @@ int h2_flush(struct h2 *h, struct buf *out, size_t budget)
 	h->out = NULL;
 	if (n < 0)
 		return n == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_PROTOCOL;
-	if (h->failed) /* a budget broke while sending */
-		nghttp2_session_terminate_session(h->session, h->failed_code);
 	return 0;
+}
+
+int h2_flush(struct h2 *h, struct buf *out, size_t budget)
+{
+	int rc = send_all(h, out, budget);
+
+	if (rc < 0 || !h->failed)
+		return rc;
+	/* A budget broke while sending, or nghttp2 gave up: the last word. */
+	nghttp2_session_terminate_session(h->session, h->failed_code);
+	rc = send_all(h, out, 0);
+	return rc < 0 ? rc : h->failed;
 }
 
 bool h2_has_output(const struct h2 *h) { return nghttp2_session_want_write(h->session) != 0; }

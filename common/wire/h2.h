@@ -59,11 +59,11 @@ int h2_new(enum h2_side, uint64_t now_ms, const struct h2_events *, void *owner,
 void h2_free(struct h2 *); /* no events; NULL allowed */
 
 /* Eats all or fails with ERR_PROTOCOL, ERR_FLOOD or -ENOMEM. After a failure a
- * GOAWAY is pending where one can be said. What nghttp2 ends by itself fails
- * from the h2_flush() on that says its GOAWAY: in the next h2_input() or h2_tick(). */
+ * GOAWAY is pending where one can be said. What nghttp2 ends by itself fails in
+ * the h2_flush() that says its GOAWAY. */
 int h2_input(struct h2 *, const uint8_t *data, size_t len, uint64_t now_ms);
 /* Appends frames to out: all control frames, then DATA until `budget` bytes of
- * it are there. 0 or -ENOMEM, ERR_PROTOCOL. */
+ * it are there. 0 or the failure there is; what is in out is still to be sent. */
 int h2_flush(struct h2 *, struct buf *out, size_t budget);
 bool h2_has_output(const struct h2 *);
 /* SETTINGS acknowledgement deadline. 0 or ERR_FLOOD, or the failure there was. */
