@@ -154,6 +154,7 @@ int addr_of_listen(const char *text, struct addr *addr_out, bool *any_out)
 	const char *port_text;
 	uint16_t port;
 	bool bracketed;
+	int rc;
 
 	if (port_of(text, &port) == 0) {
 		host[0] = 0;
@@ -161,8 +162,10 @@ int addr_of_listen(const char *text, struct addr *addr_out, bool *any_out)
 	           port_of(port_text, &port) < 0 || (bracketed && !strchr(host, ':'))) {
 		return ERR_INVALID;
 	}
-	*any_out = host[0] == 0;
-	return addr_of_ip(host[0] ? host : "::", port, addr_out);
+	rc = addr_of_ip(host[0] ? host : "::", port, addr_out);
+	if (rc == 0)
+		*any_out = host[0] == 0;
+	return rc;
 }
 
 static bool host_is_valid(const char *host)

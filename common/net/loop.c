@@ -32,6 +32,7 @@ struct sig {
 
 struct phase {
 	struct task *head, **tail;
+	struct task *stop_after; /* the last one of this turn while the phase runs */
 };
 
 struct loop {
@@ -87,6 +88,12 @@ void loop_defer(struct loop *l, enum loop_phase phase, struct task *t)
 	l->phases[phase].tail = &t->next;
 }
 
+static struct task *task_of(struct task **next)
+{
+	static_assert(offsetof(struct task, next) == 0, "the tail points at the last task");
+	return (struct task *)(void *)next;
+}
+
 void loop_undefer(struct loop *l, enum loop_phase phase, struct task *t)
 {
 	struct phase *p = &l->phases[phase];
@@ -99,6 +106,8 @@ void loop_undefer(struct loop *l, enum loop_phase phase, struct task *t)
 		*at = t->next;
 		if (p->tail == &t->next)
 			p->tail = at;
+		if (p->stop_after == t)
+			p->stop_after = at == &p->head ? NULL : task_of(at);
 		t->queued = false;
 		return;
 	}
@@ -107,20 +116,18 @@ void loop_undefer(struct loop *l, enum loop_phase phase, struct task *t)
 /* Tasks deferred to this phase while it runs wait for the next turn. */
 static void run_phase(struct phase *p)
 {
-	struct task *stop_after = p->tail == &p->head ? NULL : (struct task *)(void *)p->tail;
 	struct task *t;
-	bool last;
 
-	static_assert(offsetof(struct task, next) == 0, "the tail points at the last task");
-	while (stop_after && (t = p->head) != NULL) {
-		last = t == stop_after;
+	p->stop_after = p->head ? task_of(p->tail) : NULL;
+	while (p->stop_after) {
+		t = p->head;
+		if (t == p->stop_after)
+			p->stop_after = NULL;
 		p->head = t->next;
 		if (!p->head)
 			p->tail = &p->head;
 		t->queued = false;
 		t->cb(t);
-		if (last)
-			break;
 	}
 }
 

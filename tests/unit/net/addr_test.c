@@ -1,5 +1,7 @@
 #include "tests/unit/said.h"
 
+#include <netinet/in.h>
+
 #include "common/base/err.h"
 #include "common/net/addr.h"
 
@@ -49,11 +51,13 @@ static void bad_listen_addresses_are_refused(void **state)
 		                           "1.2.3:4",
 		                           " 443" };
 	struct addr a = { .len = 7 };
-	bool any;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		bool any = true;
 		assert_int_equal(addr_of_listen(bad[i], &a, &any), ERR_INVALID);
+		assert_true(any);
+	}
 	assert_int_equal(a.len, 7);
 }
 
@@ -160,6 +164,33 @@ static void addresses_are_equal_by_family_address_and_port(void **state)
 	assert_true(addr_eq(&v6, &v6));
 }
 
+/* As the kernel gives it on a socket of both families. */
+static void an_ipv4_peer_of_an_ipv6_socket_reads_as_ipv4(void **state)
+{
+	struct addr a = { .len = sizeof(struct sockaddr_in6) };
+	struct sockaddr_in6 *sin6 = (void *)&a.ss;
+	char text[ADDR_TEXT_LEN];
+
+	(void)state;
+	sin6->sin6_family = AF_INET6;
+	sin6->sin6_port = htons(443);
+	sin6->sin6_addr.s6_addr[10] = sin6->sin6_addr.s6_addr[11] = 0xff;
+	memcpy(sin6->sin6_addr.s6_addr + 12, "\xc0\x00\x02\x01", 4);
+	assert_string_equal(addr_text(&a, text), "192.0.2.1:443");
+	a = ip("::ffff:192.0.2.1", 443);
+	assert_int_equal(a.ss.ss_family, AF_INET);
+	assert_string_equal(addr_text(&a, text), "192.0.2.1:443");
+}
+
+static void an_address_nobody_set_has_a_text_too(void **state)
+{
+	struct addr none = { 0 };
+	char text[ADDR_TEXT_LEN];
+
+	(void)state;
+	assert_string_equal(addr_text(&none, text), "-");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +200,8 @@ int main(void)
 		cmocka_unit_test(bad_hosts_are_refused),
 		cmocka_unit_test(addresses_know_their_kind),
 		cmocka_unit_test(addresses_are_equal_by_family_address_and_port),
+		cmocka_unit_test(an_ipv4_peer_of_an_ipv6_socket_reads_as_ipv4),
+		cmocka_unit_test(an_address_nobody_set_has_a_text_too),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "tests/unit/until.h"
 
 #include <signal.h>
+#include <sys/socket.h>
 
 static char order[32];
 
@@ -119,6 +120,89 @@ static void a_task_may_take_back_the_one_behind_it(void **state)
 	assert_string_equal(order, "s");
 }
 
+/* Else what is deferred meanwhile would run in the same turn, for ever if it defers itself. */
+static void a_phase_ends_though_its_last_task_was_taken_back(void **state)
+{
+	struct task first = { .cb = take_victim_back }, sweep = { .cb = on_sweep };
+
+	(void)state;
+	n_again = 0;
+	again = (struct task){ .cb = defer_again };
+	loop_defer(loop, LOOP_PUMP, &first);
+	loop_defer(loop, LOOP_PUMP, &again);
+	loop_defer(loop, LOOP_PUMP, &victim);
+	loop_defer(loop, LOOP_SWEEP, &sweep);
+	until(five_times);
+	assert_string_equal(order, "asaaaa");
+}
+
+static void put_victim_behind(struct task *t)
+{
+	note('p');
+	loop_undefer(loop, LOOP_PUMP, &victim);
+	loop_defer(loop, LOOP_PUMP, t);
+	loop_defer(loop, LOOP_PUMP, &victim);
+	t->cb = on_pump;
+}
+
+static bool both_again(void) { return strlen(order) == 4; }
+
+static void a_task_taken_back_and_deferred_again_waits_for_the_next_turn(void **state)
+{
+	struct task first = { .cb = put_victim_behind }, sweep = { .cb = on_sweep };
+
+	(void)state;
+	loop_defer(loop, LOOP_PUMP, &first);
+	loop_defer(loop, LOOP_PUMP, &victim);
+	loop_defer(loop, LOOP_SWEEP, &sweep);
+	until(both_again);
+	assert_string_equal(order, "pspf");
+}
+
+static void defer_until_five(struct task *t)
+{
+	if (++n_again < 5)
+		loop_defer(loop, LOOP_PUMP, t);
+	else
+		loop_stop(loop, 0);
+}
+
+/* Nothing but the limit would wake it. */
+static void a_turn_with_work_left_is_followed_without_sleeping(void **state)
+{
+	(void)state;
+	n_again = 0;
+	again = (struct task){ .cb = defer_until_five };
+	timer_set(until_limit, UNTIL_LIMIT_MS);
+	loop_defer(loop, LOOP_PUMP, &again);
+	assert_int_equal(loop_run(loop), 0);
+	assert_false(until_late);
+	assert_int_equal(n_again, 5);
+}
+
+static struct task earlier = { .cb = on_pump }, later = { .cb = on_post };
+
+static void defer_both_ways(struct task *t)
+{
+	(void)t;
+	note('f');
+	loop_defer(loop, LOOP_PUMP, &earlier);
+	loop_defer(loop, LOOP_POST, &later);
+}
+
+static bool pumped(void) { return strchr(order, 'p'); }
+
+static void a_later_phase_is_of_this_turn_and_an_earlier_of_the_next(void **state)
+{
+	struct task flush = { .cb = defer_both_ways }, sweep = { .cb = on_sweep };
+
+	(void)state;
+	loop_defer(loop, LOOP_FLUSH, &flush);
+	loop_defer(loop, LOOP_SWEEP, &sweep);
+	until(pumped);
+	assert_string_equal(order, "fosp");
+}
+
 struct owned {
 	struct task sweep;
 	unsigned *freed;
@@ -197,6 +281,50 @@ static void a_watch_may_be_freed_from_its_own_callback(void **state)
 	close(fds[1]);
 }
 
+static void free_watch_once(void *arg, unsigned what)
+{
+	(void)arg, (void)what;
+	note('s');
+	watch_free(watch);
+}
+
+static void a_watch_freed_while_both_ways_are_ready_tells_no_more(void **state)
+{
+	struct task sweep = { .cb = on_sweep };
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	watch = watch_new(loop, fds[0], free_watch_once, NULL);
+	assert_int_equal(watch_want(watch, WATCH_READ | WATCH_WRITE), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	until(swept);
+	order[0] = 0;
+	loop_defer(loop, LOOP_SWEEP, &sweep);
+	until(swept);
+	assert_string_equal(order, "s"); /* the task's */
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static struct timer *own;
+
+static void free_own_timer(void *arg)
+{
+	(void)arg;
+	note('s');
+	timer_free(own);
+}
+
+static void a_timer_may_be_freed_from_its_own_callback(void **state)
+{
+	(void)state;
+	own = timer_new(loop, free_own_timer, NULL);
+	timer_set(own, 0);
+	until(swept);
+	assert_string_equal(order, "s");
+	timer_free(NULL);
+}
+
 static void count_readable(void *arg, unsigned what)
 {
 	(void)arg, (void)what;
@@ -269,9 +397,15 @@ int main(void)
 		TEST(a_task_deferred_from_inside_its_phase_runs_in_the_next_turn),
 		TEST(a_task_taken_back_does_not_run),
 		TEST(a_task_may_take_back_the_one_behind_it),
+		TEST(a_phase_ends_though_its_last_task_was_taken_back),
+		TEST(a_task_taken_back_and_deferred_again_waits_for_the_next_turn),
+		TEST(a_turn_with_work_left_is_followed_without_sleeping),
+		TEST(a_later_phase_is_of_this_turn_and_an_earlier_of_the_next),
 		TEST(what_waits_for_the_sweep_is_swept_when_the_loop_goes),
 		TEST(timers_fire_once_in_order_of_their_time),
 		TEST(a_watch_may_be_freed_from_its_own_callback),
+		TEST(a_watch_freed_while_both_ways_are_ready_tells_no_more),
+		TEST(a_timer_may_be_freed_from_its_own_callback),
 		TEST(a_watch_tells_until_it_is_not_wanted),
 		TEST(signals_are_told_in_the_loop),
 		TEST(run_gives_the_code_of_stop),

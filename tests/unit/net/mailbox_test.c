@@ -138,6 +138,58 @@ static void a_handler_may_post_to_its_own_box(void **state)
 	assert_int_equal(n_out_of_order, 0);
 }
 
+static struct mail last;
+
+static void keep_mail(void *owner, struct mail *m)
+{
+	(void)owner;
+	n_got++;
+	last = *m;
+}
+
+static void mail_arrives_as_it_was_posted(void **state)
+{
+	struct mail m = { .kind = 7, .is_packet = true, .ptr = &m, .number = UINT64_MAX };
+
+	(void)state;
+	for (unsigned i = 0; i < MAIL_BODY_LEN; i++)
+		m.body[i] = (uint8_t)(i * 3);
+	mailbox_free(box);
+	assert_int_equal(mailbox_new(loop, keep_mail, &box, &box), 0);
+	assert_int_equal(mailbox_post(box, &m), 0);
+	until(one_got);
+	assert_int_equal(last.kind, 7);
+	assert_true(last.is_packet);
+	assert_ptr_equal(last.ptr, &m);
+	assert_true(last.number == UINT64_MAX);
+	assert_memory_equal(last.body, m.body, MAIL_BODY_LEN);
+}
+
+static unsigned got_at_timer;
+static bool timer_came;
+
+static void on_timer(void *arg)
+{
+	(void)arg;
+	got_at_timer = n_got;
+	timer_came = true;
+}
+
+static bool timer_has_come(void) { return timer_came; }
+
+static void mail_comes_before_the_timers_of_a_turn(void **state)
+{
+	struct timer *t = timer_new(loop, on_timer, NULL);
+
+	(void)state;
+	timer_came = false;
+	timer_set(t, 0);
+	post(0, 1, false);
+	until(timer_has_come);
+	assert_int_equal(got_at_timer, 1);
+	timer_free(t);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -147,6 +199,8 @@ int main(void)
 		TEST(a_sleeping_owner_is_woken_each_time),
 		TEST(packets_are_bounded_and_control_is_not),
 		TEST(what_was_not_delivered_is_handed_over_at_the_end),
+		TEST(mail_arrives_as_it_was_posted),
+		TEST(mail_comes_before_the_timers_of_a_turn),
 		TEST(a_handler_may_post_to_its_own_box),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
