@@ -1,7 +1,7 @@
+#include "tests/unit/net/names.h"
 #include "tests/unit/net/tcp.h"
 #include "tests/unit/until.h"
 
-#include <errno.h>
 #include <signal.h>
 
 #include "common/net/dial.h"
@@ -35,12 +35,25 @@ static void on_failed(void *owner, enum close_why w, const char *text)
 	snprintf(words, sizeof words, "%s", text);
 }
 
-static const struct dial_events events = { on_connected, on_failed };
+static bool start_again;
+
+static void on_failed_start_again(void *owner, enum close_why w, const char *text)
+{
+	on_failed(owner, w, text);
+	if (!start_again)
+		return;
+	start_again = false;
+	conf.host = "127.0.0.1";
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+}
+
+static const struct dial_events events = { on_connected, on_failed_start_again };
 
 /* A proxy, or any server: accepts, answers what it is told to once the request is there. */
 static int listening = -1, accepted = -1;
 static uint16_t port;
-static const char *script; /* NULL: accepts and says nothing */
+static size_t piece;       /* of the script at a time; 0: all */
+static const char *script; /* NULL: reads and says nothing */
 static char request[1024];
 static size_t n_request;
 
@@ -48,14 +61,15 @@ static void serve(void)
 {
 	if (accepted < 0)
 		accepted = accept4(listening, NULL, NULL, SOCK_NONBLOCK);
-	if (accepted < 0 || !script)
+	if (accepted < 0)
 		return;
 	ssize_t n = recv(accepted, request + n_request, sizeof request - 1 - n_request, 0);
 	n_request += n > 0 ? (size_t)n : 0;
 	request[n_request] = 0;
-	if (strstr(request, "\r\n\r\n")) {
-		assert_int_equal(send(accepted, script, strlen(script), 0), strlen(script));
-		script = NULL;
+	if (script && strstr(request, "\r\n\r\n")) {
+		n = (ssize_t)(piece && piece < strlen(script) ? piece : strlen(script));
+		assert_int_equal(send(accepted, script, (size_t)n, 0), n);
+		script = script[n] ? script + n : NULL;
 	}
 }
 
@@ -76,6 +90,9 @@ static int set_up(void **state)
 	n_request = 0;
 	early_len = 0;
 	script = NULL;
+	piece = 0;
+	start_again = false;
+	names_set_up();
 	dialler = dialler_new(loop, &conf, &events, &conf);
 	return dialler ? 0 : -1;
 }
@@ -98,13 +115,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void dial(void)
-{
-	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
-	assert_int_equal(n_connected + n_failed, 0); /* never from inside */
-	until(told);
-}
-
 static void use_proxy(void)
 {
 	conf.proxy = (struct proxy_conf){
@@ -112,6 +122,13 @@ static void use_proxy(void)
 	};
 	conf.host = "relay.example";
 	conf.port = 443;
+}
+
+static void dial(void)
+{
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	assert_int_equal(n_connected + n_failed, 0); /* never from inside */
+	until(told);
 }
 
 static void a_host_that_listens_is_reached(void **state)
@@ -148,14 +165,44 @@ static void a_name_that_does_not_resolve_is_named(void **state)
 	assert_non_null(strstr(words, "cannot resolve no such host.invalid"));
 }
 
-/* localhost is ::1 and 127.0.0.1; only the second listens. */
-static void the_other_family_is_tried_where_the_first_refuses(void **state)
+/* Of 127.0.0.2 nobody listens at this port. */
+static void the_next_address_is_tried_where_the_first_refuses(void **state)
 {
+	char text[ADDR_TEXT_LEN], expected[ADDR_TEXT_LEN];
+
 	(void)state;
-	conf.host = "localhost";
+	names_are((const char *const[]){ "127.0.0.2", "127.0.0.3", "127.0.0.1", NULL });
+	conf.host = "relay.test";
 	dial();
 	assert_int_equal(n_connected, 1);
-	assert_int_equal(peer.ss.ss_family, AF_INET);
+	snprintf(expected, sizeof expected, "127.0.0.1:%u", port);
+	assert_string_equal(addr_text(&peer, text), expected);
+}
+
+static void where_all_addresses_refuse_the_last_is_named(void **state)
+{
+	(void)state;
+	names_are((const char *const[]){ "127.0.0.2", "127.0.0.3", NULL });
+	conf.host = "relay.test";
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_int_equal(n_connected, 0);
+	assert_non_null(strstr(words, "relay.test (127.0.0.3:"));
+}
+
+static void addresses_that_worked_are_tried_where_resolving_fails(void **state)
+{
+	(void)state;
+	names_are((const char *const[]){ "127.0.0.1", NULL });
+	conf.host = "relay.test";
+	dial();
+	close_if_open(&given);
+	close_if_open(&accepted);
+	n_connected = 0;
+	names_rc = EAI_AGAIN;
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(n_failed, 0);
 }
 
 static void a_dialler_may_be_used_again(void **state)
@@ -180,17 +227,130 @@ static void a_new_start_gives_the_running_attempt_up(void **state)
 	assert_int_equal(n_failed, 0);
 }
 
-static void a_stopped_dialler_says_nothing(void **state)
+static void assert_silent_and_usable(void)
 {
-	(void)state;
-	conf.host = "no such host.invalid";
-	dialler_start(dialler, 1000);
-	dialler_stop(dialler);
-	dialler_stop(dialler);
+	conf.proxy.used = false;
 	conf.host = "127.0.0.1";
+	conf.port = port;
 	dial();
 	assert_int_equal(n_connected, 1);
 	assert_int_equal(n_failed, 0);
+}
+
+static void a_dialler_stopped_while_it_resolves_says_nothing(void **state)
+{
+	(void)state;
+	conf.host = "relay.test";
+	names_hold = true;
+	dialler_start(dialler, 1000);
+	sem_wait(&names_asked);
+	dialler_stop(dialler);
+	dialler_stop(dialler);
+	sem_post(&names_go);
+	sem_wait(&names_answered);
+	assert_silent_and_usable();
+}
+
+static struct task stop_task;
+static struct timer *begin, *fence;
+static bool was_stopped;
+
+/* Queued anew each turn, so that it stands in front of the report. */
+static void stop_behind_fence(struct task *t)
+{
+	if (timer_is_set(fence)) {
+		loop_defer(loop, LOOP_PUMP, t);
+		return;
+	}
+	dialler_stop(dialler);
+	was_stopped = true;
+}
+
+static void on_fence(void *arg) { (void)arg; }
+
+/* Timers of one handler and one delay end in one turn: the fence and the deadline. */
+static void start_with_fence(void *arg)
+{
+	(void)arg;
+	timer_set(fence, 0);
+	dialler_start(dialler, 0);
+	loop_defer(loop, LOOP_PUMP, &stop_task);
+}
+
+static bool stopped(void) { return was_stopped; }
+
+static void a_dialler_stopped_with_its_report_underway_says_nothing(void **state)
+{
+	(void)state;
+	was_stopped = false;
+	stop_task = (struct task){ .cb = stop_behind_fence };
+	begin = timer_new(loop, start_with_fence, NULL);
+	fence = timer_new(loop, on_fence, NULL);
+	conf.host = "relay.test";
+	names_hold = true;
+	timer_set(begin, 0);
+	until(stopped);
+	sem_post(&names_go);
+	sem_wait(&names_answered);
+	assert_silent_and_usable();
+	timer_free(begin);
+	timer_free(fence);
+}
+
+static bool request_there(void)
+{
+	serve();
+	return strstr(request, "\r\n\r\n");
+}
+
+static bool hung_up(void)
+{
+	char c;
+	return recv(accepted, &c, 1, 0) == 0;
+}
+
+static void wait_for_request(void)
+{
+	use_proxy();
+	request[0] = 0;
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(request_there);
+}
+
+static void a_dialler_stopped_before_the_proxy_answers_hangs_up_and_says_nothing(void **state)
+{
+	(void)state;
+	wait_for_request();
+	dialler_stop(dialler);
+	until(hung_up);
+	close_if_open(&accepted);
+	assert_silent_and_usable();
+}
+
+static void a_dialler_freed_before_the_proxy_answers_hangs_up(void **state)
+{
+	(void)state;
+	wait_for_request();
+	dialler_free(dialler);
+	dialler = NULL;
+	until(hung_up);
+	assert_int_equal(n_connected + n_failed, 0);
+}
+
+static bool connected_after_failure(void)
+{
+	serve();
+	return n_connected == 1;
+}
+
+static void a_failure_may_start_the_next_attempt(void **state)
+{
+	(void)state;
+	conf.host = "relay.test"; /* unknown */
+	start_again = true;
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(connected_after_failure);
+	assert_int_equal(n_failed, 1);
 }
 
 static void a_device_that_is_not_there_is_named(void **state)
@@ -232,6 +392,37 @@ static void a_proxy_that_refuses_is_told_in_its_words(void **state)
 	assert_int_equal(why, CLOSE_PROXY_DENIED);
 	assert_non_null(strstr(words, "relay.example:443"));
 	assert_null(strstr(words, "sesame"));
+}
+
+static void a_proxy_may_answer_byte_by_byte(void **state)
+{
+	(void)state;
+	use_proxy();
+	piece = 1;
+	script = "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n";
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(early_len, 0);
+}
+
+/* Takes connections and never a word. */
+static void the_proxy_address_that_answers_first_wins(void **state)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int mute = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char text[ADDR_TEXT_LEN];
+
+	(void)state;
+	inet_pton(AF_INET, "127.0.0.2", &a.sin_addr);
+	assert_int_equal(bind(mute, (struct sockaddr *)&a, sizeof a) | listen(mute, 16), 0);
+	use_proxy();
+	names_are((const char *const[]){ "127.0.0.2", "127.0.0.1", NULL });
+	snprintf(conf.proxy.host, sizeof conf.proxy.host, "proxy.test");
+	script = "HTTP/1.1 200 OK\r\n\r\n";
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_non_null(strstr(addr_text(&peer, text), "127.0.0.1:"));
+	close(mute);
 }
 
 static bool told_after_hanging_up(void)
@@ -284,13 +475,21 @@ int main(void)
 		TEST(a_host_that_listens_is_reached),
 		TEST(a_refused_connection_names_host_and_address),
 		TEST(a_name_that_does_not_resolve_is_named),
-		TEST(the_other_family_is_tried_where_the_first_refuses),
+		TEST(the_next_address_is_tried_where_the_first_refuses),
+		TEST(where_all_addresses_refuse_the_last_is_named),
+		TEST(addresses_that_worked_are_tried_where_resolving_fails),
 		TEST(a_dialler_may_be_used_again),
 		TEST(a_new_start_gives_the_running_attempt_up),
-		TEST(a_stopped_dialler_says_nothing),
+		TEST(a_dialler_stopped_while_it_resolves_says_nothing),
+		TEST(a_dialler_stopped_with_its_report_underway_says_nothing),
+		TEST(a_dialler_stopped_before_the_proxy_answers_hangs_up_and_says_nothing),
+		TEST(a_dialler_freed_before_the_proxy_answers_hangs_up),
+		TEST(a_failure_may_start_the_next_attempt),
 		TEST(a_device_that_is_not_there_is_named),
 		TEST(a_proxy_that_agrees_gives_its_connection_and_the_surplus),
 		TEST(a_proxy_that_refuses_is_told_in_its_words),
+		TEST(a_proxy_may_answer_byte_by_byte),
+		TEST(the_proxy_address_that_answers_first_wins),
 		TEST(X11_a_proxy_that_hangs_up_is_told),
 		TEST(X12_a_proxy_that_never_answers_is_given_up_at_the_deadline),
 		TEST(a_proxy_that_refuses_the_connection_is_called_one),

@@ -93,6 +93,7 @@ static void C24_no_proxy_covers_what_its_grammar_says(void **state)
 		                           ".corp.example",
 		                           "corp.example",
 		                           "x, example",
+		                           "x,*",
 		                           " ,, .example ,",
 		                           "relay.corp.example:443",
 		                           "relay.corp.example.",
@@ -247,6 +248,49 @@ static void any_2xx_opens_the_tunnel_and_the_rest_belongs_to_it(void **state)
 	}
 }
 
+static void assert_opens(const char *text, const char *rest)
+{
+	struct proxy *p = proxy_for("", "");
+	size_t used = 0;
+
+	if (reply(p, text, &used) != 0)
+		fail_msg("refused: %s", text);
+	assert_string_equal(text + used, rest);
+	proxy_free(p);
+}
+
+static void X01_status_lines_as_proxies_write_them_open_the_tunnel(void **state)
+{
+	(void)state;
+	assert_opens("HTTP/1.1 200\r\n\r\nx", "x");
+	assert_opens("HTTP/1.0 200 OK\r\n\r\nx", "x");
+	assert_opens("HTTP/1.1 204 No Content\r\n\r\nx", "x");
+	assert_opens("HTTP/1.1 299 Odd\r\n\r\nx", "x");
+	assert_opens("HTTP/1.1 200 OK\nVia: x\n\nx", "x"); /* X04: LF alone */
+}
+
+/* RFC 9110 section 9.3.6: what stands behind the head is the tunnel's. */
+static void X02_a_length_in_the_answer_is_ignored(void **state)
+{
+	(void)state;
+	assert_opens("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsurplus", "surplus");
+	assert_opens("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsurplus", "surplus");
+}
+
+static void an_answer_may_come_byte_by_byte(void **state)
+{
+	static const char text[] = "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n";
+	struct proxy *p = proxy_for("", "");
+	size_t last = sizeof text - 2, used = 0;
+
+	(void)state;
+	for (size_t i = 0; i < last; i++)
+		assert_int_equal(proxy_reply(p, (const uint8_t *)text + i, 1, &used), ERR_AGAIN);
+	assert_int_equal(proxy_reply(p, (const uint8_t *)text + last, 1, &used), 0);
+	assert_int_equal(used, 1);
+	proxy_free(p);
+}
+
 /* The result of a reply, with the words it left. */
 static enum close_why refused(const char *user, const char *text, char *words, size_t cap)
 {
@@ -328,6 +372,55 @@ static void X04_what_is_no_http_or_does_not_end_is_told(void **state)
 	strcpy(endless, "HTTP/1.1 200 OK\r\nX: ");
 	memset(endless + 20, 'a', sizeof endless - 21);
 	assert_refused("", endless, CLOSE_PROXY, "does not end");
+	assert_refused("", "HTTP/1.1 20x OK\r\n\r\n", CLOSE_PROXY, "does not speak HTTP");
+	assert_refused("", "\x15\x03\x01\x02\x02(\n", CLOSE_PROXY, "does not speak HTTP");
+}
+
+static const char *reply_of_lines(unsigned n)
+{
+	static char text[4096];
+	size_t len = (size_t)snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\n");
+
+	for (unsigned i = 0; i < n; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len, "X-%u: y\r\n", i);
+	snprintf(text + len, sizeof text - len, "\r\n");
+	return text;
+}
+
+static void X04_a_hundred_lines_are_read_and_no_more(void **state)
+{
+	(void)state;
+	assert_opens(reply_of_lines(100), "");
+	assert_refused("", reply_of_lines(101), CLOSE_PROXY, "does not end");
+}
+
+/* In pieces: it is given up at the limit, not when all is there. */
+static void X04_a_header_of_a_megabyte_is_given_up_early(void **state)
+{
+	static uint8_t block[1000];
+	struct proxy *p = proxy_for("", "");
+	size_t used, n = 0;
+
+	(void)state;
+	assert_int_equal(reply(p, "HTTP/1.1 200 OK\r\nX: ", &used), ERR_AGAIN);
+	memset(block, 'a', sizeof block);
+	while (n < 1 << 20 && proxy_reply(p, block, sizeof block, &used) == ERR_AGAIN)
+		n += sizeof block;
+	assert_in_range(n, 15000, 16384);
+	assert_int_equal(proxy_why(p), CLOSE_PROXY);
+	proxy_free(p);
+}
+
+/* A byte of zero is nobody's header. */
+static void X04_a_zero_byte_is_no_http(void **state)
+{
+	static const char text[] = "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n";
+	struct proxy *p = proxy_for("", "");
+	size_t used;
+
+	(void)state;
+	assert_int_equal(proxy_reply(p, (const uint8_t *)text, sizeof text - 1, &used), ERR_CLOSED);
+	proxy_free(p);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
@@ -346,11 +439,17 @@ int main(void)
 		TEST(a_login_is_sent_as_basic),
 		TEST(an_ipv6_target_stands_in_brackets),
 		TEST(any_2xx_opens_the_tunnel_and_the_rest_belongs_to_it),
+		TEST(X01_status_lines_as_proxies_write_them_open_the_tunnel),
+		TEST(X02_a_length_in_the_answer_is_ignored),
+		TEST(an_answer_may_come_byte_by_byte),
 		TEST(X05_a_407_names_what_is_offered),
 		TEST(X07_a_login_that_is_not_accepted_is_final),
 		TEST(X08_a_redirect_shows_where_to_and_no_more),
 		TEST(X09_a_403_is_final_and_gateway_errors_are_not),
 		TEST(X04_what_is_no_http_or_does_not_end_is_told),
+		TEST(X04_a_hundred_lines_are_read_and_no_more),
+		TEST(X04_a_header_of_a_megabyte_is_given_up_early),
+		TEST(X04_a_zero_byte_is_no_http),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,3 +1,4 @@
+#include "tests/unit/net/names.h"
 #include "tests/unit/until.h"
 
 #include "common/net/addr.h"
@@ -22,6 +23,7 @@ static int set_up(void **state)
 	(void)state;
 	n_done = 0;
 	n_addrs = 0;
+	names_set_up();
 	loop_set_up();
 	return 0;
 }
@@ -83,18 +85,91 @@ static void a_name_that_cannot_exist_is_an_error_in_words(void **state)
 	assert_true(strlen(words) > 3);
 }
 
-static bool other_done(void) { return n_done == 1; }
+static void assert_order(const char *const *ips, const char *const *expected)
+{
+	char text[ADDR_TEXT_LEN];
+	size_t n = 0;
 
-static void a_lookup_taken_back_is_not_told(void **state)
+	names_are(ips);
+	n_done = 0;
+	resolve("relay.test");
+	for (; expected[n]; n++) {
+		assert_true(n < n_addrs);
+		assert_string_equal(addr_text(&addrs[n], text), expected[n]);
+	}
+	assert_int_equal(n_addrs, n);
+}
+
+/* RFC 8305 section 4. */
+static void families_take_turns_ipv6_first(void **state)
+{
+	(void)state;
+	assert_order((const char *const[]){ "192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1",
+	                                    "2001:db8::2", NULL },
+	             (const char *const[]){ "[2001:db8::1]:443", "192.0.2.1:443",
+	                                    "[2001:db8::2]:443", "192.0.2.2:443", "192.0.2.3:443",
+	                                    NULL });
+	assert_order((const char *const[]){ "2001:db8::1", "2001:db8::2", NULL },
+	             (const char *const[]){ "[2001:db8::1]:443", "[2001:db8::2]:443", NULL });
+	assert_order((const char *const[]){ "192.0.2.1", NULL },
+	             (const char *const[]){ "192.0.2.1:443", NULL });
+}
+
+static void of_many_addresses_the_first_are_taken(void **state)
+{
+	const char *ips[RESOLVE_MAX + 5];
+
+	(void)state;
+	for (unsigned i = 0; i < RESOLVE_MAX + 4; i++)
+		ips[i] = "192.0.2.1";
+	ips[RESOLVE_MAX + 4] = NULL;
+	names_are(ips);
+	resolve("relay.test");
+	assert_int_equal(n_addrs, RESOLVE_MAX);
+}
+
+static void an_error_is_told_in_the_words_of_the_system(void **state)
+{
+	(void)state;
+	names_rc = EAI_AGAIN;
+	resolve("relay.test");
+	assert_int_equal(n_addrs, 0);
+	assert_string_equal(words, gai_strerror(EAI_AGAIN));
+	n_done = 0;
+	names_rc = EAI_SYSTEM;
+	names_errno = EMFILE;
+	resolve("relay.test");
+	assert_string_equal(words, strerror(EMFILE));
+}
+
+/* on_done would not like its owner. */
+static void a_lookup_taken_back_while_it_runs_is_not_told(void **state)
 {
 	struct resolve *r;
 
 	(void)state;
-	assert_int_equal(resolve_start(loop, "localhost", 1, on_done, NULL, &r), 0);
+	names_are((const char *const[]){ "192.0.2.1", NULL });
+	names_hold = true;
+	assert_int_equal(resolve_start(loop, "relay.test", 1, on_done, NULL, &r), 0);
+	sem_wait(&names_asked);
+	resolve_cancel(r);
+	sem_post(&names_go);
+	sem_wait(&names_answered);
+	resolve("192.0.2.7");
+	assert_first("192.0.2.7:443");
+}
+
+static void a_lookup_taken_back_after_its_answer_is_not_told(void **state)
+{
+	struct resolve *r;
+
+	(void)state;
+	names_are((const char *const[]){ "192.0.2.1", NULL });
+	assert_int_equal(resolve_start(loop, "relay.test", 1, on_done, NULL, &r), 0);
+	sem_wait(&names_answered);
 	resolve_cancel(r);
 	resolve_cancel(NULL);
-	assert_int_equal(resolve_start(loop, "192.0.2.7", 443, on_done, words, &r), 0);
-	until(other_done);
+	resolve("192.0.2.7");
 	assert_first("192.0.2.7:443");
 }
 
@@ -106,7 +181,11 @@ int main(void)
 		TEST(numeric_hosts_are_themselves),
 		TEST(names_of_the_hosts_file_are_found_with_the_port),
 		TEST(a_name_that_cannot_exist_is_an_error_in_words),
-		TEST(a_lookup_taken_back_is_not_told),
+		TEST(families_take_turns_ipv6_first),
+		TEST(of_many_addresses_the_first_are_taken),
+		TEST(an_error_is_told_in_the_words_of_the_system),
+		TEST(a_lookup_taken_back_while_it_runs_is_not_told),
+		TEST(a_lookup_taken_back_after_its_answer_is_not_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
