@@ -2,6 +2,7 @@
 #include "tests/unit/net/tcp.h"
 #include "tests/unit/until.h"
 
+#include <netinet/tcp.h>
 #include <signal.h>
 
 #include "common/base/crypto.h"
@@ -14,7 +15,7 @@ struct end {
 	uint32_t sum;
 	enum close_why why;
 	char text[300], alpn[16];
-	bool close_when_up, close_on_bytes;
+	bool close_when_up, close_on_bytes, close_on_room, close_when_closed;
 };
 
 static struct tls_ctx *server_tls, *client_tls;
@@ -48,7 +49,10 @@ static void on_room(void *owner)
 {
 	struct end *e = owner;
 
+	assert_int_equal(e->n_closed, 0);
 	e->n_room++;
+	if (e->close_on_room)
+		conn_close(e->conn);
 }
 
 static void on_closed(void *owner, enum close_why why, const char *text)
@@ -57,6 +61,8 @@ static void on_closed(void *owner, enum close_why why, const char *text)
 
 	e->n_closed++;
 	e->why = why;
+	if (e->close_when_closed)
+		conn_close(e->conn);
 	e->conn = NULL;
 	snprintf(e->text, sizeof e->text, "%s", text);
 }
@@ -172,9 +178,9 @@ static void raw_read(void)
 
 static bool raw_handshake_done(void)
 {
-	if (!client.n_up)
+	if (!client.n_up || !raw_is_up)
 		raw_read();
-	return client.n_up;
+	return client.n_up && raw_is_up;
 }
 
 static size_t sent;
@@ -211,16 +217,27 @@ static bool all_there(void)
 	return raw_bytes == sent;
 }
 
-/* What is sealed can no longer be dropped: little of it waits for a peer that does not read. */
-static void a_peer_that_does_not_read_stops_the_sealing_until_it_reads(void **state)
+static void open_against_raw(void)
 {
-	(void)state;
 	sent = raw_bytes = 0;
 	sent_sum = raw_sum = 0;
 	raw_is_up = false;
 	assert_int_equal(tls_new(server_tls, NULL, &raw), 0);
 	open_end(&client, fds[0], NULL, 0);
 	until(raw_handshake_done);
+}
+
+static void raw_done(void)
+{
+	tls_free(raw);
+	close(fds[1]);
+}
+
+/* What is sealed can no longer be dropped: little of it waits for a peer that does not read. */
+static void a_peer_that_does_not_read_stops_the_sealing_until_it_reads(void **state)
+{
+	(void)state;
+	open_against_raw();
 	assert_true(fill() >= 16384);
 	assert_int_equal(conn_room(client.conn), 0);
 	assert_true(conn_unsent(client.conn) <= 1 << 17); /* the kernel took the rest */
@@ -229,7 +246,130 @@ static void a_peer_that_does_not_read_stops_the_sealing_until_it_reads(void **st
 	assert_true(fill() > 0);
 	until(all_there);
 	assert_int_equal(raw_sum, sent_sum);
-	tls_free(raw);
+	raw_done();
+}
+
+static bool raw_eof(void)
+{
+	raw_read();
+	return recv(fds[1], early, 1, 0) == 0;
+}
+
+static void a_conn_may_be_closed_from_inside_room(void **state)
+{
+	(void)state;
+	open_against_raw();
+	client.close_on_room = true;
+	fill();
+	until(raw_eof);
+	assert_int_equal(client.n_room, 1);
+	client.conn = NULL;
+	raw_done();
+}
+
+/* Control must go out: nothing is refused for want of room. */
+static void more_than_there_is_room_for_is_taken_and_arrives(void **state)
+{
+	static uint8_t block[300000];
+
+	(void)state;
+	open_against_raw();
+	assert_int_equal(conn_write(client.conn, block, sizeof block), 0);
+	assert_true(conn_unsent(client.conn) > sizeof block);
+	conn_flush(client.conn);
+	sent = sizeof block;
+	until(all_there);
+	assert_int_equal(conn_unsent(client.conn), 0);
+	raw_done();
+}
+
+static void an_end_without_goodbye_after_the_handshake_is_told_so(void **state)
+{
+	(void)state;
+	open_against_raw();
+	client.close_when_closed = true; /* harmless: it is closed */
+	raw_done();
+	until(client_closed);
+	assert_int_equal(client.why, CLOSE_EOF);
+	assert_int_equal(client.n_closed, 1);
+}
+
+static void before_the_handshake_nothing_can_be_sent(void **state)
+{
+	(void)state;
+	open_both();
+	assert_int_equal(conn_room(client.conn), 0);
+	assert_int_equal(conn_write(client.conn, (const uint8_t *)"x", 1), ERR_CLOSED);
+	until(both_up);
+	assert_true(conn_room(client.conn) >= 16384);
+	assert_string_equal(conn_cipher(client.conn), conn_cipher(server.conn));
+	assert_true(addr_port(conn_peer(client.conn)) != 0);
+}
+
+static bool fd_hung_up(void)
+{
+	char c;
+	return recv(fds[1], &c, 1, 0) == 0;
+}
+
+static void a_conn_closed_before_it_started_says_nothing(void **state)
+{
+	(void)state;
+	open_end(&client, fds[0], NULL, 0);
+	conn_close(client.conn);
+	client.conn = NULL;
+	until(fd_hung_up);
+	assert_int_equal(client.n_up + client.n_closed, 0);
+	close(fds[1]);
+}
+
+static void what_was_written_before_a_close_arrives_before_it(void **state)
+{
+	(void)state;
+	open_both();
+	until(both_up);
+	assert_int_equal(conn_write(client.conn, (const uint8_t *)"hello", 5), 0);
+	conn_close(client.conn);
+	client.conn = NULL;
+	until(server_closed);
+	assert_int_equal(server.n_bytes, 5);
+	assert_int_equal(server.why, CLOSE_DONE);
+}
+
+static void a_conn_reset_here_is_a_reset_there(void **state)
+{
+	(void)state;
+	open_both();
+	until(both_up);
+	conn_reset(client.conn);
+	conn_reset(client.conn); /* again is harmless */
+	client.conn = NULL;
+	until(server_closed);
+	assert_int_equal(server.why, CLOSE_RESET);
+	assert_int_equal(client.n_closed, 0);
+}
+
+static int option(int level, int name)
+{
+	int v = -1;
+	socklen_t len = sizeof v;
+
+	assert_int_equal(getsockopt(fds[0], level, name, &v, &len), 0);
+	return v;
+}
+
+static void every_socket_gets_the_options_of_the_header(void **state)
+{
+	(void)state;
+	conn_tune(fds[0]);
+	assert_int_equal(option(IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option(IPPROTO_TCP, TCP_NOTSENT_LOWAT), 16384);
+	assert_int_equal(option(IPPROTO_TCP, TCP_USER_TIMEOUT), 15000);
+	assert_int_equal(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option(IPPROTO_TCP, TCP_KEEPIDLE), 30);
+	assert_int_equal(option(IPPROTO_TCP, TCP_KEEPINTVL), 10);
+	assert_int_equal(option(IPPROTO_TCP, TCP_KEEPCNT), 3);
+	close(fds[0]);
 	close(fds[1]);
 }
 
@@ -356,6 +496,14 @@ int main(void)
 		TEST(bytes_pass_once_both_are_up),
 		TEST(bytes_read_before_are_not_lost),
 		TEST(a_peer_that_does_not_read_stops_the_sealing_until_it_reads),
+		TEST(a_conn_may_be_closed_from_inside_room),
+		TEST(more_than_there_is_room_for_is_taken_and_arrives),
+		TEST(an_end_without_goodbye_after_the_handshake_is_told_so),
+		TEST(before_the_handshake_nothing_can_be_sent),
+		TEST(a_conn_closed_before_it_started_says_nothing),
+		TEST(what_was_written_before_a_close_arrives_before_it),
+		TEST(a_conn_reset_here_is_a_reset_there),
+		TEST(every_socket_gets_the_options_of_the_header),
 		TEST(a_close_is_told_to_the_other_side_as_done),
 		TEST(a_conn_may_be_closed_from_inside_up),
 		TEST(a_conn_may_be_closed_from_inside_bytes),

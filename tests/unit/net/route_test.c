@@ -18,6 +18,19 @@ static void the_way_to_ourselves_is_the_loopback_device(void **state)
 	assert_true(addr_is_loopback(&info.source));
 }
 
+static void the_way_of_ipv6_is_told_too(void **state)
+{
+	struct route_info info;
+	struct addr dst;
+
+	(void)state;
+	addr_of_ip("::1", 443, &dst);
+	if (route_lookup(&dst, 0, &info) < 0)
+		skip(); /* a machine without IPv6 */
+	assert_string_equal(info.device, "lo");
+	assert_true(addr_is_loopback(&info.source));
+}
+
 static void devices_are_found_by_name(void **state)
 {
 	struct route_info info, before;
@@ -50,6 +63,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_way_to_ourselves_is_the_loopback_device),
+		cmocka_unit_test(the_way_of_ipv6_is_told_too),
 		cmocka_unit_test(devices_are_found_by_name),
 		cmocka_unit_test(a_watch_opens_and_closes), /* what it tells: tests/e2e, F09 */
 	};

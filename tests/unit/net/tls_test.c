@@ -1,7 +1,11 @@
 #include "tests/unit/net/certs.h"
 
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
 #include "common/base/crypto.h"
 #include "common/base/err.h"
+#include "common/net/tls_impl.h"
 
 /* ---- two sides in memory ---- */
 
@@ -53,6 +57,15 @@ static void shake(size_t chunk)
 		step(&client, &server, chunk);
 		step(&server, &client, chunk);
 	}
+}
+
+static uint8_t first_pin[TLS_PIN_LEN]; /* before any reissue */
+
+static int make_first(void **state)
+{
+	certs_make(state);
+	memcpy(first_pin, certs_pin, sizeof first_pin);
+	return 0;
 }
 
 static struct tls_ctx *pinned(void) { return certs_client(NULL, certs_pin, certs_h2); }
@@ -218,6 +231,68 @@ static void only_protocols_in_common_are_spoken(void **state)
 	done();
 }
 
+static void the_servers_order_of_protocols_counts(void **state)
+{
+	static const char *const ours[] = { "h2", "http/1.1", NULL }, *const theirs[] = {
+		"http/1.1", "h2", NULL
+	};
+
+	(void)state;
+	begin(certs_server(ours), certs_client(NULL, certs_pin, theirs), "relay.test");
+	shake(0);
+	assert_string_equal(tls_alpn(client.tls), "h2");
+	done();
+}
+
+static void tls_1_2_is_spoken_with_ecdhe_and_aead(void **state)
+{
+	struct tls_ctx *old = pinned();
+
+	(void)state;
+	SSL_CTX_set_max_proto_version(old->ssl, TLS1_2_VERSION);
+	begin(certs_server(certs_h2), old, "relay.test");
+	shake(0);
+	assert_int_equal(server.rc, 0);
+	assert_int_equal(client.rc, 0);
+	assert_int_equal(strncmp(tls_cipher(server.tls), "ECDHE-", 6), 0);
+	done();
+	old = pinned();
+	SSL_CTX_set_max_proto_version(old->ssl, TLS1_2_VERSION);
+	assert_int_equal(SSL_CTX_set_cipher_list(old->ssl, "ECDHE-ECDSA-AES128-SHA256"),
+	                 1); /* CBC */
+	begin(certs_server(certs_h2), old, "relay.test");
+	shake(0);
+	assert_int_equal(server.rc, ERR_TLS);
+	done();
+}
+
+static void older_than_tls_1_2_is_refused(void **state)
+{
+	struct tls_ctx *old = pinned();
+
+	(void)state;
+	SSL_CTX_set_min_proto_version(old->ssl, TLS1_VERSION);
+	SSL_CTX_set_max_proto_version(old->ssl, TLS1_1_VERSION);
+	SSL_CTX_set_cipher_list(old->ssl, "ALL:@SECLEVEL=0");
+	begin(certs_server(certs_h2), old, "relay.test");
+	shake(0);
+	assert_int_equal(server.rc, ERR_TLS);
+	assert_non_null(strstr(tls_error_text(server.tls), "protocol"));
+	done();
+}
+
+static void garbage_instead_of_a_handshake_is_refused_in_words(void **state)
+{
+	static const uint8_t garbage[] = "GET / HTTP/1.1\r\nHost: relay.test\r\n\r\n";
+
+	(void)state;
+	begin(certs_server(certs_h2), pinned(), "relay.test");
+	tls_feed(server.tls, garbage, sizeof garbage - 1);
+	assert_int_equal(tls_handshake(server.tls, &server.out), ERR_TLS);
+	assert_true(strlen(tls_error_text(server.tls)) > 5);
+	done();
+}
+
 /* ---- files ---- */
 
 static void assert_no_server(const char *cert, const char *key, const char *words)
@@ -289,11 +364,72 @@ static void a_reissue_keeps_the_key_and_so_the_pin(void **state)
 	assert_int_equal(unlink(certs_cert), 0);
 	certs_make(NULL);
 	assert_int_equal(cert_pin_of_file(certs_cert, pin, certs_error), 0);
-	assert_memory_equal(pin, certs_pin, sizeof pin);
+	assert_memory_equal(pin, first_pin, sizeof pin);
 	file_with("tls-cert.pem", "damaged\n"); /* also where it cannot be read */
 	certs_make(NULL);
 	assert_int_equal(cert_pin_of_file(certs_cert, pin, certs_error), 0);
-	assert_memory_equal(pin, certs_pin, sizeof pin);
+	assert_memory_equal(pin, first_pin, sizeof pin);
+}
+
+/* Valid from yesterday until an hour ago, of our own key. */
+static void write_expired(void)
+{
+	FILE *f = fopen(certs_key, "r");
+	EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+	X509 *cert = X509_new();
+
+	fclose(f);
+	X509_gmtime_adj(X509_getm_notBefore(cert), -86400);
+	X509_gmtime_adj(X509_getm_notAfter(cert), -3600);
+	X509_set_pubkey(cert, key);
+	assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+	f = fopen(certs_cert, "w");
+	assert_int_equal(PEM_write_X509(f, cert), 1);
+	fclose(f);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+}
+
+static void an_expired_certificate_is_refused_and_issued_anew_for_the_same_key(void **state)
+{
+	uint8_t pin[TLS_PIN_LEN];
+
+	(void)state;
+	write_expired();
+	assert_no_server(certs_cert, certs_key, "expired");
+	assert_non_null(strstr(certs_error, certs_cert));
+	certs_make(NULL);
+	tls_ctx_unref(certs_server(certs_h2)); /* asserts that it can be used */
+	assert_int_equal(cert_pin_of_file(certs_cert, pin, certs_error), 0);
+	assert_memory_equal(pin, first_pin, sizeof pin);
+}
+
+/* Else TLS would not start: the pair is what is used. */
+static void a_certificate_of_another_key_is_issued_anew(void **state)
+{
+	char command[900];
+
+	(void)state;
+	snprintf(command, sizeof command,
+	         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x "
+	         "-keyout %s.tmp -out %s >/dev/null 2>&1",
+	         certs_cert, certs_cert);
+	assert_int_equal(system(command), 0);
+	assert_no_server(certs_cert, certs_key, "does not belong");
+	certs_make(NULL);
+	tls_ctx_unref(certs_server(certs_h2));
+	assert_memory_equal(certs_pin, first_pin, sizeof first_pin);
+}
+
+static void a_certificate_that_cannot_be_read_has_no_pin(void **state)
+{
+	uint8_t pin[TLS_PIN_LEN];
+
+	(void)state;
+	assert_true(cert_pin_of_file("/nowhere/cert.pem", pin, certs_error) < 0);
+	assert_non_null(strstr(certs_error, "/nowhere/cert.pem"));
+	assert_true(cert_pin_of_file(file_with("no.pem", "no PEM\n"), pin, certs_error) < 0);
+	assert_non_null(strstr(certs_error, "no.pem"));
 }
 
 static void a_damaged_key_is_never_replaced(void **state)
@@ -355,15 +491,23 @@ int main(void)
 		cmocka_unit_test(without_pin_or_ca_a_self_signed_relay_is_refused_with_the_way_out),
 		cmocka_unit_test(with_pin_and_ca_both_must_hold),
 		cmocka_unit_test(only_protocols_in_common_are_spoken),
+		cmocka_unit_test(the_servers_order_of_protocols_counts),
+		cmocka_unit_test(tls_1_2_is_spoken_with_ecdhe_and_aead),
+		cmocka_unit_test(older_than_tls_1_2_is_refused),
+		cmocka_unit_test(garbage_instead_of_a_handshake_is_refused_in_words),
 		cmocka_unit_test(bad_files_are_named),
 		cmocka_unit_test(an_unusable_ca_file_is_named),
 		cmocka_unit_test(the_certificate_is_kept),
 		cmocka_unit_test(a_reissue_keeps_the_key_and_so_the_pin),
+		cmocka_unit_test(
+		                an_expired_certificate_is_refused_and_issued_anew_for_the_same_key),
+		cmocka_unit_test(a_certificate_of_another_key_is_issued_anew),
+		cmocka_unit_test(a_certificate_that_cannot_be_read_has_no_pin),
 		cmocka_unit_test(a_damaged_key_is_never_replaced),
 		cmocka_unit_test(an_unwritable_directory_is_named),
 		cmocka_unit_test(the_certificate_is_what_the_manual_says),
 	};
 	if (crypto_start() < 0)
 		return 1;
-	return cmocka_run_group_tests(tests, certs_make, NULL);
+	return cmocka_run_group_tests(tests, make_first, NULL);
 }

@@ -5,7 +5,7 @@
 #include "common/base/metric.h"
 #include "common/net/udp.h"
 
-enum { MANY = 100 };
+enum { MANY = 100, A_TURN = 256 /* datagrams, says the header */ };
 
 struct end {
 	struct udp *udp;
@@ -101,6 +101,53 @@ static void what_is_queued_in_one_turn_goes_out_in_order(void **state)
 	until(many_arrived);
 	assert_int_equal(b.n_out_of_order, 0);
 	assert_int_equal(b.bytes, MANY * 10);
+}
+
+static struct task look;
+static unsigned seen, most;
+
+static void note_turn(struct task *t)
+{
+	most = b.n - seen > most ? b.n - seen : most;
+	seen = b.n;
+	loop_defer(loop, LOOP_PUMP, t);
+}
+
+static bool more_than_a_turn_arrived(void) { return b.n == A_TURN + 20; }
+
+static void a_turn_takes_no_more_than_its_share(void **state)
+{
+	(void)state;
+	seen = most = 0;
+	look = (struct task){ .cb = note_turn };
+	for (unsigned i = 0; i < A_TURN + 20; i++)
+		send_to(&a, udp_local(b.udp), 1, (uint8_t)i);
+	loop_defer(loop, LOOP_PUMP, &look);
+	until(more_than_a_turn_arrived);
+	assert_int_equal(b.n_out_of_order, 0);
+	assert_int_equal(most, A_TURN);
+	loop_undefer(loop, LOOP_PUMP, &look);
+}
+
+static void ipv6_carries_datagrams_too(void **state)
+{
+	struct addr local;
+	struct udp *probe;
+	struct end c;
+
+	(void)state;
+	addr_of_ip("::1", 0, &local);
+	if (udp_open(loop, &local, on_packet, &c, &probe) < 0)
+		skip(); /* a machine without IPv6 */
+	udp_close(probe);
+	udp_close(b.udp);
+	open_at(&b, "::1");
+	open_at(&c, "::1");
+	awaited_len = 1420;
+	send_to(&c, udp_local(b.udp), 1420, 9);
+	until(len_arrived);
+	assert_true(addr_eq(&b.last_from, udp_local(c.udp)));
+	udp_close(c.udp);
 }
 
 static void a_port_in_use_is_refused(void **state)
@@ -200,6 +247,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(datagrams_of_every_size_keep_their_boundaries),
 		TEST(what_is_queued_in_one_turn_goes_out_in_order),
+		TEST(a_turn_takes_no_more_than_its_share),
+		TEST(ipv6_carries_datagrams_too),
 		TEST(a_port_in_use_is_refused),
 		TEST(an_address_not_ours_is_refused),
 		TEST(a_refused_datagram_does_not_disturb_the_next),
