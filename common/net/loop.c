@@ -24,6 +24,7 @@ struct timer {
 
 struct sig {
 	struct sig *next;
+	struct loop *loop;
 	struct event *ev;
 	void (*cb)(void *arg, int signo);
 	void *arg;
@@ -146,6 +147,7 @@ int loop_run(struct loop *l)
 		int flags = EVLOOP_ONCE | (has_tasks(l) ? EVLOOP_NONBLOCK : 0);
 		if (event_base_loop(l->base, flags) < 0)
 			return -1;
+		l->now_ms = clock_now_ms(); /* there may have been no handler */
 		for (unsigned i = 0; i < LOOP_PHASE_N; i++)
 			run_phase(&l->phases[i]);
 	}
@@ -273,6 +275,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 	struct sig *s = arg;
 
 	(void)fd, (void)what;
+	s->loop->now_ms = clock_now_ms();
 	s->cb(s->arg, s->signo);
 }
 
@@ -282,7 +285,7 @@ int loop_on_signal(struct loop *l, int signo, void (*cb)(void *arg, int signo), 
 
 	if (!s)
 		return -1;
-	*s = (struct sig){ .next = l->sigs, .cb = cb, .arg = arg, .signo = signo };
+	*s = (struct sig){ .next = l->sigs, .loop = l, .cb = cb, .arg = arg, .signo = signo };
 	s->ev = evsignal_new(l->base, signo, on_signal, s);
 	if (!s->ev || event_add(s->ev, NULL) < 0) {
 		if (s->ev)

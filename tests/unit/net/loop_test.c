@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include "common/base/clock.h"
+
 static char order[32];
 
 static void note(char c)
@@ -372,6 +374,52 @@ static void signals_are_told_in_the_loop(void **state)
 	assert_int_equal(heard, SIGUSR2);
 }
 
+static uint64_t told_ms;
+
+static void tell_time(void *arg, int signo)
+{
+	(void)arg, (void)signo;
+	told_ms = loop_now_ms(loop);
+	loop_stop(loop, 0);
+}
+
+static void tell_time_of_task(struct task *t)
+{
+	(void)t;
+	tell_time(NULL, 0);
+}
+
+/* The loop has not run for a while; when it was, by the clock. */
+static uint64_t time_passed(void)
+{
+	uint64_t now_ms = clock_now_ms();
+
+	while (now_ms < loop_now_ms(loop) + 3)
+		now_ms = clock_now_ms();
+	return now_ms;
+}
+
+static void the_time_of_a_signal_is_that_of_its_turn(void **state)
+{
+	(void)state;
+	assert_int_equal(loop_on_signal(loop, SIGUSR1, tell_time, NULL), 0);
+	uint64_t raised_ms = time_passed();
+	raise(SIGUSR1);
+	loop_run(loop);
+	assert_true(told_ms >= raised_ms);
+}
+
+static void the_time_of_a_task_is_that_of_its_turn(void **state)
+{
+	struct task t = { .cb = tell_time_of_task };
+
+	(void)state;
+	loop_defer(loop, LOOP_PUMP, &t);
+	uint64_t deferred_ms = time_passed();
+	loop_run(loop);
+	assert_true(told_ms >= deferred_ms);
+}
+
 static void stop(void *arg)
 {
 	(void)arg;
@@ -408,6 +456,8 @@ int main(void)
 		TEST(a_timer_may_be_freed_from_its_own_callback),
 		TEST(a_watch_tells_until_it_is_not_wanted),
 		TEST(signals_are_told_in_the_loop),
+		TEST(the_time_of_a_signal_is_that_of_its_turn),
+		TEST(the_time_of_a_task_is_that_of_its_turn),
 		TEST(run_gives_the_code_of_stop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
