@@ -155,7 +155,7 @@ static bool entry_matches(const char *entry, size_t len, const char *host, uint1
 	if (in_cidr(entry, len, host))
 		return true;
 	colon = memrchr(entry, ':', len);
-	if (colon && memchr(entry, ':', len) == colon) { /* host:port, not IPv6 */
+	if (colon && (memchr(entry, ':', len) == colon || colon[-1] == ']')) { /* not bare IPv6 */
 		if (number(colon + 1, entry + len) != port)
 			return false;
 		len = (size_t)(colon - entry);
@@ -324,12 +324,37 @@ static int wants_login(struct proxy *p, const struct http1_head *head)
 	               schemes, p->conf.host, p->conf.port);
 }
 
+/* The host and port of a Location; "" where it has none. */
+static const char *host_of(const char *url, int *len_out)
+{
+	const char *host = url + strcspn(url, ":/?#"), *at;
+
+	if (strncmp(host, "://", 3) == 0)
+		host += 3;
+	else if (strncmp(url, "//", 2) == 0)
+		host = url + 2;
+	else
+		host = url;
+	size_t len = strcspn(host, "/?#");
+	at = memrchr(host, '@', len); /* behind a login, which is nobody's business */
+	if (at) {
+		len -= (size_t)(at + 1 - host);
+		host = at + 1;
+	}
+	*len_out = (int)len;
+	return host;
+}
+
 static int redirected(struct proxy *p, const struct http1_head *head)
 {
-	const char *host = strstr(head->location, "://");
-	host = host ? host + 3 : head->location;
-	return refused(p, CLOSE_PROXY, "sends us to %.*s instead (%d): a login page?",
-	               (int)strcspn(host, "/?#"), host, head->status);
+	int len;
+	const char *host = host_of(head->location, &len);
+
+	if (len == 0)
+		return refused(p, CLOSE_PROXY, "sends us elsewhere (%d): a login page?",
+		               head->status);
+	return refused(p, CLOSE_PROXY, "sends us to %.*s instead (%d): a login page?", len, host,
+	               head->status);
 }
 
 static int judge(struct proxy *p, const struct http1_head *head)

@@ -138,6 +138,16 @@ static void C24_no_proxy_covers_networks(void **state)
 	assert_true(proxy_is_bypassed("127.0.0.1", "127.0.0.1", 443));
 }
 
+static void C24_an_ipv6_entry_may_have_a_port(void **state)
+{
+	(void)state;
+	assert_true(proxy_is_bypassed("[::1]:443", "::1", 443));
+	assert_false(proxy_is_bypassed("[::1]:8443", "::1", 443));
+	assert_false(proxy_is_bypassed("[::2]:443", "::1", 443));
+	assert_false(proxy_is_bypassed("[::1]:", "::1", 443));
+	assert_false(proxy_is_bypassed("::1:443", "::1", 443)); /* an address of its own */
+}
+
 static struct proxy_conf chosen(const char *flag)
 {
 	struct proxy_conf c;
@@ -352,6 +362,24 @@ static void X08_a_redirect_shows_where_to_and_no_more(void **state)
 	assert_null(strstr(words, "token"));
 }
 
+static void assert_redirect(const char *location, const char *words)
+{
+	char text[300];
+
+	snprintf(text, sizeof text, "HTTP/1.1 302 F\r\nLocation: %s\r\n\r\n", location);
+	assert_refused("", text, CLOSE_PROXY, words);
+}
+
+static void X08_a_redirect_without_a_host_or_with_a_login_is_told_too(void **state)
+{
+	(void)state;
+	assert_redirect("https://guest:sesame@login.corp:8080/x", "sends us to login.corp:8080 ");
+	assert_redirect("//login.corp/?next=https://relay.example", "sends us to login.corp ");
+	assert_redirect("/login?next=https://relay.example", "sends us elsewhere");
+	assert_redirect("", "sends us elsewhere");
+	assert_refused("", "HTTP/1.1 302 F\r\n\r\n", CLOSE_PROXY, "sends us elsewhere");
+}
+
 static void X09_a_403_is_final_and_gateway_errors_are_not(void **state)
 {
 	(void)state;
@@ -433,6 +461,7 @@ int main(void)
 		TEST(C23_other_schemes_and_broken_urls_are_refused_without_repeating_a_password),
 		TEST(C24_no_proxy_covers_what_its_grammar_says),
 		TEST(C24_no_proxy_covers_networks),
+		TEST(C24_an_ipv6_entry_may_have_a_port),
 		TEST(the_flag_wins_over_the_environment),
 		TEST(no_proxy_concerns_the_environment_not_the_flag),
 		TEST(the_request_names_the_host_and_lets_the_proxy_resolve),
@@ -445,6 +474,7 @@ int main(void)
 		TEST(X05_a_407_names_what_is_offered),
 		TEST(X07_a_login_that_is_not_accepted_is_final),
 		TEST(X08_a_redirect_shows_where_to_and_no_more),
+		TEST(X08_a_redirect_without_a_host_or_with_a_login_is_told_too),
 		TEST(X09_a_403_is_final_and_gateway_errors_are_not),
 		TEST(X04_what_is_no_http_or_does_not_end_is_told),
 		TEST(X04_a_hundred_lines_are_read_and_no_more),
