@@ -136,6 +136,14 @@ static void attempt_failed(struct attempt *a)
 		give_up(d);
 }
 
+/* The proxy's other addresses would say the same, and each wrong login brings
+ * an account nearer to being locked. */
+static void denied(struct dialler *d)
+{
+	dialler_stop(d);
+	give_up(d);
+}
+
 /* ---- CONNECT ---- */
 
 static void send_request(struct attempt *a)
@@ -174,7 +182,10 @@ static void read_reply(struct attempt *a)
 		won(a, data + used, (size_t)n - used);
 	} else if (rc != ERR_AGAIN) {
 		note(a->dialler, proxy_why(a->proxy), "%s", proxy_text(a->proxy));
-		attempt_failed(a);
+		if (proxy_why(a->proxy) == CLOSE_PROXY_DENIED)
+			denied(a->dialler);
+		else
+			attempt_failed(a);
 	}
 }
 

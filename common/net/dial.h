@@ -2,8 +2,8 @@
  * Dialling: from a host name to a connected TCP socket, through a proxy where
  * one is set. Resolves anew each time, tries both families (RFC 8305: 250 ms
  * between attempts, first to connect wins; through a proxy the winner is the
- * first that answers CONNECT), falls back to the last addresses that worked
- * when resolving fails. Belongs to its loop's thread.
+ * first that answers CONNECT, and a denial ends all), falls back to the last
+ * addresses that worked when resolving fails. Belongs to its loop's thread.
  */
 #ifndef TUNN_NET_DIAL_H
 #define TUNN_NET_DIAL_H

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include "common/base/clock.h"
 #include "common/net/dial.h"
 
 static struct dial_conf conf;
@@ -467,7 +468,192 @@ static void a_proxy_that_refuses_the_connection_is_called_one(void **state)
 	assert_non_null(strstr(words, "proxy 127.0.0.1"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* ---- several addresses ---- */
+
+static int other = -1; /* listens on 127.0.0.2 at the same port */
+static int other_accepted = -1;
+
+static void listen_on_other(int backlog)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	inet_pton(AF_INET, "127.0.0.2", &a.sin_addr);
+	other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(other, (struct sockaddr *)&a, sizeof a) | listen(other, backlog), 0);
+}
+
+static int set_up_names(void **state)
+{
+	int rc = set_up(state);
+
+	names_set_up();
+	conf.host = "relay.test";
+	return rc;
+}
+
+static int tear_down_names(void **state)
+{
+	close_if_open(&other);
+	close_if_open(&other_accepted);
+	return tear_down(state);
+}
+
+static void use_proxy_name(void)
+{
+	use_proxy();
+	snprintf(conf.proxy.host, sizeof conf.proxy.host, "proxy.test");
+}
+
+/* A full queue of unaccepted connections takes no further one: the next hangs. */
+static void fill_other(int fillers[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	inet_pton(AF_INET, "127.0.0.2", &a.sin_addr);
+	for (unsigned i = 0; i < 2; i++) {
+		fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		connect(fillers[i], (struct sockaddr *)&a, sizeof a);
+	}
+}
+
+/* RFC 8305 section 5: 250 ms between attempts. */
+static void beside_an_address_that_hangs_the_next_is_tried(void **state)
+{
+	int fillers[2];
+	uint64_t start_ms;
+	char text[ADDR_TEXT_LEN];
+
+	(void)state;
+	listen_on_other(0);
+	fill_other(fillers);
+	names_are((const char *const[]){ "127.0.0.2", "127.0.0.1", NULL });
+	start_ms = clock_now_ms();
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_non_null(strstr(addr_text(&peer, text), "127.0.0.1:"));
+	assert_true(clock_now_ms() >= start_ms + 249);
+	close(fillers[0]);
+	close(fillers[1]);
+}
+
+static void where_every_address_hangs_the_deadline_ends_it(void **state)
+{
+	int fillers[2];
+
+	(void)state;
+	listen_on_other(0);
+	fill_other(fillers);
+	names_are((const char *const[]){ "127.0.0.2", "127.0.0.2", NULL });
+	dialler_start(dialler, 1000);
+	until(told);
+	assert_int_equal(n_failed, 1);
+	assert_int_equal(why, CLOSE_SLOW_START);
+	assert_non_null(strstr(words, "relay.test"));
+	close(fillers[0]);
+	close(fillers[1]);
+}
+
+static void where_ipv6_refuses_ipv4_is_reached(void **state)
+{
+	(void)state;
+	names_are((const char *const[]){ "127.0.0.1", "::1", NULL }); /* ::1 comes first */
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(peer.ss.ss_family, AF_INET);
+}
+
+static bool told_once_the_other_is_asked(void)
+{
+	if (other_accepted < 0)
+		other_accepted = accept4(other, NULL, NULL, SOCK_NONBLOCK);
+	if (other_accepted >= 0)
+		serve();
+	return n_connected + n_failed > 0;
+}
+
+static bool other_hung_up(void)
+{
+	char bytes[1024];
+	return recv(other_accepted, bytes, sizeof bytes, 0) == 0;
+}
+
+static void a_slow_proxy_may_still_win_and_the_others_are_let_go(void **state)
+{
+	char text[ADDR_TEXT_LEN];
+
+	(void)state;
+	listen_on_other(16);
+	use_proxy_name();
+	names_are((const char *const[]){ "127.0.0.1", "127.0.0.2", NULL });
+	script = "HTTP/1.1 200 OK\r\n\r\n";
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(told_once_the_other_is_asked);
+	assert_int_equal(n_connected, 1);
+	assert_non_null(strstr(addr_text(&peer, text), "127.0.0.1:"));
+	until(other_hung_up);
+}
+
+static void assert_denied_once(const char *answer)
+{
+	listen_on_other(16);
+	use_proxy_name();
+	names_are((const char *const[]){ "127.0.0.1", "127.0.0.2", "127.0.0.3", NULL });
+	script = answer;
+	dial();
+	assert_int_equal(n_failed, 1);
+	assert_int_equal(why, CLOSE_PROXY_DENIED);
+	assert_int_equal(accept(other, NULL, NULL), -1); /* nobody came */
+}
+
+/* Directories lock an account after a few wrong logins. */
+static void X07_a_login_that_is_not_accepted_is_not_tried_at_the_next_address(void **state)
+{
+	(void)state;
+	assert_denied_once("HTTP/1.1 407 A\r\nProxy-Authenticate: Basic\r\n\r\n");
+	assert_non_null(strstr(words, "not tried again"));
+}
+
+static void X09_a_target_that_is_not_allowed_is_not_tried_at_the_next_address(void **state)
+{
+	(void)state;
+	assert_denied_once("HTTP/1.1 403 Forbidden\r\n\r\n");
+}
+
+static void a_denial_ends_the_attempts_beside_it(void **state)
+{
+	(void)state;
+	listen_on_other(16);
+	use_proxy_name();
+	names_are((const char *const[]){ "127.0.0.1", "127.0.0.2", NULL });
+	script = "HTTP/1.1 403 Forbidden\r\n\r\n";
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(told_once_the_other_is_asked);
+	assert_int_equal(why, CLOSE_PROXY_DENIED);
+	until(other_hung_up);
+}
+
+static bool other_asked(void)
+{
+	serve();
+	if (other_accepted < 0)
+		other_accepted = accept4(other, NULL, NULL, SOCK_NONBLOCK);
+	return other_accepted >= 0 || n_failed;
+}
+
+static void X09_a_gateway_error_is_tried_at_the_next_address(void **state)
+{
+	(void)state;
+	listen_on_other(16);
+	use_proxy_name();
+	names_are((const char *const[]){ "127.0.0.1", "127.0.0.2", NULL });
+	script = "HTTP/1.1 503 Busy\r\n\r\n";
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(other_asked);
+	assert_int_equal(n_failed, 0);
+}
+
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_NAMES(name) cmocka_unit_test_setup_teardown(name, set_up_names, tear_down_names)
 
 int main(void)
 {
@@ -493,6 +679,14 @@ int main(void)
 		TEST(X11_a_proxy_that_hangs_up_is_told),
 		TEST(X12_a_proxy_that_never_answers_is_given_up_at_the_deadline),
 		TEST(a_proxy_that_refuses_the_connection_is_called_one),
+		TEST_NAMES(beside_an_address_that_hangs_the_next_is_tried),
+		TEST_NAMES(where_every_address_hangs_the_deadline_ends_it),
+		TEST_NAMES(where_ipv6_refuses_ipv4_is_reached),
+		TEST_NAMES(a_slow_proxy_may_still_win_and_the_others_are_let_go),
+		TEST_NAMES(X07_a_login_that_is_not_accepted_is_not_tried_at_the_next_address),
+		TEST_NAMES(X09_a_target_that_is_not_allowed_is_not_tried_at_the_next_address),
+		TEST_NAMES(a_denial_ends_the_attempts_beside_it),
+		TEST_NAMES(X09_a_gateway_error_is_tried_at_the_next_address),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
