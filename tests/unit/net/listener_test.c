@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "common/base/clock.h"
 #include "common/base/metric.h"
 #include "common/net/listener.h"
 
@@ -148,7 +149,8 @@ static void a_port_in_use_is_refused(void **state)
 	                 -EADDRINUSE);
 }
 
-static bool told_of_error(void) { return metric_sum(METRIC_ACCEPT_ERRORS) > 0; }
+static uint64_t errors_before;
+static bool told_of_error(void) { return metric_sum(METRIC_ACCEPT_ERRORS) > errors_before; }
 
 /* One connection is given up rather than spinning; later ones are served. */
 static void running_out_of_descriptors_sheds_and_recovers(void **state)
@@ -175,6 +177,31 @@ static void running_out_of_descriptors_sheds_and_recovers(void **state)
 	close(second);
 }
 
+static void running_out_of_descriptors_is_followed_by_a_pause(void **state)
+{
+	struct rlimit old, tight;
+	uint64_t full_ms;
+
+	(void)state;
+	open_at("127.0.0.1:0");
+	int first = call("127.0.0.1"), second = call("127.0.0.1"), free_fd = dup(0);
+	getrlimit(RLIMIT_NOFILE, &old);
+	tight = old;
+	tight.rlim_cur = (rlim_t)free_fd;
+	close(free_fd);
+	errors_before = metric_sum(METRIC_ACCEPT_ERRORS);
+	full_ms = clock_now_ms();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	until(told_of_error);
+	setrlimit(RLIMIT_NOFILE, &old);
+	assert_int_equal(n_accepted, 0);
+	expected = 1;
+	until(all_accepted); /* the second: one alone was let go */
+	assert_true(clock_now_ms() >= full_ms + 99);
+	close(first);
+	close(second);
+}
+
 static void closing_nothing_is_harmless(void **state)
 {
 	(void)state;
@@ -192,6 +219,7 @@ int main(void)
 		TEST(an_ipv6_address_is_that_family_alone),
 		TEST(a_port_in_use_is_refused),
 		TEST(running_out_of_descriptors_sheds_and_recovers),
+		TEST(running_out_of_descriptors_is_followed_by_a_pause),
 		TEST(closing_nothing_is_harmless),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
