@@ -26,28 +26,37 @@ struct mailbox {
 	void *owner;
 };
 
-/* Hands everything out, with the lock released while handlers run. */
-static void deliver(struct mailbox *m)
+/* Hands out what is there, with the lock released while handlers run. True:
+ * more came meanwhile. False: the next post wakes the owner. */
+static bool deliver(struct mailbox *m)
 {
 	struct letter *batch;
+	bool more;
 
-	for (;;) {
-		pthread_mutex_lock(&m->lock);
-		batch = m->first;
-		m->first = NULL;
-		m->last = &m->first;
-		m->n_packets = 0;
-		m->awake = batch != NULL;
-		pthread_mutex_unlock(&m->lock);
-		if (!batch)
-			return;
-		while (batch) {
-			struct letter *l = batch;
-			batch = l->next;
-			m->on_mail(m->owner, &l->mail);
-			free(l);
-		}
+	pthread_mutex_lock(&m->lock);
+	batch = m->first;
+	m->first = NULL;
+	m->last = &m->first;
+	m->n_packets = 0;
+	pthread_mutex_unlock(&m->lock);
+	while (batch) {
+		struct letter *l = batch;
+		batch = l->next;
+		m->on_mail(m->owner, &l->mail);
+		free(l);
 	}
+	pthread_mutex_lock(&m->lock);
+	more = m->awake = m->first != NULL;
+	pthread_mutex_unlock(&m->lock);
+	return more;
+}
+
+static void wake(struct mailbox *m)
+{
+	uint64_t one = 1;
+
+	while (write(m->fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
 }
 
 static void on_wake(void *arg, unsigned what)
@@ -58,7 +67,9 @@ static void on_wake(void *arg, unsigned what)
 	(void)what;
 	if (read(m->fd, &n, sizeof n) < 0 && errno != EAGAIN)
 		return;
-	deliver(m);
+	/* It waits a turn: a busy poster must not keep the loop from all else. */
+	if (deliver(m))
+		wake(m);
 }
 
 int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *), void *owner,
@@ -91,7 +102,7 @@ int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *), 
 int mailbox_post(struct mailbox *m, const struct mail *mail)
 {
 	struct letter *l = malloc(sizeof *l);
-	bool wake;
+	bool asleep;
 
 	if (!l)
 		return -ENOMEM;
@@ -106,14 +117,11 @@ int mailbox_post(struct mailbox *m, const struct mail *mail)
 	m->n_packets += mail->is_packet;
 	*m->last = l;
 	m->last = &l->next;
-	wake = !m->awake;
+	asleep = !m->awake;
 	m->awake = true;
 	pthread_mutex_unlock(&m->lock);
-	if (wake) {
-		uint64_t one = 1;
-		while (write(m->fd, &one, sizeof one) < 0 && errno == EINTR)
-			;
-	}
+	if (asleep)
+		wake(m);
 	return 0;
 }
 
@@ -121,7 +129,8 @@ void mailbox_free(struct mailbox *m)
 {
 	if (!m)
 		return;
-	deliver(m);
+	while (deliver(m))
+		;
 	watch_free(m->watch);
 	close(m->fd);
 	pthread_mutex_destroy(&m->lock);

@@ -26,7 +26,8 @@ struct mail {
 
 struct mailbox;
 
-/* on_mail runs in the loop's thread, before timers, in order of posting. */
+/* on_mail runs in the loop's thread, before timers, in order of posting; what is
+ * posted meanwhile comes in the next turn. */
 int mailbox_new(struct loop *, void (*on_mail)(void *owner, struct mail *), void *owner,
                 struct mailbox **mailbox_out); /* 0 or -errno */
 /* 0, or ERR_AGAIN for a packet beyond the bound, -ENOMEM: ptr stays the caller's

@@ -190,6 +190,41 @@ static void mail_comes_before_the_timers_of_a_turn(void **state)
 	timer_free(t);
 }
 
+enum { ENDLESS = 200000 }; /* mails, where nothing else has its turn */
+
+static bool others_had_their_turn;
+
+static void on_mail_post_for_ever(void *owner, struct mail *m)
+{
+	(void)owner;
+	n_got++;
+	if (!others_had_their_turn && m->number < ENDLESS)
+		post(0, m->number + 1, false);
+}
+
+static void on_other(void *arg)
+{
+	(void)arg;
+	others_had_their_turn = true;
+}
+
+static bool posting_ended(void) { return others_had_their_turn || n_got == ENDLESS; }
+
+static void a_box_that_is_never_empty_leaves_a_turn_to_others(void **state)
+{
+	struct timer *other = timer_new(loop, on_other, NULL);
+
+	(void)state;
+	others_had_their_turn = false;
+	mailbox_free(box);
+	assert_int_equal(mailbox_new(loop, on_mail_post_for_ever, &box, &box), 0);
+	post(0, 1, false);
+	timer_set(other, 0);
+	until(posting_ended);
+	assert_true(n_got < ENDLESS);
+	timer_free(other);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -202,6 +237,7 @@ int main(void)
 		TEST(mail_arrives_as_it_was_posted),
 		TEST(mail_comes_before_the_timers_of_a_turn),
 		TEST(a_handler_may_post_to_its_own_box),
+		TEST(a_box_that_is_never_empty_leaves_a_turn_to_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
