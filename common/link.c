@@ -10,12 +10,8 @@
 
 enum {
 	TICK_MS = 500,
-	SECURING_MS = 10000,        /* TLS handshake; not refreshed by bytes (T02) */
-	GREETING_SERVER_MS = 10000, /* to the first admitted end (OpenSSH: LoginGraceTime) */
-	GREETING_CLIENT_MS = 5000,  /* longer means a proxy that buffers (robustness.md 3.5) */
-	STALL_SERVER_MS = 5000,     /* no byte taken while we have some: slow receivers are cut */
+	GREETING_CLIENT_MS = 5000, /* longer means a proxy that buffers (robustness.md 3.5) */
 	STALL_CLIENT_MS = 15000,
-	HEALTH_LINKS_MAX = 64, /* connections that only ask for health, per thread */
 };
 
 /* ---- states ---- */
@@ -137,6 +133,7 @@ static void bury(struct link *l, bool tell)
 	metric_close(l->why);
 	list_del(&l->node);
 	l->links->n--;
+	l->links->n_health -= l->is_health;
 	if (tell)
 		l->events->closed(l->owner, l, l->why, l->text);
 	free_dead_lanes(l);
@@ -170,6 +167,31 @@ static void settle(struct link *l, int rc)
 	link_settle(l, rc);
 	if (l->state != LINK_DEAD && l->transport && l->ops->has_output(l->transport))
 		link_mark_dirty(l);
+}
+
+/* A newcomer no more. */
+static void greet(struct link *l)
+{
+	if (l->greeted || l->side == SIDE_CLIENT)
+		return;
+	l->greeted = true;
+	if (l->events->greeted)
+		l->events->greeted(l->owner, l);
+}
+
+/* Load balancers ask for health and nothing else, for ever. */
+static void check_health_client(struct link *l)
+{
+	struct transport_stats stats;
+
+	if (l->state != LINK_GREETING || l->greeted || l->side == SIDE_CLIENT)
+		return;
+	l->ops->stats(l->transport, &stats);
+	if (!stats.health_client || l->links->n_health >= l->limits->health_conns)
+		return;
+	l->is_health = true;
+	l->links->n_health++;
+	greet(l);
 }
 
 /* ---- what the transport tells ---- */
@@ -276,6 +298,12 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 		return;
 	l->inside = true;
 	settle(l, l->ops->input(l->transport, data, len, loop_now_ms(l->links->loop)));
+	if (l->state == LINK_DEAD)
+		return;
+	uint32_t rest_ms = l->ops->rest_ms(l->transport);
+	if (rest_ms)
+		conn_rest(l->conn, rest_ms);
+	check_health_client(l);
 }
 
 static void on_room(void *owner) { link_mark_dirty(owner); }
@@ -294,7 +322,7 @@ static const struct conn_events conn_events = { on_up, on_bytes, on_room, on_con
 
 static bool is_stalled(struct link *l, uint64_t now_ms)
 {
-	uint64_t limit = l->side == SIDE_SERVER ? STALL_SERVER_MS : STALL_CLIENT_MS;
+	uint64_t limit = l->side == SIDE_SERVER ? l->limits->stalled_ms : STALL_CLIENT_MS;
 	bool waiting = conn_unsent(l->conn) > 0 || (link_has_packets(l) && conn_room(l->conn) == 0);
 
 	if (!waiting) {
@@ -306,30 +334,26 @@ static bool is_stalled(struct link *l, uint64_t now_ms)
 	return now_ms - l->stalled_since_ms > limit;
 }
 
-/* Over its deadline for this state? */
-static bool is_late(struct link *l, uint64_t now_ms, unsigned *n_health)
+/* Over its deadline for this state? None is refreshed by bytes (T02). */
+static bool is_late(struct link *l, uint64_t now_ms)
 {
-	struct transport_stats stats;
 	uint64_t spent = now_ms - l->since_ms;
 
 	switch (l->state) {
-	case LINK_SECURING: return spent > SECURING_MS;
+	case LINK_SECURING: return spent > l->limits->handshake_ms;
 	case LINK_GREETING:
 		if (l->side == SIDE_CLIENT)
 			return spent > GREETING_CLIENT_MS;
-		l->ops->stats(l->transport, &stats);
-		if (stats.health_client && (*n_health)++ < HEALTH_LINKS_MAX)
-			return false;
-		return spent > GREETING_SERVER_MS;
+		return !l->is_health && spent > l->limits->register_ms;
 	default: return false;
 	}
 }
 
-static void tick_link(struct link *l, uint64_t now_ms, unsigned *n_health)
+static void tick_link(struct link *l, uint64_t now_ms)
 {
-	if (is_late(l, now_ms, n_health)) {
+	if (is_late(l, now_ms)) {
 		close_with(l, CLOSE_SLOW_START,
-		           l->state == LINK_SECURING ? "the TLS handshake took longer than 10 s" :
+		           l->state == LINK_SECURING ? "the TLS handshake took too long" :
 		           l->side == SIDE_CLIENT ? "no answer to the registration within 5 s (a "
 		                                    "proxy that buffers?)" :
 		                                    "no end registered in time");
@@ -351,11 +375,10 @@ static void on_tick(void *arg)
 {
 	struct links *ls = arg;
 	uint64_t now_ms = loop_now_ms(ls->loop);
-	unsigned n_health = 0;
 
 	timer_set(ls->tick, TICK_MS);
 	list_each(it, tmp, &ls->all)
-		tick_link(container_of(it, struct link, node), now_ms, &n_health);
+		tick_link(container_of(it, struct link, node), now_ms);
 }
 
 /* ---- opening ---- */
@@ -424,8 +447,17 @@ int link_open(struct links *ls, const struct link_conf *conf, const struct link_
 	list_init(&l->lanes);
 	list_init(&l->dead_lanes);
 	list_init(&l->dirty_node);
-	int rc = conn_open(ls->loop, conf->fd, conf->tls, conf->server_name, conf->early,
-	                   conf->early_len, &conn_events, l, &l->conn);
+	l->limits = conf->limits ? conf->limits : &limits_default;
+	l->conf.limits = l->limits;
+	const struct conn_conf conn = {
+		.fd = conf->fd,
+		.tls = conf->tls,
+		.server_name = conf->server_name,
+		.early = conf->early,
+		.early_len = conf->early_len,
+		.limits = l->limits,
+	};
+	int rc = conn_open(ls->loop, &conn, &conn_events, l, &l->conn);
 	if (rc < 0) {
 		free(l);
 		return rc;
@@ -475,6 +507,7 @@ int lane_admit(struct lane *la, const struct welcome *welcome)
 		la->open = true;
 		if (l->state == LINK_GREETING)
 			link_set_state(l, LINK_READY);
+		greet(l);
 	}
 	link_mark_dirty(l);
 	return rc;
@@ -551,6 +584,8 @@ void link_probe(struct link *l, uint32_t within_ms)
 }
 
 void *link_owner(const struct link *l) { return l->owner; }
+void link_set_user(struct link *l, void *user) { l->user = user; }
+void *link_user(const struct link *l) { return l->user; }
 const struct addr *link_peer(const struct link *l) { return &l->peer; }
 const struct addr *link_local(const struct link *l) { return &l->local; }
 const char *link_transport_name(const struct link *l) { return l->ops ? l->ops->name : "-"; }

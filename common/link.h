@@ -63,6 +63,9 @@ struct link_events {
 	/* Last event of a link, after `ended` of its lanes. Also after link_close(),
 	 * from the sweep. The pointer is dead afterwards. */
 	void (*closed)(void *owner, struct link *, enum close_why, const char *text);
+	/* Server, at most once: the link is no newcomer any more, an end was admitted
+	 * or it is one of those that only ask for health. NULL: not of interest. */
+	void (*greeted)(void *owner, struct link *);
 };
 
 struct link_conf {
@@ -74,6 +77,7 @@ struct link_conf {
 	size_t early_len;
 	const struct transport_ops *ops; /* client; server: NULL, chosen by ALPN */
 	struct transport_conf transport; /* strings live as long as the link */
+	const struct limits *limits;     /* likewise; NULL: limits_default */
 };
 
 struct links *links_new(struct loop *); /* NULL: out of memory */
@@ -93,6 +97,8 @@ void link_probe(struct link *, uint32_t within_ms);
 
 enum link_state link_state(const struct link *);
 void *link_owner(const struct link *);
+void link_set_user(struct link *, void *user); /* what the owner keeps with it */
+void *link_user(const struct link *);
 const struct addr *link_peer(const struct link *);
 const struct addr *link_local(const struct link *);
 const char *link_transport_name(const struct link *);
@@ -102,9 +108,9 @@ unsigned link_n_lanes(const struct link *);
 int link_dial(struct link *, const struct hello *, struct lane **lane_out); /* client */
 int lane_admit(struct lane *, const struct welcome *);
 void lane_refuse(struct lane *, enum close_why, const char *text); /* lane is dead */
-/* Takes the packet. Queues it: handshakes first, oldest out when 512 wait,
- * nothing older than 100 ms goes out. Sent at the end of the turn, or at once
- * when a batch is full. */
+/* Takes the packet. Queues it: handshakes first, oldest out when 512 wait or
+ * the link's bytes are used up, nothing older than 100 ms goes out. Sent at the end of the turn, or
+ * at once when a batch is full. */
 void link_send(struct lane *, struct pkt *);
 int lane_tell_peer(struct lane *, const struct peer_status *);
 int lane_tell_notice(struct lane *, const struct notice *);

@@ -28,11 +28,15 @@ struct link {
 	struct conn *conn;
 	const struct transport_ops *ops;
 	struct transport_conf conf;
+	const struct limits *limits;
 	struct transport *transport;
 	const struct link_events *events;
 	void *owner;
 	struct list lanes, dead_lanes;
 	unsigned n_lanes;
+	size_t queued; /* bytes in the lanes' queues */
+	void *user;
+	bool greeted, is_health;
 	uint64_t since_ms;
 	struct addr peer, local;
 	char peer_text[ADDR_TEXT_LEN];
@@ -51,7 +55,7 @@ struct links {
 	struct timer *tick;
 	struct task pump, sweep;
 	struct buf out;
-	unsigned n;
+	unsigned n, n_health;
 };
 
 /* link.c: after a transport call, whose failure is the link's */

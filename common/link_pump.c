@@ -2,28 +2,40 @@
 
 enum {
 	LANE_PACKETS_MAX = 512,
-	LANE_BYTES_MAX = 1 << 20, /* the same for large datagrams */
-	LANE_AGE_MS = 100,        /* a datagram older than this is worth less than its successor */
-	BATCH_BYTES = 16375,      /* one DATA frame, one TLS record */
-	PUMP_AT_PACKETS = 44,     /* 64 KiB: do not wait for the end of the turn */
-	WINDOW_ENOUGH = 16384,    /* send a larger packet into it anyhow, or it would never go */
-	UNSENT_MAX = 1 << 20,     /* sealed bytes nobody takes: control floods */
+	LANE_AGE_MS = 100,     /* a datagram older than this is worth less than its successor */
+	BATCH_BYTES = 16375,   /* one DATA frame, one TLS record */
+	PUMP_AT_PACKETS = 44,  /* 64 KiB: do not wait for the end of the turn */
+	WINDOW_ENOUGH = 16384, /* send a larger packet into it anyhow, or it would never go */
 };
 
 /* ---- queues ---- */
 
-static void drop_queue(struct pktq *q, enum drop_why why)
+/* Handshakes first. */
+static struct pkt *pop(struct lane *la)
 {
-	struct pkt *p;
+	struct pkt *p = pktq_pop(la->urgent.head ? &la->urgent : &la->data);
 
-	while ((p = pktq_pop(q)) != NULL)
-		pkt_drop(p, why);
+	if (p)
+		la->link->queued -= p->len;
+	return p;
+}
+
+/* What is worth least: the oldest data. False: the queue is empty. */
+static bool drop_oldest(struct lane *la, enum drop_why why)
+{
+	struct pkt *p = pktq_pop(la->data.head ? &la->data : &la->urgent);
+
+	if (!p)
+		return false;
+	la->link->queued -= p->len;
+	pkt_drop(p, why);
+	return true;
 }
 
 void lane_drop_queues(struct lane *la, enum drop_why why)
 {
-	drop_queue(&la->urgent, why);
-	drop_queue(&la->data, why);
+	while (drop_oldest(la, why))
+		;
 }
 
 void link_mark_dirty(struct link *l)
@@ -42,7 +54,7 @@ static struct pkt *next_packet(struct lane *la, uint64_t now_ms)
 {
 	struct pkt *p;
 
-	while ((p = pktq_pop(la->urgent.head ? &la->urgent : &la->data)) != NULL) {
+	while ((p = pop(la)) != NULL) {
 		if (now_ms - p->born_ms <= LANE_AGE_MS)
 			return p;
 		pkt_drop(p, DROP_STALE);
@@ -119,7 +131,7 @@ static void pump(struct link *l)
 	if (l->state == LINK_DEAD)
 		return;
 	conn_flush(l->conn);
-	if (l->state != LINK_DEAD && conn_unsent(l->conn) > UNSENT_MAX)
+	if (l->state != LINK_DEAD && conn_unsent(l->conn) > l->limits->queued_bytes)
 		link_close(l, CLOSE_STALLED);
 }
 
@@ -135,10 +147,29 @@ void link_pump_dirty(struct task *task)
 	}
 }
 
-static bool is_full(const struct lane *la, size_t len)
+static struct lane *fattest(struct link *l)
 {
-	return la->urgent.n + la->data.n >= LANE_PACKETS_MAX ||
-	       la->urgent.bytes + la->data.bytes + len > LANE_BYTES_MAX;
+	struct lane *found = NULL;
+
+	list_each(it, tmp, &l->lanes) {
+		struct lane *la = container_of(it, struct lane, node);
+		if (!found ||
+		    la->urgent.bytes + la->data.bytes > found->urgent.bytes + found->data.bytes)
+			found = la;
+	}
+	return found;
+}
+
+/* Room for one more: within the lane by packets, within the link by bytes. */
+static void make_room(struct lane *la, size_t len)
+{
+	struct link *l = la->link;
+
+	if (la->urgent.n + la->data.n >= LANE_PACKETS_MAX)
+		drop_oldest(la, DROP_QUEUE_FULL);
+	while (l->queued + len > l->limits->queued_bytes &&
+	       drop_oldest(fattest(l), DROP_QUEUE_FULL))
+		;
 }
 
 void link_send(struct lane *la, struct pkt *p)
@@ -149,8 +180,8 @@ void link_send(struct lane *la, struct pkt *p)
 		pkt_drop(p, DROP_LINK_CLOSED);
 		return;
 	}
-	while (is_full(la, p->len))
-		pkt_drop(pktq_pop(la->data.head ? &la->data : &la->urgent), DROP_QUEUE_FULL);
+	make_room(la, p->len);
+	l->queued += p->len;
 	pktq_push(pkt_is_handshake(p) ? &la->urgent : &la->data, p);
 	if (la->data.n % PUMP_AT_PACKETS == 0 && !l->inside)
 		pump(l);

@@ -6,7 +6,7 @@
 
 enum mail_kind {
 	MAIL_AUTH,   /* auth -> worker: number of the asking session, ptr struct identity (given) */
-	MAIL_CONFIG, /* server -> worker: ptr struct tls_ctx (given) */
+	MAIL_CONFIG, /* server -> worker: ptr struct worker_news (given) */
 	MAIL_DRAIN,  /* server -> worker: number is the time in ms that ends may take to leave */
 };
 

@@ -116,7 +116,17 @@ const struct opt server_opts[] = {
 	  AT(log_level),
 	  .check = check_level,
 	  .help = "error, warn, info or debug; default: info" },
-	{ .kind = OPT_END },
+#define LIMITS_ROW(field, kind_, key, value, least, most, words)                                   \
+	{ .kind = OPT_##kind_,                                                                     \
+	  .name = "limits." key,                                                                   \
+	  AT(limits.field),                                                                        \
+	  .min = least,                                                                            \
+	  .max = most,                                                                             \
+	  .traits = OPT_FILE,                                                                      \
+	  .help = words },
+	LIMITS(LIMITS_ROW)
+#undef LIMITS_ROW
+	                { .kind = OPT_END },
 };
 
 static const struct opt_command command = {
@@ -205,7 +215,9 @@ static void fill_defaults(struct server_options *o)
 
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out)
 {
-	struct server_options o = { .drain_ms = DRAIN_MS, .log_level = "info" };
+	struct server_options o = { .drain_ms = DRAIN_MS,
+		                    .log_level = "info",
+		                    .limits = limits_default };
 	int rc = opts_read(&command, argc, argv, &o, NULL, help_out);
 
 	if (rc || *help_out)

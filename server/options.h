@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/limits.h"
 #include "common/base/opts.h"
 
 struct server_options {
@@ -21,6 +22,7 @@ struct server_options {
 	bool open_to_everyone;
 	unsigned drain_ms; /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
+	struct limits limits; /* keys under `limits:` in the config file */
 };
 
 extern const struct opt server_opts[];

@@ -127,7 +127,14 @@ static void on_reload(void *arg, int signo)
 	enum log_level level;
 	if (log_level_of(fresh.log_level, &level) == 0)
 		log_set_level(level);
-	post(s, MAIL_CONFIG, 0, ctx);
+	struct worker_news *news = malloc(sizeof *news);
+	if (!news) {
+		tls_ctx_unref(ctx);
+		reload_failed("out of memory");
+		return;
+	}
+	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
+	post(s, MAIL_CONFIG, 0, news);
 	log_info("reloaded certificate %s", s->cert);
 }
 
@@ -193,6 +200,7 @@ static int start_worker(struct server *s)
 		return complain(EXIT_CONFIG, error);
 	s->worker_conf.auth = s->auth;
 	s->worker_conf.node = s->opts->node;
+	s->worker_conf.limits = s->opts->limits;
 	if (worker_new(&s->worker_conf, &s->worker) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
 	int rc = listen_all(s);

@@ -10,12 +10,14 @@
 #include "common/base/pkt.h"
 #include "common/link.h"
 #include "common/net/listener.h"
+#include "server/admit.h"
 #include "server/auth.h"
 #include "server/mail.h"
 #include "server/session.h"
 
 enum {
 	LISTENERS_MAX = 16,
+	WARN_MS = 10000, /* between warnings of one kind */
 	LEAVE_MS = 1000, /* after the ends were told to go: time for GOAWAY and close_notify */
 };
 
@@ -26,6 +28,9 @@ struct worker {
 	struct loop *loop;
 	struct mailbox *mailbox;
 	struct links *links;
+	struct limits limits; /* of all links, those that are open too */
+	struct admit admit;
+	uint64_t warned_ms; /* that newcomers are turned away; 0: never */
 	struct sessions sessions;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
@@ -37,11 +42,20 @@ struct worker {
 
 /* ---- links ---- */
 
+static void on_greeted(void *owner, struct link *l)
+{
+	struct worker *w = container_of(owner, struct worker, sessions);
+
+	admit_leave(&w->admit, link_user(l));
+	link_set_user(l, NULL);
+}
+
 static void on_closed(void *owner, struct link *l, enum close_why why, const char *text)
 {
 	struct worker *w = container_of(owner, struct worker, sessions);
 	char peer[ADDR_TEXT_LEN];
 
+	on_greeted(owner, l);
 	log_at(close_is_noteworthy(why) ? LOG_INFO : LOG_DEBUG,
 	       "connection closed from=%s reason=%s: %s", addr_text(link_peer(l), peer),
 	       close_label(why), text);
@@ -54,23 +68,55 @@ static const struct link_events link_events = {
 	.packet = session_on_packet,
 	.ended = session_on_ended,
 	.closed = on_closed,
+	.greeted = on_greeted,
 };
+
+static void turn_away(struct worker *w, int fd, const struct addr *peer)
+{
+	struct linger now = { 1, 0 };
+	uint64_t now_ms = loop_now_ms(w->loop);
+	char from[ADDR_TEXT_LEN];
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* nothing stays behind */
+	close(fd);
+	metric_add(METRIC_CONNS_TURNED_AWAY, 1);
+	if (w->warned_ms && now_ms - w->warned_ms < WARN_MS)
+		return;
+	w->warned_ms = now_ms;
+	log_warn("turning away new connections, now one from %s: %u wait for their registration "
+	         "(limits.newcomers %u, limits.newcomers-per-network %u)",
+	         addr_text(peer, from), w->admit.n, w->limits.newcomers,
+	         w->limits.newcomers_per_net);
+}
 
 static void on_accepted(void *owner, int fd, const struct addr *peer)
 {
 	struct worker *w = owner;
 	struct link *l;
+	void *evicted;
+	struct newcomer *nc = admit_enter(&w->admit, peer, loop_now_ms(w->loop), &evicted);
 	struct link_conf conf = {
 		.side = SIDE_SERVER,
 		.fd = fd,
 		.tls = w->tls,
 		.transport = { .node = w->conf->node, .serving = w->stage == SERVING },
+		.limits = &w->limits,
 	};
 
-	(void)peer;
 	metric_add(METRIC_CONNS_ACCEPTED, 1);
-	if (link_open(w->links, &conf, &link_events, &w->sessions, &l) < 0)
+	if (evicted) {
+		link_set_user(evicted, NULL);
+		link_close(evicted, CLOSE_CROWDED);
+	}
+	if (!nc) {
+		turn_away(w, fd, peer);
+	} else if (link_open(w->links, &conf, &link_events, &w->sessions, &l) < 0) {
 		metric_add(METRIC_ACCEPT_ERRORS, 1);
+		admit_leave(&w->admit, nc);
+	} else {
+		newcomer_set_owner(nc, l);
+		link_set_user(l, nc);
+	}
 }
 
 /* ---- draining ---- */
@@ -127,6 +173,14 @@ static void on_stage(void *arg)
 
 /* ---- mail ---- */
 
+static void take_news(struct worker *w, struct worker_news *news)
+{
+	tls_ctx_unref(w->tls); /* falls with its last link */
+	w->tls = news->tls;
+	w->limits = news->limits;
+	free(news);
+}
+
 static void on_mail(void *owner, struct mail *m)
 {
 	struct worker *w = owner;
@@ -136,10 +190,7 @@ static void on_mail(void *owner, struct mail *m)
 		session_on_auth(&w->sessions, m->number, m->ptr);
 		identity_free(m->ptr);
 		break;
-	case MAIL_CONFIG:
-		tls_ctx_unref(w->tls); /* falls with its last link */
-		w->tls = m->ptr;
-		break;
+	case MAIL_CONFIG: take_news(w, m->ptr); break;
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
 	}
 }
@@ -154,6 +205,8 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 		return -ENOMEM;
 	w->conf = conf;
 	w->tls = tls_ctx_ref(conf->tls);
+	w->limits = conf->limits;
+	admit_init(&w->admit, &w->limits);
 	w->loop = loop_new();
 	sessions_init(&w->sessions);
 	if (w->loop) {
@@ -214,5 +267,6 @@ void worker_free(struct worker *w)
 	router_free(w->sessions.router);
 	loop_free(w->loop);
 	tls_ctx_unref(w->tls);
+	admit_done(&w->admit);
 	free(w);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/limits.h"
 #include "common/net/addr.h"
 #include "common/net/mailbox.h"
 #include "common/net/tls.h"
@@ -20,6 +21,13 @@ struct worker_conf {       /* borrowed while the worker lives */
 	struct auth *auth; /* NULL: open relay */
 	const char *node;
 	struct tls_ctx *tls; /* referenced */
+	struct limits limits;
+};
+
+/* What a reload brings, on the heap; the worker that gets it by mail frees it. */
+struct worker_news {
+	struct tls_ctx *tls; /* a reference that goes to the worker */
+	struct limits limits;
 };
 
 /* Set-up in the starting thread. 0 or -errno. */

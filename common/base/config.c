@@ -187,8 +187,7 @@ static int add_value(struct reader *r, struct config_entry *entry, const yaml_ev
 static const char *unwanted(const yaml_event_t *event)
 {
 	switch (event->type) {
-	case YAML_MAPPING_START_EVENT:
-		return "a map inside a map: keys stand at the left margin here";
+	case YAML_MAPPING_START_EVENT: return "a map deeper than one level, which no key here has";
 	case YAML_SEQUENCE_START_EVENT: return "a list inside a list";
 	case YAML_ALIAS_EVENT: return "aliases have no use here";
 	default: return "not expected here";
@@ -216,7 +215,20 @@ static int read_list(struct reader *r, struct config_entry *entry)
 	return rc;
 }
 
-static int read_value(struct reader *r, struct config_entry *entry)
+static int read_map(struct reader *r, const char *prefix);
+
+/* A map stands for its keys: the entry at hand goes. */
+static int read_inner_map(struct reader *r)
+{
+	struct config_entry *entry = &r->config->v[--r->config->n];
+	char *prefix = entry->key.text;
+
+	int rc = read_map(r, prefix);
+	free(prefix);
+	return rc;
+}
+
+static int read_value(struct reader *r, struct config_entry *entry, bool may_be_map)
 {
 	yaml_event_t event;
 	int rc = next_event(r, &event);
@@ -227,10 +239,20 @@ static int read_value(struct reader *r, struct config_entry *entry)
 		rc = add_value(r, entry, &event);
 	else if (event.type == YAML_SEQUENCE_START_EVENT)
 		rc = read_list(r, entry);
+	else if (event.type == YAML_MAPPING_START_EVENT && may_be_map)
+		rc = read_inner_map(r);
 	else
 		rc = fail_mark(r, event.start_mark, unwanted(&event));
 	yaml_event_delete(&event);
 	return rc;
+}
+
+/* Also a map of that name is it. */
+static bool is_same_key(const char *have, const char *key)
+{
+	size_t len = strlen(key);
+
+	return strncmp(have, key, len) == 0 && (!have[len] || have[len] == '.');
 }
 
 static int check_twice(struct reader *r, const struct config_value *key)
@@ -238,7 +260,7 @@ static int check_twice(struct reader *r, const struct config_value *key)
 	char what[160];
 
 	for (unsigned i = 0; i + 1 < r->config->n; i++) {
-		if (strcmp(r->config->v[i].key.text, key->text) == 0) {
+		if (is_same_key(r->config->v[i].key.text, key->text)) {
 			snprintf(what, sizeof what, "key \"%.80s\" is there already, in line %u",
 			         key->text, r->config->v[i].key.line);
 			return fail_at(r, key->line, key->column, what, "");
@@ -247,7 +269,21 @@ static int check_twice(struct reader *r, const struct config_value *key)
 	return 0;
 }
 
-static int read_entry(struct reader *r, const yaml_event_t *key)
+/* "map.key" */
+static int add_prefix(struct reader *r, struct config_value *key, const char *prefix)
+{
+	size_t cap = strlen(prefix) + 1 + strlen(key->text) + 1;
+	char *text = malloc(cap);
+
+	if (!text)
+		return fail_memory(r);
+	snprintf(text, cap, "%s.%s", prefix, key->text);
+	free(key->text);
+	key->text = text;
+	return 0;
+}
+
+static int read_entry(struct reader *r, const yaml_event_t *key, const char *prefix)
 {
 	if (key->type != YAML_SCALAR_EVENT)
 		return fail_mark(r, key->start_mark, "a key is a word, nothing else");
@@ -260,12 +296,15 @@ static int read_entry(struct reader *r, const yaml_event_t *key)
 	struct config_entry *entry = &r->config->v[r->config->n++];
 	memset(entry, 0, sizeof *entry);
 	int rc = copy_scalar(r, key, &entry->key);
+	if (rc == 0 && prefix)
+		rc = add_prefix(r, &entry->key, prefix);
 	if (rc == 0)
 		rc = check_twice(r, &entry->key);
-	return rc ? rc : read_value(r, entry);
+	return rc ? rc : read_value(r, entry, !prefix);
 }
 
-static int read_map(struct reader *r)
+/* prefix: name of the map, NULL for the file itself. */
+static int read_map(struct reader *r, const char *prefix)
 {
 	yaml_event_t event;
 	bool more = true;
@@ -277,7 +316,7 @@ static int read_map(struct reader *r)
 			break;
 		more = event.type != YAML_MAPPING_END_EVENT;
 		if (more)
-			rc = read_entry(r, &event);
+			rc = read_entry(r, &event, prefix);
 		yaml_event_delete(&event);
 	}
 	return rc;
@@ -299,7 +338,7 @@ static int read_documents(struct reader *r)
 			rc = fail_mark(r, event.start_mark,
 			               "a second document: one file is one document");
 		else if (type == YAML_MAPPING_START_EVENT)
-			rc = read_map(r);
+			rc = read_map(r, NULL);
 		else if (type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT ||
 		         (type == YAML_SCALAR_EVENT && !is_null(&event)))
 			rc = fail_mark(r, event.start_mark, "lines of `key: value` are expected");

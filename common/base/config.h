@@ -1,9 +1,9 @@
 /*
  * The one door to libyaml: a config file as a flat list of keys, each with one
- * value or a list of values. Blocks on the file; any thread.
+ * value or a list of values; a key in a map is written "map.key". Blocks on the file; any thread.
  *
- * Strict: a regular file of at most 1 MiB, UTF-8 without NUL, one document, no
- * map inside a map, no key twice, no anchors. A byte order mark, CRLF and a
+ * Strict: a regular file of at most 1 MiB, UTF-8 without NUL, one document, maps
+ * one level deep, no key twice, no anchors. A byte order mark, CRLF and a
  * missing last newline are fine.
  */
 #ifndef TUNN_BASE_CONFIG_H

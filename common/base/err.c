@@ -39,6 +39,8 @@ static const struct close_row close_rows[] = {
 	[CLOSE_TIMEOUT] = { "timeout", "no sign of life", S_UNAVAILABLE, VERDICT_RETRY, true },
 	[CLOSE_SLOW_START] = { "slow_start", "no answer in time while connecting",
 	                       S_DEADLINE_EXCEEDED, VERDICT_RETRY, false },
+	[CLOSE_CROWDED] = { "crowded", "made room for other new connections", S_UNAVAILABLE,
+	                    VERDICT_RETRY, false },
 	[CLOSE_STALLED] = { "stalled", "stopped reading", S_UNAVAILABLE, VERDICT_RETRY, true },
 	[CLOSE_TLS] = { "tls", "TLS failed", S_UNAVAILABLE, VERDICT_RETRY, false },
 	[CLOSE_PROTOCOL] = { "protocol", "broke the protocol", S_INTERNAL, VERDICT_RETRY, true },
@@ -118,6 +120,7 @@ const char *err_text(int err)
 	case ERR_NOT_FOUND: return "not found";
 	case ERR_CLOSED: return "closed";
 	case ERR_CONFIG: return "usage or configuration error";
+	case ERR_SLOW: return "too slow";
 	default: return strerror(err < 0 ? -err : err);
 	}
 }
@@ -143,6 +146,7 @@ enum close_why close_of_err(int err)
 	case ERR_INVALID: return CLOSE_INVALID;
 	case ERR_TOO_BIG: return CLOSE_TOO_BIG;
 	case ERR_CLOSED: return CLOSE_EOF;
+	case ERR_SLOW: return CLOSE_SLOW_START;
 	case -ENOMEM: return CLOSE_NOMEM;
 	case -ECONNRESET:
 	case -EPIPE: return CLOSE_RESET;

@@ -20,6 +20,7 @@ enum err {
 	ERR_NOT_FOUND = -10006,
 	ERR_CLOSED = -10007,
 	ERR_CONFIG = -10008, /* usage or configuration: exit code 2 */
+	ERR_SLOW = -10009,   /* the other side missed a deadline */
 };
 
 /* Text of a code from this file or of a negative errno. Never NULL; the text
@@ -37,6 +38,7 @@ enum close_why {
 	CLOSE_NETWORK,       /* another error of the network */
 	CLOSE_TIMEOUT,       /* no life within the heartbeat's bound */
 	CLOSE_SLOW_START,    /* a deadline of connecting or greeting passed */
+	CLOSE_CROWDED,       /* a newcomer had to make room for the next */
 	CLOSE_STALLED,       /* the other side stopped reading */
 	CLOSE_TLS,           /* TLS failed */
 	CLOSE_PROTOCOL,      /* the other side broke the protocol */

@@ -9,6 +9,7 @@ METRIC(PKTS_OUT, "packets_out_total", "datagrams handed on (client: to local pro
 METRIC(BYTES_OUT, "bytes_out_total", "payload bytes of those")
 METRIC(CONNS_ACCEPTED, "connections_accepted_total", "TCP connections accepted")
 METRIC(CONNS_OPEN, "connections_open", "TCP connections open now")
+METRIC(CONNS_TURNED_AWAY, "connections_turned_away_total", "closed before TLS: too many newcomers")
 METRIC(SESSIONS_OPEN, "sessions_open", "ends registered now")
 METRIC(REGISTRATIONS, "registrations_total", "ends admitted")
 METRIC(REFUSALS, "refusals_total", "registrations refused")

@@ -9,7 +9,7 @@
 #include "common/base/err.h"
 #include "common/base/opts_impl.h"
 
-enum { NAMES_MAX = 64 };
+enum { NAMES_MAX = 128 };
 
 /* ---- slots ---- */
 
@@ -41,13 +41,13 @@ struct opts_slot *opts_find(const struct opts_reading *r, const char *name, size
 	return NULL;
 }
 
-static const char *nearest_name(const struct opts_reading *r, const char *word)
+static const char *nearest_name(const struct opts_reading *r, const char *word, unsigned not_traits)
 {
 	const char *names[NAMES_MAX];
 	size_t n = 0;
 
 	for (size_t i = 0; i < r->n_slots && n < NAMES_MAX; i++)
-		if (!(r->slots[i].opt->traits & OPT_SECRET))
+		if (!(r->slots[i].opt->traits & not_traits))
 			names[n++] = r->slots[i].opt->name;
 	return opts_nearest(word, names, n);
 }
@@ -114,7 +114,7 @@ static int unknown_option(const struct opts_reading *r, const char *word, size_t
 		dashes = len;
 	snprintf(shown, sizeof shown, "%.*s", (int)len, word);
 	snprintf(name, sizeof name, "%.*s", (int)(len - dashes), word + dashes);
-	const char *near = nearest_name(r, name);
+	const char *near = nearest_name(r, name, OPT_SECRET | OPT_FILE);
 	opts_fail(r->cmd->name, "unknown option %s%s%s%s", opts_quote(shown).s,
 	          near ? ", did you mean --" : "", near ? near : "", near ? "?" : "");
 	opts_usage(r->cmd);
@@ -171,6 +171,9 @@ static int read_option(const struct opts_reading *r, struct words *w)
 		return unknown_option(r, word, len);
 	if (slot->opt->traits & OPT_SECRET)
 		return opts_fail(r->cmd->name, "--%s: %s", slot->opt->name, slot->opt->help);
+	if (slot->opt->traits & OPT_FILE)
+		return opts_fail(r->cmd->name, "%s is a key of the config file only",
+		                 slot->opt->name);
 	int rc = eq ? 0 : take_value(r, slot, w, &value);
 	return rc ? rc : set_from_argv(r, slot, value, false);
 }
@@ -275,8 +278,8 @@ static int read_env(const struct opts_reading *r)
 
 	for (size_t i = 0; rc == 0 && i < r->n_slots; i++) {
 		struct opts_slot *slot = &r->slots[i];
-		if (!(slot->opt->traits & OPT_SECRET) && strcmp(slot->opt->name, "help") != 0 &&
-		    !is_outranked(r, slot, OPTS_ENV))
+		if (!(slot->opt->traits & (OPT_SECRET | OPT_FILE)) &&
+		    strcmp(slot->opt->name, "help") != 0 && !is_outranked(r, slot, OPTS_ENV))
 			rc = read_variable(r, slot);
 	}
 	return rc;
@@ -287,7 +290,7 @@ static int read_env(const struct opts_reading *r)
 static int unknown_key(const struct opts_reading *r, const char *file,
                        const struct config_value *key)
 {
-	const char *near = nearest_name(r, key->text);
+	const char *near = nearest_name(r, key->text, OPT_SECRET);
 
 	return opts_fail(r->cmd->name, "%s:%u:%u: unknown key %s%s%s%s", file, key->line,
 	                 key->column, opts_quote(key->text).s, near ? ", did you mean \"" : "",

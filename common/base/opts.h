@@ -29,6 +29,7 @@ enum opt_kind {
 	OPT_TEXT,     /* const char * */
 	OPT_LIST,     /* struct opt_list */
 	OPT_NUMBER,   /* uint32_t, decimal or 0x hex, min..max */
+	OPT_SIZE,     /* uint32_t bytes, with or without a unit (B, kB, KiB, MB, MiB, GB, GiB) */
 	OPT_DURATION, /* unsigned milliseconds; the unit (ms, s, m, h, d) is mandatory */
 	OPT_OPTIONAL, /* bool, then at `value_offset` a const char *: the argument may be left out;
 	                 the next word is it unless it begins with - or is a bare number (a PORT) */
@@ -40,6 +41,8 @@ enum opt_trait {
 	                       its variable is the caller's business; not in --help */
 	OPT_PRIVATE = 2,    /* never printed: may hold a login */
 	OPT_POSITIONAL = 4, /* a word that is no option sets it too, in the order of rows */
+	OPT_FILE = 16,      /* a key of the config file and nothing else; "map.key" stands as
+	                       key in the map of that name there; not in --help */
 	OPT_ONE_OF = 8,     /* only one of these per command; of two sources the stronger wins */
 };
 
@@ -53,7 +56,7 @@ struct opt {
 	const char *arg;  /* placeholder in --help, NULL for flags */
 	const char *help;
 	size_t offset, value_offset;
-	unsigned min, max; /* OPT_NUMBER, OPT_DURATION (ms); OPT_LIST: count */
+	unsigned min, max; /* OPT_NUMBER, OPT_SIZE (bytes), OPT_DURATION (ms); OPT_LIST: count */
 	opt_check *check;
 	unsigned traits; /* enum opt_trait or-ed */
 };

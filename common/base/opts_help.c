@@ -138,7 +138,7 @@ static void print_option(const struct opt *o)
 static void print_table(const struct opt *o)
 {
 	for (; o->kind != OPT_END; o++)
-		if (!(o->traits & OPT_SECRET))
+		if (!(o->traits & (OPT_SECRET | OPT_FILE)))
 			print_option(o);
 }
 

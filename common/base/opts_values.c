@@ -183,26 +183,52 @@ static int set_number(const struct opts_reading *r, struct opts_slot *slot,
 	return 0;
 }
 
-static const struct {
-	const char *unit;
-	unsigned ms;
-} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+struct unit {
+	const char *name;
+	unsigned each;
+};
 
-static int duration_of(const char *value, uint64_t *ms_out)
+static int with_unit(const char *value, const struct unit *units, uint64_t *n_out)
 {
 	const char *unit;
 	uint64_t n;
 
 	if (digits_of(value, 10, &n, &unit))
 		return ERR_INVALID;
-	for (unsigned i = 0; i < sizeof units / sizeof *units; i++) {
-		if (strcmp(unit, units[i].unit) == 0) {
-			*ms_out = n * units[i].ms; /* below 2^36 times 2^27 */
+	for (; units->name; units++) {
+		if (strcmp(unit, units->name) == 0) {
+			*n_out = n * units->each; /* below 2^36 times 2^30 */
 			return 0;
 		}
 	}
 	return ERR_INVALID;
 }
+
+static const struct unit sizes[] = {
+	{ "", 1 },         { "B", 1 },         { "kB", 1000 },       { "KiB", 1024 },
+	{ "MB", 1000000 }, { "MiB", 1 << 20 }, { "GB", 1000000000 }, { "GiB", 1 << 30 },
+	{ NULL, 0 },
+};
+
+static int set_size(const struct opts_reading *r, struct opts_slot *slot,
+                    const struct opts_origin *from, const char *value)
+{
+	const struct opt *o = slot->opt;
+	char words[128];
+	uint64_t n;
+
+	if (with_unit(value, sizes, &n) || n < o->min || n > o->max) {
+		snprintf(words, sizeof words,
+		         "must be a size from %u to %u bytes (unit: B, kB, KiB, MB, MiB, GB, GiB)",
+		         o->min, o->max);
+		return refuse_value(r, slot, from, words, value);
+	}
+	*(uint32_t *)(void *)(slot->target + o->offset) = (uint32_t)n;
+	return 0;
+}
+
+static const struct unit times[] = { { "ms", 1 },      { "s", 1000 },     { "m", 60000 },
+	                             { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
 
 static const char *duration_text(unsigned ms, char out[static 16])
 {
@@ -220,7 +246,7 @@ static int set_duration(const struct opts_reading *r, struct opts_slot *slot,
 	char words[128], low[16], high[16];
 	uint64_t ms;
 
-	if (duration_of(value, &ms) || ms < o->min || ms > o->max) {
+	if (with_unit(value, times, &ms) || ms < o->min || ms > o->max) {
 		snprintf(words, sizeof words,
 		         "must be a time from %s to %s with its unit (ms, s, m, h, d)",
 		         duration_text(o->min, low), duration_text(o->max, high));
@@ -328,6 +354,7 @@ int opts_set(const struct opts_reading *r, struct opts_slot *slot, const struct 
 	case OPT_TEXT: rc = set_text(r, slot, from, value, slot->opt->offset); break;
 	case OPT_LIST: rc = add_to_list(r, slot, from, value); break;
 	case OPT_NUMBER: rc = set_number(r, slot, from, value); break;
+	case OPT_SIZE: rc = set_size(r, slot, from, value); break;
 	case OPT_DURATION: rc = set_duration(r, slot, from, value); break;
 	case OPT_END: break;
 	}

@@ -15,11 +15,11 @@
 
 enum {
 	READ_BYTES = 65536,
-	READ_PER_TURN = 4 * READ_BYTES, /* then others have their turn */
-	BATCH_MIN = 16384,              /* what may wait in the kernel: TCP_NOTSENT_LOWAT */
-	BATCH_MAX = 65536,              /* sealed at once while the socket is found empty */
+	BATCH_MIN = 16384, /* what may wait in the kernel: TCP_NOTSENT_LOWAT */
+	BATCH_MAX = 65536, /* sealed at once while the socket is found empty */
 	USER_TIMEOUT_MS = 15000,
 	LOWAT = 16384,
+	MINUTE_MS = 60000,
 };
 
 enum conn_state { CONN_SECURING, CONN_UP, CONN_CLOSED };
@@ -29,6 +29,7 @@ struct conn {
 	int fd;
 	struct watch *watch;
 	struct tls *tls;
+	const struct limits *limits;
 	enum conn_state state;
 	const struct conn_events *events;
 	void *owner;
@@ -40,6 +41,9 @@ struct conn {
 	bool asked;   /* kernel_unsent is of this pump */
 	bool no_room; /* the owner was told that there is none */
 	uint64_t progress_ms;
+	struct timer *rest;   /* NULL: never rested */
+	unsigned late_before; /* tls_late_messages() when the minute began */
+	uint64_t minute_ms;
 	struct task start, sweep;
 };
 
@@ -82,6 +86,8 @@ static void shut(struct conn *c)
 	c->state = CONN_CLOSED;
 	watch_free(c->watch);
 	c->watch = NULL;
+	timer_free(c->rest);
+	c->rest = NULL;
 	close(c->fd);
 	c->fd = -1;
 	loop_undefer(c->loop, LOOP_PUMP, &c->start);
@@ -126,10 +132,26 @@ void conn_reset(struct conn *c)
 
 /* ---- sending ---- */
 
+static bool is_resting(const struct conn *c) { return c->rest && timer_is_set(c->rest); }
+
 static void rewatch(struct conn *c)
 {
 	bool write = buf_len(&c->out) || c->no_room;
-	watch_want(c->watch, WATCH_READ | (write ? WATCH_WRITE : 0));
+	watch_want(c->watch, (is_resting(c) ? 0 : WATCH_READ) | (write ? WATCH_WRITE : 0));
+}
+
+static void on_rested(void *arg) { rewatch(arg); }
+
+void conn_rest(struct conn *c, uint32_t ms)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	if (!c->rest)
+		c->rest = timer_new(c->loop, on_rested, c);
+	if (!c->rest)
+		return; /* out of memory: it was only a kindness to the others */
+	timer_set(c->rest, ms);
+	rewatch(c);
 }
 
 void conn_flush(struct conn *c)
@@ -214,6 +236,19 @@ static void on_writable(struct conn *c)
 
 /* ---- receiving ---- */
 
+/* More messages of the handshake protocol than this minute may have? */
+static bool is_late_flood(struct conn *c)
+{
+	unsigned n = tls_late_messages(c->tls);
+	uint64_t now_ms = loop_now_ms(c->loop);
+
+	if (now_ms - c->minute_ms >= MINUTE_MS) {
+		c->minute_ms = now_ms;
+		c->late_before = n;
+	}
+	return n - c->late_before > c->limits->key_updates;
+}
+
 static void deliver(struct conn *c)
 {
 	int n;
@@ -223,7 +258,9 @@ static void deliver(struct conn *c)
 		c->events->bytes(c->owner, scratch->plain, (size_t)n);
 	if (c->state != CONN_UP)
 		return;
-	if (n == ERR_CLOSED)
+	if (is_late_flood(c))
+		lost(c, CLOSE_FLOOD, "too many TLS KeyUpdate messages");
+	else if (n == ERR_CLOSED)
 		lost(c, CLOSE_DONE, "");
 	else if (n != ERR_AGAIN)
 		lost(c, CLOSE_TLS, tls_error_text(c->tls));
@@ -268,7 +305,8 @@ static void on_readable(struct conn *c)
 {
 	size_t total = 0;
 
-	while (c->state != CONN_CLOSED && total < READ_PER_TURN && have_scratch()) {
+	while (c->state != CONN_CLOSED && !is_resting(c) && total < c->limits->turn_bytes &&
+	       have_scratch()) {
 		ssize_t n = recv(c->fd, scratch->wire, sizeof scratch->wire, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -317,12 +355,11 @@ static void on_start(struct task *t)
 	buf_done(&c->early);
 }
 
-int conn_open(struct loop *loop, int fd, struct tls_ctx *ctx, const char *server_name,
-              const uint8_t *early, size_t early_len, const struct conn_events *events, void *owner,
-              struct conn **conn_out)
+int conn_open(struct loop *loop, const struct conn_conf *conf, const struct conn_events *events,
+              void *owner, struct conn **conn_out)
 {
 	struct conn *c = calloc(1, sizeof *c);
-	int rc = -ENOMEM;
+	int rc = -ENOMEM, fd = conf->fd;
 
 	if (!c) {
 		close(fd);
@@ -330,7 +367,8 @@ int conn_open(struct loop *loop, int fd, struct tls_ctx *ctx, const char *server
 	}
 	*c = (struct conn){ .loop = loop, .fd = fd, .events = events, .owner = owner };
 	c->batch = BATCH_MIN;
-	c->progress_ms = loop_now_ms(loop);
+	c->limits = conf->limits;
+	c->progress_ms = c->minute_ms = loop_now_ms(loop);
 	c->start.cb = on_start;
 	c->sweep.cb = on_sweep;
 	c->peer.len = c->local.len = sizeof c->peer.ss;
@@ -338,8 +376,8 @@ int conn_open(struct loop *loop, int fd, struct tls_ctx *ctx, const char *server
 	getsockname(fd, (struct sockaddr *)&c->local.ss, &c->local.len);
 	conn_tune(fd);
 	c->watch = watch_new(loop, fd, on_event, c);
-	if (c->watch && buf_add(&c->early, early, early_len) == 0)
-		rc = tls_new(ctx, server_name, &c->tls);
+	if (c->watch && buf_add(&c->early, conf->early, conf->early_len) == 0)
+		rc = tls_new(conf->tls, conf->server_name, &c->tls);
 	if (rc < 0) {
 		watch_free(c->watch);
 		close(fd);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/limits.h"
 #include "common/net/addr.h"
 #include "common/net/loop.h"
 #include "common/net/tls.h"
@@ -32,10 +33,15 @@ struct conn_events {
 	void (*closed)(void *owner, enum close_why, const char *text);
 };
 
-/* Takes fd (connected TCP), also on failure; refs ctx. early/early_len are
- * bytes already read from fd (surplus behind a proxy's reply). */
-int conn_open(struct loop *, int fd, struct tls_ctx *, const char *server_name,
-              const uint8_t *early, size_t early_len, const struct conn_events *, void *owner,
+struct conn_conf {
+	int fd;                  /* connected TCP; taken, also on failure */
+	struct tls_ctx *tls;     /* referenced */
+	const char *server_name; /* client; borrowed for the call */
+	const uint8_t *early; /* read from fd already (surplus behind a proxy's reply); likewise */
+	size_t early_len;
+	const struct limits *limits; /* borrowed while the conn lives */
+};
+int conn_open(struct loop *, const struct conn_conf *, const struct conn_events *, void *owner,
               struct conn **conn_out);
 
 size_t conn_room(struct conn *); /* plaintext bytes worth sealing now */
@@ -46,6 +52,8 @@ void conn_flush(struct conn *);          /* one batched write to the socket */
 size_t conn_unsent(const struct conn *); /* ciphertext still in our memory */
 /* When the kernel last took a byte, or had nothing to take. */
 uint64_t conn_progress_ms(const struct conn *);
+/* Reads nothing for so long, beyond what was read already. */
+void conn_rest(struct conn *, uint32_t ms);
 /* Flushes what the socket takes at once, says close_notify, closes. */
 void conn_close(struct conn *); /* NULL allowed */
 void conn_reset(struct conn *); /* closes without a word, RST */

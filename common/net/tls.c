@@ -23,6 +23,8 @@ struct tls {
 	size_t in_len;
 	struct buf *out; /* during a call */
 	bool pin_checked;
+	bool secured; /* the handshake is over */
+	unsigned n_late;
 	char error[TLS_ERROR_LEN];
 };
 
@@ -98,6 +100,16 @@ static bool set_name(struct tls *t, const char *name)
 	       SSL_set_tlsext_host_name(t->ssl, name) == 1;
 }
 
+static void on_message(int written, int version, int type, const void *data, size_t len, SSL *ssl,
+                       void *arg)
+{
+	struct tls *t = arg;
+
+	(void)version, (void)data, (void)len, (void)ssl;
+	if (!written && type == SSL3_RT_HANDSHAKE && t->secured)
+		t->n_late++;
+}
+
 int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 {
 	struct tls *t = calloc(1, sizeof *t);
@@ -119,6 +131,8 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
 	SSL_set_app_data(t->ssl, t);
+	SSL_set_msg_callback(t->ssl, on_message);
+	SSL_set_msg_callback_arg(t->ssl, t);
 	if (ctx->server)
 		SSL_set_accept_state(t->ssl);
 	else
@@ -214,6 +228,7 @@ int tls_handshake(struct tls *t, struct buf *out)
 		rc = failed(t);
 	else
 		rc = t->ctx->has_pin && !t->pin_checked ? check_pin(t) : 0;
+	t->secured = rc == 0;
 	t->out = NULL;
 	return rc;
 }
@@ -258,6 +273,8 @@ int tls_read(struct tls *t, uint8_t *dst, size_t cap, struct buf *out)
 	t->out = NULL;
 	return rc;
 }
+
+unsigned tls_late_messages(const struct tls *t) { return t->n_late; }
 
 int tls_write(struct tls *t, const uint8_t *data, size_t len, struct buf *out)
 {

@@ -56,6 +56,9 @@ void tls_feed(struct tls *, const uint8_t *data, size_t len);
 /* One record's plaintext at most. >0 bytes, ERR_AGAIN, ERR_CLOSED (close_notify),
  * ERR_TLS. May append (KeyUpdate, tickets) to `out`. */
 int tls_read(struct tls *, uint8_t *dst, size_t cap, struct buf *out);
+/* Messages of the handshake protocol received after the handshake, so far:
+ * KeyUpdate, tickets. Each costs CPU and none is needed often. */
+unsigned tls_late_messages(const struct tls *);
 /* Seals len bytes (one record per 16 KiB) into `out`. 0, ERR_TLS or -ENOMEM. */
 int tls_write(struct tls *, const uint8_t *data, size_t len, struct buf *out);
 void tls_shutdown(struct tls *, struct buf *out); /* close_notify */

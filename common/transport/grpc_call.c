@@ -295,7 +295,7 @@ int call_send(struct chan *chan, struct pkt *p)
 
 bool call_is_late(const struct call *c)
 {
-	uint64_t now_ms = c->chan.transport->now_ms;
+	const struct transport *t = c->chan.transport;
 
-	return c->partial_ms && now_ms - c->partial_ms > PARTIAL_MS;
+	return c->partial_ms && t->now_ms - c->partial_ms > t->conf->limits->message_ms;
 }

@@ -18,8 +18,6 @@
 enum {
 	BEAT_MS = 15000,         /* health_check or PING, +-10 % */
 	BEAT_ANSWER_MS = 10000,  /* dead when nothing at all came after that */
-	REGISTER_MS = 10000,     /* from request to register_client */
-	PARTIAL_MS = 10000,      /* from the first to the last byte of a message */
 	BODY_SNIPPET = 256,      /* of what is not gRPC, for the error text */
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };

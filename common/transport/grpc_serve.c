@@ -495,8 +495,8 @@ void serve_tick(struct call *c)
 		if (c->stream)
 			h2_reset(t->h2, c->stream, H2_CANCEL);
 		call_ended(c, CLOSE_DEADLINE, "");
-	} else if (call_is_late(c) ||
-	           (c->state == CALL_AWAIT && t->now_ms - c->opened_ms > REGISTER_MS)) {
+	} else if (call_is_late(c) || (c->state == CALL_AWAIT &&
+	                               t->now_ms - c->opened_ms > t->conf->limits->register_ms)) {
 		const char *text = "the message did not arrive in time";
 		if (c->chan.up)
 			t->events->ended(t->owner, &c->chan, CLOSE_SLOW_START, text);

@@ -33,6 +33,7 @@
 #include "common/base/bytes.h"
 #include "common/base/err.h"
 #include "common/base/key.h"
+#include "common/base/limits.h"
 #include "common/base/pkt.h"
 
 struct transport; /* opaque: one conversation */
@@ -121,11 +122,12 @@ struct transport_events {
 
 /* What a conversation must know; the owner keeps it until free(). */
 struct transport_conf {
-	const char *authority;    /* client: host[:port] as in :authority */
-	const char *user_agent;   /* client */
-	const char *node;         /* server: this node's name */
-	const char *host_address; /* where the connection comes from; the link fills it in */
-	bool serving;             /* server: first answer of the health service */
+	const char *authority;       /* client: host[:port] as in :authority */
+	const char *user_agent;      /* client */
+	const char *node;            /* server: this node's name */
+	const char *host_address;    /* where the connection comes from; the link fills it in */
+	bool serving;                /* server: first answer of the health service */
+	const struct limits *limits; /* the link fills it in */
 };
 
 struct transport_stats {
@@ -153,6 +155,9 @@ struct transport_ops {
 	bool (*has_output)(const struct transport *);
 	/* Keepalive and the deadlines of the protocol; about once a second. */
 	int (*tick)(struct transport *, uint64_t now_ms);
+	/* How long the owner should not read from the other side, which sends too
+	 * much control; 0 usually. Asked after input(); says it once. */
+	uint32_t (*rest_ms)(struct transport *);
 	/* Asks for a sign of life now, with the deadline of a normal heartbeat
 	 * shortened to within_ms (after a sleep, a new network). */
 	void (*probe)(struct transport *, uint64_t now_ms, uint32_t within_ms);

@@ -102,7 +102,7 @@ static int grpc_open(const struct transport_conf *conf, enum side side, uint64_t
 	t->rtt_us = -1;
 	list_init(&t->calls);
 	list_init(&t->retired);
-	int rc = h2_new(side == SIDE_SERVER ? H2_SERVER : H2_CLIENT, now_ms,
+	int rc = h2_new(side == SIDE_SERVER ? H2_SERVER : H2_CLIENT, conf->limits, now_ms,
 	                side == SIDE_SERVER ? &server_events : &client_events, t, &t->h2);
 	if (rc < 0) {
 		free(t);
@@ -206,6 +206,8 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 	return failed(t, h2_tick(t->h2, now_ms), h2_error_text(t->h2));
 }
 
+static uint32_t grpc_rest_ms(struct transport *t) { return h2_rest_ms(t->h2); }
+
 static void grpc_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)
 {
 	t->now_ms = now_ms;
@@ -253,6 +255,7 @@ const struct transport_ops transport_grpc = {
 	.flush = grpc_flush,
 	.has_output = grpc_has_output,
 	.tick = grpc_tick,
+	.rest_ms = grpc_rest_ms,
 	.probe = grpc_probe,
 	.tell_serving = serve_tell_serving,
 	.goodbye = grpc_goodbye,

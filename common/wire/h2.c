@@ -67,11 +67,21 @@ struct str h2_head_get(const struct h2_head *head, const char *name, unsigned *n
 	return found;
 }
 
+/* It is complete, or nobody will hear of it. */
+static void block_done(struct h2 *h)
+{
+	h->block_id = 0;
+	free(h->text);
+	h->text = NULL;
+}
+
 static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 {
 	struct h2 *h = arg;
 
 	h->n_fields = h->list_size = h->text_len = 0;
+	h->block_id = f->hd.stream_id;
+	h->block_since_ms = h->now_ms;
 	if (h->side == H2_SERVER && f->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		struct h2_stream *st = h2_stream_new(h, f->hd.stream_id);
 		if (!st)
@@ -80,7 +90,7 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 		st->refused = !bucket_take(&h->opens, 1, h->now_ms);
 	}
 	if (!h->text)
-		h->text = malloc(H2_HEADER_LIST_MAX);
+		h->text = malloc(h->limits->header_list);
 	return h->text ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
@@ -103,7 +113,8 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
 	/* RFC 9113 6.5.2 counts 32 bytes for each field. nghttp2 advertises the
 	 * limit but does not enforce it. */
 	h->list_size += name_len + value_len + 32;
-	if (h->list_size > H2_HEADER_LIST_MAX || h->n_fields == H2_HEADER_FIELDS_MAX) {
+	if (h->list_size > h->limits->header_list || h->n_fields == H2_HEADER_FIELDS_MAX) {
+		block_done(h);
 		glitch(h, H2_GLITCH_HEADER_BOMB, "oversized header lists");
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
@@ -117,8 +128,11 @@ static int on_invalid_header(nghttp2_session *s, const nghttp2_frame *f, const u
                              size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                              void *arg)
 {
+	struct h2 *h = arg;
+
 	(void)s, (void)f, (void)name, (void)name_len, (void)value, (void)value_len, (void)flags;
-	glitch(arg, 1, "invalid header fields");
+	block_done(h);
+	glitch(h, 1, "invalid header fields");
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM, not silence */
 }
 
@@ -136,11 +150,49 @@ static void headers_complete(struct h2 *h, struct h2_stream *st, const nghttp2_f
 	bool informational = status.len == 3 && status.p[0] == '1'; /* RFC 9110 15.2: skipped */
 	if (!informational)
 		h->events->head(h->owner, st, &head, end);
-	free(h->text);
-	h->text = NULL;
+}
+
+/* nghttp2 refuses the frame by itself: an RST_STREAM or GOAWAY follows. */
+static int on_invalid_frame(nghttp2_session *s, const nghttp2_frame *f, int error, void *arg)
+{
+	(void)s, (void)error;
+	if (f->hd.type == NGHTTP2_HEADERS)
+		block_done(arg);
+	return 0;
 }
 
 /* ---- frames ---- */
+
+/* gRPC A8: a PING that comes early is a strike, unless we have spoken since the
+ * one before (stock clients measure bandwidth by a PING behind data). */
+static void count_ping(struct h2 *h, const nghttp2_frame *f)
+{
+	const struct limits *lim = h->limits;
+
+	if (f->hd.flags & NGHTTP2_FLAG_ACK) {
+		if (h->pings_out)
+			h->pings_out--;
+		else
+			glitch(h, 1, "acknowledgements of PINGs never sent");
+		return;
+	}
+	bool early = h->pinged_ms && h->now_ms - h->pinged_ms < lim->ping_ms;
+	if (h->spoke)
+		h->ping_strikes = 0;
+	else if (early && h->side == H2_SERVER && ++h->ping_strikes > lim->ping_strikes)
+		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
+	h->spoke = false;
+	h->pinged_ms = h->now_ms;
+}
+
+static void count_control(struct h2 *h)
+{
+	if (bucket_take(&h->controls, 1, h->now_ms))
+		return;
+	h->rest = true;
+	if (!bucket_take(&h->controls_hard, 1, h->now_ms))
+		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many control frames");
+}
 
 static void count_frame(struct h2 *h, const nghttp2_frame *f)
 {
@@ -159,10 +211,10 @@ static void count_frame(struct h2 *h, const nghttp2_frame *f)
 		if (!bucket_take(&h->resets_in, 1, h->now_ms))
 			fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many RST_STREAM frames");
 		break;
+	case NGHTTP2_PING: count_ping(h, f); break;
 	default: break;
 	}
-	if (!bucket_take(&h->controls, 1, h->now_ms))
-		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many control frames");
+	count_control(h);
 }
 
 static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
@@ -177,10 +229,13 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 	case NGHTTP2_HEADERS:
 		if (st)
 			headers_complete(h, st, f);
+		block_done(h);
 		break;
 	case NGHTTP2_SETTINGS:
 		if (f->hd.flags & NGHTTP2_FLAG_ACK)
 			h->settings_acked = true;
+		else
+			h->greeted = true;
 		break;
 	case NGHTTP2_PING:
 		if (f->hd.flags & NGHTTP2_FLAG_ACK) {
@@ -208,11 +263,13 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 /* Frames that nghttp2 takes without a word to on_frame_recv(). */
 static int on_begin_frame(nghttp2_session *s, const nghttp2_frame_hd *hd, void *arg)
 {
+	struct h2 *h = arg;
+
 	(void)s;
 	if (hd->type > NGHTTP2_CONTINUATION)
-		glitch(arg, 1, "frames of unknown type");
+		glitch(h, 1, "frames of unknown type");
 	else if (hd->type == NGHTTP2_PRIORITY)
-		glitch(arg, 1, "PRIORITY frames");
+		glitch(h, 1, "PRIORITY frames");
 	return 0;
 }
 
@@ -246,6 +303,8 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 			h->events->closed(h->owner, st, code);
 		h2_stream_free(h, st);
 	}
+	if (id == h->block_id) /* reset while its header block was coming in */
+		block_done(h);
 	return 0; /* anything else leaks in 1.52 (CVE-2023-35945) */
 }
 
@@ -255,6 +314,8 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 
 	if (f->hd.type == NGHTTP2_DATA)
 		h->data_sent++;
+	if (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS)
+		h->spoke = true;
 	if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR &&
 	    !h->said_goaway)
 		library_gave_up(h, &f->goaway);
@@ -287,6 +348,7 @@ static int make_session(struct h2 *h)
 	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_unknown_frame);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
@@ -297,7 +359,7 @@ static int make_session(struct h2 *h)
 			nghttp2_option_set_user_recv_extension_type(opt, (uint8_t)type);
 		nghttp2_option_set_no_closed_streams(opt, 1);
 		nghttp2_option_set_max_deflate_dynamic_table_size(opt, 1024);
-		nghttp2_option_set_peer_max_concurrent_streams(opt, H2_STREAMS_MAX);
+		nghttp2_option_set_peer_max_concurrent_streams(opt, h->limits->streams);
 		rc = h->side == H2_SERVER ? nghttp2_session_server_new2(&h->session, cb, h, opt) :
 		                            nghttp2_session_client_new2(&h->session, cb, h, opt);
 		nghttp2_option_del(opt);
@@ -309,9 +371,9 @@ static int make_session(struct h2 *h)
 static int greet(struct h2 *h)
 {
 	nghttp2_settings_entry iv[] = {
-		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX },
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->limits->streams },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
-		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h->limits->header_list },
 		{ NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 1024 },
 		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 }, /* client only */
@@ -325,8 +387,20 @@ static int greet(struct h2 *h)
 	return 0;
 }
 
-int h2_new(enum h2_side side, uint64_t now_ms, const struct h2_events *events, void *owner,
-           struct h2 **h2_out)
+static void fill_buckets(struct h2 *h, uint64_t now_ms)
+{
+	const struct limits *lim = h->limits;
+
+	bucket_init(&h->glitches, lim->glitches_burst, lim->glitches_per_s, now_ms);
+	bucket_init(&h->controls, lim->controls_burst, lim->controls_per_s, now_ms);
+	bucket_init(&h->controls_hard, lim->controls_burst, lim->controls_per_s, now_ms);
+	bucket_init(&h->resets_out, lim->resets_out_burst, lim->resets_out_per_s, now_ms);
+	bucket_init(&h->resets_in, lim->resets_in_burst, lim->resets_in_per_s, now_ms);
+	bucket_init(&h->opens, lim->streams_burst, lim->streams_per_s, now_ms);
+}
+
+int h2_new(enum h2_side side, const struct limits *limits, uint64_t now_ms,
+           const struct h2_events *events, void *owner, struct h2 **h2_out)
 {
 	struct h2 *h = calloc(1, sizeof *h);
 
@@ -335,13 +409,10 @@ int h2_new(enum h2_side side, uint64_t now_ms, const struct h2_events *events, v
 	h->side = side;
 	h->events = events;
 	h->owner = owner;
-	h->now_ms = h->settings_sent_ms = now_ms;
+	h->limits = limits;
+	h->now_ms = h->opened_ms = now_ms;
 	list_init(&h->streams);
-	bucket_init(&h->glitches, H2_GLITCH_BURST, H2_GLITCH_PER_S, now_ms);
-	bucket_init(&h->controls, H2_CONTROL_BURST, H2_CONTROL_PER_S, now_ms);
-	bucket_init(&h->resets_out, H2_SENT_RST_BURST, H2_SENT_RST_PER_S, now_ms);
-	bucket_init(&h->resets_in, H2_RECV_RST_BURST, H2_RECV_RST_PER_S, now_ms);
-	bucket_init(&h->opens, H2_STREAMS_BURST, H2_STREAMS_PER_S, now_ms);
+	fill_buckets(h, now_ms);
 	if (make_session(h) < 0 || greet(h) < 0) {
 		h2_free(h);
 		return -ENOMEM;
@@ -361,6 +432,14 @@ void h2_free(struct h2 *h)
 	free(h);
 }
 
+/* The last word, with the reason as its debug data (RFC 9113 6.8). */
+static void say_failure(struct h2 *h)
+{
+	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+	                      nghttp2_session_get_last_proc_stream_id(h->session), h->failed_code,
+	                      (const uint8_t *)h->error, strlen(h->error));
+}
+
 static int end_of_input(struct h2 *h, ssize_t rc)
 {
 	if (rc < 0 && !h->failed) {
@@ -373,11 +452,11 @@ static int end_of_input(struct h2 *h, ssize_t rc)
 		     nghttp2_strerror((int)rc));
 	}
 	if (!h->failed &&
-	    nghttp2_session_get_outbound_queue_size(h->session) > H2_OUTBOUND_FRAMES_MAX)
+	    nghttp2_session_get_outbound_queue_size(h->session) > h->limits->queued_frames)
 		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
 		     "does not read the answers it provokes");
 	if (h->failed)
-		nghttp2_session_terminate_session(h->session, h->failed_code);
+		say_failure(h);
 	return h->failed;
 }
 
@@ -413,7 +492,7 @@ int h2_flush(struct h2 *h, struct buf *out, size_t budget)
 	if (rc < 0 || !h->failed)
 		return rc;
 	/* A budget broke while sending, or nghttp2 gave up: the last word. */
-	nghttp2_session_terminate_session(h->session, h->failed_code);
+	say_failure(h);
 	rc = send_all(h, out, 0);
 	return rc < 0 ? rc : h->failed;
 }
@@ -427,12 +506,28 @@ bool h2_is_over(const struct h2 *h)
 
 int h2_tick(struct h2 *h, uint64_t now_ms)
 {
+	const struct limits *lim = h->limits;
+
 	h->now_ms = now_ms;
-	if (!h->settings_acked && now_ms - h->settings_sent_ms > H2_SETTINGS_ACK_MS && !h->failed) {
+	if (h->failed)
+		return h->failed;
+	if (!h->greeted && now_ms - h->opened_ms > lim->preface_ms)
+		fail(h, ERR_SLOW, NGHTTP2_PROTOCOL_ERROR, "no HTTP/2 preface in time");
+	else if (!h->settings_acked && now_ms - h->opened_ms > lim->settings_ack_ms)
 		fail(h, ERR_FLOOD, NGHTTP2_SETTINGS_TIMEOUT, "never acknowledged SETTINGS");
-		nghttp2_session_terminate_session(h->session, h->failed_code);
-	}
+	else if (h->block_id && now_ms - h->block_since_ms > lim->header_block_ms)
+		fail(h, ERR_SLOW, NGHTTP2_ENHANCE_YOUR_CALM, "a header block that does not end");
+	if (h->failed)
+		say_failure(h);
 	return h->failed;
+}
+
+uint32_t h2_rest_ms(struct h2 *h)
+{
+	uint32_t ms = h->rest ? H2_REST_MS : 0;
+
+	h->rest = false;
+	return ms;
 }
 
 const char *h2_error_text(const struct h2 *h) { return h->error; }
@@ -442,6 +537,7 @@ void h2_ping(struct h2 *h, uint64_t payload)
 	uint8_t opaque[8];
 
 	memcpy(opaque, &payload, sizeof opaque);
+	h->pings_out++;
 	nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, opaque);
 }
 

@@ -15,6 +15,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/bytes.h"
+#include "common/base/limits.h"
 
 struct h2;
 struct h2_stream; /* dead after `closed` */
@@ -54,8 +55,9 @@ struct h2_events {
 	void (*ping_ack)(void *owner, uint64_t payload);
 };
 
-int h2_new(enum h2_side, uint64_t now_ms, const struct h2_events *, void *owner,
-           struct h2 **h2_out);
+/* limits, events and owner are borrowed until h2_free(). */
+int h2_new(enum h2_side, const struct limits *, uint64_t now_ms, const struct h2_events *,
+           void *owner, struct h2 **h2_out);
 void h2_free(struct h2 *); /* no events; NULL allowed */
 
 /* Eats all or fails with ERR_PROTOCOL, ERR_FLOOD or -ENOMEM. After a failure a
@@ -66,8 +68,12 @@ int h2_input(struct h2 *, const uint8_t *data, size_t len, uint64_t now_ms);
  * it are there. 0 or the failure there is; what is in out is still to be sent. */
 int h2_flush(struct h2 *, struct buf *out, size_t budget);
 bool h2_has_output(const struct h2 *);
-/* SETTINGS acknowledgement deadline. 0 or ERR_FLOOD, or the failure there was. */
+/* Deadlines: SETTINGS, their acknowledgement, a header block. 0, ERR_SLOW or
+ * ERR_FLOOD, or the failure there was. */
 int h2_tick(struct h2 *, uint64_t now_ms);
+/* How long the owner should not read, after too many control frames; 0 usually.
+ * Says it once. */
+uint32_t h2_rest_ms(struct h2 *);
 bool h2_is_over(const struct h2 *);           /* both directions said goodbye, nothing left to do */
 const char *h2_error_text(const struct h2 *); /* of the last failure, "" if none */
 

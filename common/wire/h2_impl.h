@@ -9,6 +9,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "common/base/bucket.h"
+#include "common/base/limits.h"
 #include "common/base/list.h"
 #include "common/wire/h2.h"
 #include "common/wire/h2_limits.h"
@@ -36,18 +37,27 @@ struct h2 {
 	/* One header block is in progress at a time (RFC 9113 4.3). */
 	struct h2_field fields[H2_HEADER_FIELDS_MAX];
 	size_t n_fields, list_size;
-	char *text; /* H2_HEADER_LIST_MAX, only while a block is in progress */
+	char *text; /* limits->header_list bytes, only while a block is in progress */
 	size_t text_len;
+	int32_t block_id; /* stream of the block in progress, 0: none */
+	uint64_t block_since_ms;
 
+	const struct limits *limits;
 	struct buf *out; /* during h2_flush() */
 	size_t budget;
 
-	uint64_t now_ms, settings_sent_ms;
+	uint64_t now_ms, opened_ms;
+	bool greeted; /* the other side's SETTINGS are here */
 	bool settings_acked;
 	bool said_goaway; /* an error of the owner's, by h2_goaway() */
-	struct bucket glitches, controls, resets_in, resets_out, opens;
+	struct bucket glitches, controls, controls_hard, resets_in, resets_out, opens;
 	uint64_t data_sent, window_updates;
-	int failed; /* first failure; terminate is never called inside a callback (T09) */
+	uint64_t pinged_ms; /* by the other side, 0: never */
+	unsigned ping_strikes;
+	bool spoke;         /* HEADERS or DATA of ours since its last PING */
+	unsigned pings_out; /* not yet acknowledged */
+	bool rest;          /* the owner should not read for a moment */
+	int failed;         /* first failure; terminate is never called inside a callback (T09) */
 	uint32_t failed_code;
 	char error[160];
 };

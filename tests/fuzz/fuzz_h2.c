@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	o.side = data[0] & 1 ? H2_CLIENT : H2_SERVER;
 	size_t chunk = 1 + (size_t)(data[0] >> 1) * 8;
-	if (h2_new(o.side, now_ms, &events, &o, &o.h2) < 0)
+	if (h2_new(o.side, &limits_default, now_ms, &events, &o, &o.h2) < 0)
 		return 0;
 	if (o.side == H2_CLIENT)
 		dial(&o);

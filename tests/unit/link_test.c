@@ -132,8 +132,8 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	}
 }
 
-static const struct link_events events = { on_up,   on_hello,  on_ready, on_packet,
-	                                   on_peer, on_notice, on_ended, on_closed };
+static const struct link_events events = { on_up,     on_hello, on_ready,  on_packet, on_peer,
+	                                   on_notice, on_ended, on_closed, NULL };
 
 /* ---- two sides on one loop, over a real connection ---- */
 

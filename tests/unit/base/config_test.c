@@ -50,6 +50,34 @@ static void keys_lists_and_places_are_read(void **state)
 	config_free(c);
 }
 
+static void keys_in_a_map_carry_its_name(void **state)
+{
+	(void)state;
+	struct config *c = read_text("limits:\n  streams: 5\n  header-list: 1KiB\nid: a\n");
+	assert_non_null(c);
+	assert_int_equal(c->n, 3);
+	assert_value(&c->v[0], "limits.streams", "5");
+	assert_int_equal(c->v[0].key.line, 2);
+	assert_int_equal(c->v[0].key.column, 3);
+	assert_value(&c->v[1], "limits.header-list", "1KiB");
+	assert_value(&c->v[2], "id", "a");
+	config_free(c);
+	c = read_text("limits: {}\n");
+	assert_non_null(c);
+	assert_int_equal(c->n, 0);
+	config_free(c);
+}
+
+static void a_map_or_a_key_of_one_twice_is_refused(void **state)
+{
+	(void)state;
+	assert_refused("l:\n  a: 1\n  a: 2\n",
+	               "c.yaml:3:3: key \"l.a\" is there already, in line 2");
+	assert_refused("l:\n  a: 1\nl:\n  b: 2\n", "c.yaml:3:1: key \"l\" is there already");
+	assert_refused("l: off\nl:\n  b: 2\n", "c.yaml:2:1: key \"l\" is there already");
+	assert_refused("l:\n  a: 1\nl.a: 2\n", "key \"l.a\" is there already");
+}
+
 static void an_empty_file_has_no_keys(void **state)
 {
 	static const char *const texts[] = {
@@ -122,9 +150,9 @@ static void C13_a_key_twice_is_refused(void **state)
 static void what_is_not_flat_is_refused(void **state)
 {
 	(void)state;
-	assert_refused("relay:\n  id: a\n", "c.yaml:2:3: a map inside a map");
+	assert_refused("a:\n  b:\n    c: d\n", "c.yaml:3:5: a map deeper than one level");
 	assert_refused("peer: [[a]]\n", "a list inside a list");
-	assert_refused("peer: [{a: b}]\n", "a map inside a map");
+	assert_refused("peer: [{a: b}]\n", "a map deeper than one level");
 	assert_refused("- a\n", "c.yaml:1:1: lines of `key: value`");
 	assert_refused("just words\n", "lines of `key: value`");
 	assert_refused("[a]: b\n", "a key is a word");
@@ -172,6 +200,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_lists_and_places_are_read),
+		cmocka_unit_test(keys_in_a_map_carry_its_name),
+		cmocka_unit_test(a_map_or_a_key_of_one_twice_is_refused),
 		cmocka_unit_test(an_empty_file_has_no_keys),
 		cmocka_unit_test(C09_only_regular_files_of_a_mebibyte),
 		cmocka_unit_test(C10_mark_carriage_returns_and_no_last_newline_are_accepted),

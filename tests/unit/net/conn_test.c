@@ -72,11 +72,16 @@ static const struct conn_events events = { on_up, on_bytes, on_room, on_closed }
 static void open_end(struct end *e, int fd, const void *first, size_t first_len)
 {
 	bool is_client = e == &client;
+	const struct conn_conf conf = {
+		.fd = fd,
+		.tls = is_client ? client_tls : server_tls,
+		.server_name = is_client ? "relay.test" : NULL,
+		.early = first,
+		.early_len = first_len,
+		.limits = &limits_default,
+	};
 
-	assert_int_equal(conn_open(loop, fd, is_client ? client_tls : server_tls,
-	                           is_client ? "relay.test" : NULL, first, first_len, &events, e,
-	                           &e->conn),
-	                 0);
+	assert_int_equal(conn_open(loop, &conf, &events, e, &e->conn), 0);
 }
 
 static int set_up(void **state)
@@ -453,9 +458,11 @@ static void a_relay_that_is_not_trusted_is_told_with_the_way_out(void **state)
 	(void)state;
 	client_tls = certs_client(certs_cert, NULL, certs_h2);
 	client.conn = NULL;
-	assert_int_equal(conn_open(loop, fds[0], client_tls, "other.test", NULL, 0, &events,
-	                           &client, &client.conn),
-	                 0);
+	const struct conn_conf conf = { .fd = fds[0],
+		                        .tls = client_tls,
+		                        .server_name = "other.test",
+		                        .limits = &limits_default };
+	assert_int_equal(conn_open(loop, &conf, &events, &client, &client.conn), 0);
 	open_end(&server, fds[1], NULL, 0);
 	until(client_closed);
 	assert_int_equal(client.why, CLOSE_TLS);

@@ -119,8 +119,8 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	k->link = NULL;
 }
 
-static const struct link_events events = { on_up,   on_hello,  on_ready, on_packet,
-	                                   on_peer, on_notice, on_ended, on_closed };
+static const struct link_events events = { on_up,     on_hello, on_ready,  on_packet, on_peer,
+	                                   on_notice, on_ended, on_closed, NULL };
 
 static void dial(struct client *k, const char *id, const char *peer, const char *token)
 {
@@ -146,7 +146,9 @@ static void start_worker(struct auth *with)
 {
 	struct addr any_port;
 
-	conf = (struct worker_conf){ .auth = with, .node = "n1", .tls = server_tls };
+	conf = (struct worker_conf){
+		.auth = with, .node = "n1", .tls = server_tls, .limits = limits_default
+	};
 	addr_of_ip("127.0.0.1", 0, &any_port);
 	assert_int_equal(worker_new(&conf, &worker), 0);
 	assert_int_equal(worker_listen(worker, &any_port, false, &bound), 0);

@@ -116,8 +116,11 @@ static inline void pair_open(struct pair *p, const struct transport_ops *ops)
 	*p = (struct pair){ .now_ms = 1000000 };
 	p->server_conf = (struct transport_conf){ .node = "n1",
 		                                  .host_address = "192.0.2.1:5",
-		                                  .serving = true };
-	p->client_conf = (struct transport_conf){ .authority = "relay.test", .user_agent = "test" };
+		                                  .serving = true,
+		                                  .limits = &limits_default };
+	p->client_conf = (struct transport_conf){ .authority = "relay.test",
+		                                  .user_agent = "test",
+		                                  .limits = &limits_default };
 	ops->open(&p->server_conf, SIDE_SERVER, p->now_ms, &pair_events, p, &p->server);
 	ops->open(&p->client_conf, SIDE_CLIENT, p->now_ms, &pair_events, p, &p->client);
 }

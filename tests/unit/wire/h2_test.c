@@ -96,8 +96,10 @@ static int set_up(void **state)
 	(void)state;
 	now_ms = 1000;
 	server = client = (struct side){ 0 };
-	assert_int_equal(h2_new(H2_SERVER, now_ms, &events, &server, &server.h2), 0);
-	assert_int_equal(h2_new(H2_CLIENT, now_ms, &events, &client, &client.h2), 0);
+	assert_int_equal(h2_new(H2_SERVER, &limits_default, now_ms, &events, &server, &server.h2),
+	                 0);
+	assert_int_equal(h2_new(H2_CLIENT, &limits_default, now_ms, &events, &client, &client.h2),
+	                 0);
 	return 0;
 }
 
@@ -182,7 +184,18 @@ static void frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t stream, c
 	buf_add(b, p, n);
 }
 
-enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE };
+enum {
+	DATA,
+	HEADERS,
+	PRIORITY,
+	RST_STREAM,
+	SETTINGS,
+	PUSH_PROMISE,
+	PING,
+	GOAWAY,
+	WINDOW_UPDATE,
+	CONTINUATION
+};
 enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4 };
 
 static void field(struct buf *b, const char *name, const char *value)
@@ -715,8 +728,9 @@ static void settings_never_acknowledged_end_the_connection(void **state)
 	buf_add(&b, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
 	frame(&b, SETTINGS, 0, 0, NULL, 0);
 	assert_int_equal(feed(&b), 0);
-	assert_int_equal(h2_tick(server.h2, now_ms + H2_SETTINGS_ACK_MS), 0);
-	assert_int_equal(h2_tick(server.h2, now_ms + H2_SETTINGS_ACK_MS + 1), ERR_FLOOD);
+	assert_int_equal(h2_tick(server.h2, now_ms + limits_default.settings_ack_ms), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms + limits_default.settings_ack_ms + 1),
+	                 ERR_FLOOD);
 	assert_int_equal(last_word(), 4); /* SETTINGS_TIMEOUT */
 	buf_done(&b);
 }
@@ -754,38 +768,168 @@ static void assert_flood(uint8_t type, uint8_t flags, uint32_t stream, const cha
 static void a_flood_of_empty_data_ends_the_connection(void **state)
 {
 	(void)state;
-	assert_flood(DATA, 0, 1, NULL, 0, H2_GLITCH_BURST - 10, H2_GLITCH_BURST + 10);
+	assert_flood(DATA, 0, 1, NULL, 0, limits_default.glitches_burst - 10,
+	             limits_default.glitches_burst + 10);
 }
 
 static void a_flood_of_priority_ends_the_connection(void **state)
 {
 	(void)state;
-	assert_flood(PRIORITY, 0, 1, "\0\0\0\0\5", 5, H2_GLITCH_BURST - 10, H2_GLITCH_BURST + 10);
+	assert_flood(PRIORITY, 0, 1, "\0\0\0\0\5", 5, limits_default.glitches_burst - 10,
+	             limits_default.glitches_burst + 10);
 }
 
 static void a_flood_of_unknown_frames_ends_the_connection(void **state)
 {
 	(void)state;
-	assert_flood(0xfa, 0, 0, "x", 1, H2_GLITCH_BURST - 10, H2_GLITCH_BURST + 10);
+	assert_flood(0xfa, 0, 0, "x", 1, limits_default.glitches_burst - 10,
+	             limits_default.glitches_burst + 10);
 }
 
-static void a_flood_of_pings_ends_the_connection(void **state)
+static void T03_pings_beyond_the_strikes_end_the_connection_as_too_many_pings(void **state)
+{
+	unsigned strikes = limits_default.ping_strikes;
+
+	(void)state;
+	assert_flood(PING, 0, 0, "12345678", 8, strikes + 1, strikes + 1);
+	assert_string_equal(h2_error_text(server.h2), "too_many_pings");
+}
+
+/* gRPC A8, S20: as often as the interval allows, or behind something of ours. */
+static void S20_pings_that_are_due_or_answer_our_data_are_no_strikes(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	open_raw(&b, 1);
+	assert_int_equal(feed(&b), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		frame(&b, PING, 0, 0, "12345678", 8);
+		assert_int_equal(feed(&b), 0);
+		now_ms += limits_default.ping_ms;
+	}
+	respond(false);
+	for (unsigned i = 0; i < 100; i++) {
+		buf_add(h2_outgoing(server.stream), "x", 1);
+		h2_resume(server.h2, server.stream);
+		discard_output(server.h2);
+		frame(&b, PING, 0, 0, "12345678", 8);
+		assert_int_equal(feed(&b), 0);
+	}
+	buf_done(&b);
+}
+
+static void S20_a_client_forgives_every_ping_of_the_server(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	discard_output(client.h2);
+	frame(&b, SETTINGS, 0, 0, NULL, 0);
+	for (unsigned i = 0; i < 50; i++)
+		frame(&b, PING, 0, 0, "12345678", 8);
+	assert_int_equal(h2_input(client.h2, buf_data(&b), buf_len(&b), now_ms), 0);
+	buf_done(&b);
+}
+
+static void control_frames_beyond_their_budget_make_the_owner_rest_first(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	assert_int_equal(feed(&b), 0);
+	for (unsigned i = 0; i < limits_default.controls_burst - 10; i++)
+		frame(&b, SETTINGS, 0, 0, NULL, 0);
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(h2_rest_ms(server.h2), 0);
+	for (unsigned i = 0; i < 20; i++)
+		frame(&b, SETTINGS, 0, 0, NULL, 0);
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(h2_rest_ms(server.h2), H2_REST_MS);
+	assert_int_equal(h2_rest_ms(server.h2), 0); /* said once */
+	buf_done(&b);
+}
+
+static void H07_a_preface_that_does_not_come_is_waited_for_so_long(void **state)
 {
 	(void)state;
-	assert_flood(PING, 0, 0, "12345678", 8, H2_CONTROL_BURST - 10, H2_CONTROL_BURST + 10);
+	assert_int_equal(h2_input(server.h2, (const uint8_t *)"PRI * HTTP", 10, now_ms), 0);
+	now_ms += limits_default.preface_ms;
+	assert_int_equal(h2_tick(server.h2, now_ms), 0);
+	assert_int_equal(h2_input(server.h2, (const uint8_t *)"/2.0", 4, now_ms), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms + 1), ERR_SLOW);
+	assert_int_equal(last_word(), H2_PROTOCOL_ERROR);
+}
+
+static void T02_a_header_block_that_does_not_end_is_waited_for_so_long(void **state)
+{
+	struct buf b = { 0 }, block = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	head_block(&block);
+	frame(&b, HEADERS, 0, 1, buf_data(&block), buf_len(&block)); /* no END_HEADERS */
+	assert_int_equal(feed(&b), 0);
+	now_ms += limits_default.header_block_ms;
+	frame(&b, CONTINUATION, 0, 1, NULL, 0);
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms + 1), ERR_SLOW);
+	assert_int_equal(last_word(), H2_ENHANCE_YOUR_CALM);
+	buf_done(&block);
+	buf_done(&b);
+}
+
+/* Refused, reset or for a stream that is gone: none of them is in progress. */
+static void header_blocks_that_nobody_hears_of_are_over_too(void **state)
+{
+	static const uint8_t upper_case[] = { 0x3f, 0xe1, 0x07, 0x00, 1, 'X', 1, 'y' };
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	frame(&b, HEADERS, END_HEADERS, 1, upper_case, sizeof upper_case);
+	frame(&b, HEADERS, END_HEADERS, 3, "\x82", 1); /* no :path */
+	open_raw(&b, 5);
+	assert_int_equal(feed(&b), 0);
+	h2_reset(server.h2, server.stream, H2_CANCEL);
+	discard_output(server.h2);
+	frame(&b, HEADERS, END_HEADERS | END_STREAM, 5, "\x82", 1); /* late trailers */
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(h2_tick(server.h2, now_ms + 2 * limits_default.header_block_ms), 0);
+	buf_done(&b);
+}
+
+static void a_failure_is_told_to_the_other_side_in_words(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	for (unsigned i = 0; i < 5; i++)
+		frame(&b, PING, 0, 0, "12345678", 8);
+	assert_int_equal(h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms), ERR_FLOOD);
+	buf_clear(&b);
+	assert_int_equal(h2_flush(server.h2, &b, 0), ERR_FLOOD);
+	assert_non_null(memmem(buf_data(&b), buf_len(&b), "too_many_pings", 14));
+	buf_done(&b);
 }
 
 static void a_flood_of_settings_ends_the_connection(void **state)
 {
+	unsigned twice = 2 * limits_default.controls_burst;
+
 	(void)state;
-	assert_flood(SETTINGS, 0, 0, NULL, 0, H2_CONTROL_BURST - 10, H2_CONTROL_BURST + 10);
+	assert_flood(SETTINGS, 0, 0, NULL, 0, twice - 10, twice + 10);
 }
 
 static void a_flood_of_window_updates_ends_the_connection(void **state)
 {
 	(void)state;
 	assert_flood(WINDOW_UPDATE, 0, 0, "\0\0\0\1", 4, H2_WINDOW_UPDATE_BASE,
-	             H2_WINDOW_UPDATE_BASE + H2_GLITCH_BURST + 10);
+	             H2_WINDOW_UPDATE_BASE + limits_default.glitches_burst + 10);
 }
 
 static void window_updates_in_proportion_to_data_are_fine(void **state)
@@ -843,7 +987,7 @@ static void T04_rapid_reset_ends_the_connection(void **state)
 		rc = feed(&b);
 	}
 	assert_int_equal(rc, ERR_FLOOD);
-	assert_true(i < H2_RECV_RST_BURST + 100);
+	assert_true(i < limits_default.resets_in_burst + 100);
 	assert_int_equal(h2_n_streams(server.h2), 0);
 	buf_done(&b);
 }
@@ -865,7 +1009,7 @@ static void T05_resets_the_other_side_provokes_end_the_connection(void **state)
 		rc = feed(&b);
 	}
 	assert_int_equal(rc, ERR_FLOOD);
-	assert_true(i < 3 * H2_SENT_RST_BURST);
+	assert_true(i < 3 * limits_default.resets_out_burst);
 	buf_done(&b);
 }
 
@@ -877,7 +1021,7 @@ static void streams_opened_beyond_the_rate_are_refused_and_never_heard_of(void *
 	(void)state;
 	greet_raw(&b);
 	assert_int_equal(feed(&b), 0);
-	for (unsigned i = 0; i < H2_STREAMS_BURST + 20; i++) {
+	for (unsigned i = 0; i < limits_default.streams_burst + 20; i++) {
 		open_raw(&b, 2 * i + 1);
 		assert_int_equal(feed(&b), 0);
 		if (server.n_heads > told && server.stream) {
@@ -886,7 +1030,7 @@ static void streams_opened_beyond_the_rate_are_refused_and_never_heard_of(void *
 			feed(&b);
 		}
 	}
-	assert_int_equal(server.n_heads, H2_STREAMS_BURST);
+	assert_int_equal(server.n_heads, limits_default.streams_burst);
 	buf_done(&b);
 }
 
@@ -897,13 +1041,13 @@ static void too_many_streams_at_once_are_refused(void **state)
 	(void)state;
 	greet_raw(&b);
 	assert_int_equal(feed(&b), 0);
-	for (unsigned i = 0; i < H2_STREAMS_MAX + 20; i++) {
+	for (unsigned i = 0; i < limits_default.streams + 20; i++) {
 		open_raw(&b, 2 * i + 1);
 		if (feed(&b) != 0)
 			break; /* beyond the acknowledged SETTINGS it is an error of the connection
 			        */
 	}
-	assert_true(server.n_heads <= H2_STREAMS_MAX);
+	assert_true(server.n_heads <= limits_default.streams);
 	buf_done(&b);
 }
 
@@ -1086,9 +1230,9 @@ static void control_frames_at_the_allowed_rate_go_on_for_ever(void **state)
 	(void)state;
 	greet_raw(&b);
 	assert_int_equal(feed(&b), 0);
-	for (unsigned i = 0; i < 20 * H2_CONTROL_BURST; i++) {
-		now_ms += 1000 / H2_CONTROL_PER_S;
-		frame(&b, PING, 0, 0, "12345678", 8);
+	for (unsigned i = 0; i < 20 * limits_default.controls_burst; i++) {
+		now_ms += 1000 / limits_default.controls_per_s;
+		frame(&b, SETTINGS, 0, 0, NULL, 0);
 		assert_int_equal(feed(&b), 0);
 	}
 	buf_done(&b);
@@ -1097,7 +1241,8 @@ static void control_frames_at_the_allowed_rate_go_on_for_ever(void **state)
 static void H24_a_flood_of_answers_nobody_asked_for_ends_the_connection(void **state)
 {
 	(void)state;
-	assert_flood(PING, ACK, 0, "12345678", 8, H2_CONTROL_BURST - 10, H2_CONTROL_BURST + 10);
+	assert_flood(PING, ACK, 0, "12345678", 8, limits_default.glitches_burst - 10,
+	             limits_default.glitches_burst + 10);
 }
 
 static void T08_a_header_list_of_a_response_is_limited_too(void **state)
@@ -1163,7 +1308,14 @@ int main(void)
 		TEST(a_flood_of_empty_data_ends_the_connection),
 		TEST(a_flood_of_priority_ends_the_connection),
 		TEST(a_flood_of_unknown_frames_ends_the_connection),
-		TEST(a_flood_of_pings_ends_the_connection),
+		TEST(T03_pings_beyond_the_strikes_end_the_connection_as_too_many_pings),
+		TEST(S20_pings_that_are_due_or_answer_our_data_are_no_strikes),
+		TEST(S20_a_client_forgives_every_ping_of_the_server),
+		TEST(control_frames_beyond_their_budget_make_the_owner_rest_first),
+		TEST(H07_a_preface_that_does_not_come_is_waited_for_so_long),
+		TEST(T02_a_header_block_that_does_not_end_is_waited_for_so_long),
+		TEST(header_blocks_that_nobody_hears_of_are_over_too),
+		TEST(a_failure_is_told_to_the_other_side_in_words),
 		TEST(a_flood_of_settings_ends_the_connection),
 		TEST(a_flood_of_window_updates_ends_the_connection),
 		TEST(window_updates_in_proportion_to_data_are_fine),
