@@ -300,9 +300,7 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 	settle(l, l->ops->input(l->transport, data, len, loop_now_ms(l->links->loop)));
 	if (l->state == LINK_DEAD)
 		return;
-	uint32_t rest_ms = l->ops->rest_ms(l->transport);
-	if (rest_ms)
-		conn_rest(l->conn, rest_ms);
+	conn_rest(l->conn, l->ops->rest_ms(l->transport));
 	check_health_client(l);
 }
 

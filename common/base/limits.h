@@ -29,7 +29,7 @@
 	X(stalled_ms, DURATION, "stalled", 5000, 500, 600000, \
 	  "bytes wait and the other side takes none: memory of its queues (T10)") \
 	X(newcomers, NUMBER, "newcomers", 1024, 1, 1000000, \
-	  "connections without an admitted end, all together (T01); dropped at random from half of it on") \
+	  "connections without an admitted end; from half of it on some are dropped at random (T01)") \
 	X(newcomers_per_net, NUMBER, "newcomers-per-network", 16, 1, 1000000, \
 	  "connections without an admitted end from one IPv4 /24 or IPv6 /64 (T01)") \
 	X(health_conns, NUMBER, "health-connections", 64, 0, 1000000, \
@@ -37,7 +37,7 @@
 	X(streams, NUMBER, "streams", 100, 1, 10000, \
 	  "ends on one connection: memory of sessions") \
 	X(streams_burst, NUMBER, "streams-burst", 200, 1, 1000000, \
-	  "requests opened at once: CPU of registrations (T04)") \
+	  "requests opened at once: CPU (T04); then reading rests 100 ms, at twice it they are refused") \
 	X(streams_per_s, NUMBER, "streams-rate", 50, 1, 1000000, \
 	  "requests opened per second, sustained") \
 	X(header_list, SIZE, "header-list", 8192, 1024, 65536, \
@@ -55,7 +55,7 @@
 	X(glitches_per_s, NUMBER, "glitches-rate", 50, 1, 1000000, \
 	  "the same per second, sustained") \
 	X(controls_burst, NUMBER, "control-burst", 500, 1, 1000000, \
-	  "frames other than DATA and WINDOW_UPDATE at once; then reading rests 100 ms, at twice it the end") \
+	  "frames but DATA and WINDOW_UPDATE at once; then reading rests 100 ms, at twice it all ends") \
 	X(controls_per_s, NUMBER, "control-rate", 100, 1, 1000000, \
 	  "the same per second, sustained") \
 	X(ping_ms, DURATION, "ping-interval", 10000, 0, 600000, \

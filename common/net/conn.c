@@ -144,7 +144,7 @@ static void on_rested(void *arg) { rewatch(arg); }
 
 void conn_rest(struct conn *c, uint32_t ms)
 {
-	if (c->state == CONN_CLOSED)
+	if (ms == 0 || c->state == CONN_CLOSED)
 		return;
 	if (!c->rest)
 		c->rest = timer_new(c->loop, on_rested, c);

@@ -35,6 +35,21 @@ static void glitch(struct h2 *h, unsigned weight, const char *what)
 		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, what);
 }
 
+static void budget_init(struct budget *b, uint32_t burst, uint32_t per_s, uint64_t now_ms)
+{
+	bucket_init(&b->soft, burst, per_s, now_ms);
+	bucket_init(&b->hard, burst, per_s, now_ms);
+}
+
+/* False: over both. */
+static bool spend(struct h2 *h, struct budget *b)
+{
+	if (bucket_take(&b->soft, 1, h->now_ms))
+		return true;
+	h->rest = true;
+	return bucket_take(&b->hard, 1, h->now_ms);
+}
+
 /* ---- streams ---- */
 
 static struct h2_stream *stream_of(nghttp2_session *s, int32_t id)
@@ -87,7 +102,7 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 		if (!st)
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		nghttp2_session_set_stream_user_data(s, f->hd.stream_id, st);
-		st->refused = !bucket_take(&h->opens, 1, h->now_ms);
+		st->refused = !spend(h, &h->opens);
 	}
 	if (!h->text)
 		h->text = malloc(h->limits->header_list);
@@ -185,15 +200,6 @@ static void count_ping(struct h2 *h, const nghttp2_frame *f)
 	h->pinged_ms = h->now_ms;
 }
 
-static void count_control(struct h2 *h)
-{
-	if (bucket_take(&h->controls, 1, h->now_ms))
-		return;
-	h->rest = true;
-	if (!bucket_take(&h->controls_hard, 1, h->now_ms))
-		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many control frames");
-}
-
 static void count_frame(struct h2 *h, const nghttp2_frame *f)
 {
 	switch (f->hd.type) {
@@ -214,7 +220,8 @@ static void count_frame(struct h2 *h, const nghttp2_frame *f)
 	case NGHTTP2_PING: count_ping(h, f); break;
 	default: break;
 	}
-	count_control(h);
+	if (!spend(h, &h->controls))
+		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, "too many control frames");
 }
 
 static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
@@ -392,11 +399,10 @@ static void fill_buckets(struct h2 *h, uint64_t now_ms)
 	const struct limits *lim = h->limits;
 
 	bucket_init(&h->glitches, lim->glitches_burst, lim->glitches_per_s, now_ms);
-	bucket_init(&h->controls, lim->controls_burst, lim->controls_per_s, now_ms);
-	bucket_init(&h->controls_hard, lim->controls_burst, lim->controls_per_s, now_ms);
+	budget_init(&h->controls, lim->controls_burst, lim->controls_per_s, now_ms);
 	bucket_init(&h->resets_out, lim->resets_out_burst, lim->resets_out_per_s, now_ms);
 	bucket_init(&h->resets_in, lim->resets_in_burst, lim->resets_in_per_s, now_ms);
-	bucket_init(&h->opens, lim->streams_burst, lim->streams_per_s, now_ms);
+	budget_init(&h->opens, lim->streams_burst, lim->streams_per_s, now_ms);
 }
 
 int h2_new(enum h2_side side, const struct limits *limits, uint64_t now_ms,

@@ -26,6 +26,11 @@ struct h2_stream {
 	bool refused;  /* opened beyond the rate: no events */
 };
 
+/* Who is over the first is slowed down, who is over both is stopped. */
+struct budget {
+	struct bucket soft, hard;
+};
+
 struct h2 {
 	nghttp2_session *session;
 	enum h2_side side;
@@ -50,7 +55,8 @@ struct h2 {
 	bool greeted; /* the other side's SETTINGS are here */
 	bool settings_acked;
 	bool said_goaway; /* an error of the owner's, by h2_goaway() */
-	struct bucket glitches, controls, controls_hard, resets_in, resets_out, opens;
+	struct bucket glitches, resets_in, resets_out;
+	struct budget controls, opens;
 	uint64_t data_sent, window_updates;
 	uint64_t pinged_ms; /* by the other side, 0: never */
 	unsigned ping_strikes;

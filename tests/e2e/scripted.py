@@ -43,6 +43,7 @@ class Peer:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(list(alpn))
         self.s = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.s.settimeout(15)
         self.encoder, self.decoder, self.buffer, self.closed = hpack.Encoder(), hpack.Decoder(), b"", False
         self.encoder.header_table_size = 1024  # what our relay allows (RFC 7541 4.2)
