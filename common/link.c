@@ -187,7 +187,7 @@ static void check_health_client(struct link *l)
 	if (l->state != LINK_GREETING || l->greeted || l->side == SIDE_CLIENT)
 		return;
 	l->ops->stats(l->transport, &stats);
-	if (!stats.health_client || l->links->n_health >= l->limits->health_conns)
+	if (!stats.companion || l->links->n_health >= l->limits->health_conns)
 		return;
 	l->is_health = true;
 	l->links->n_health++;

@@ -9,16 +9,16 @@
 #include "common/base/metric.h"
 #include "common/wire/datagram.h"
 
-struct call *call_new(struct transport *t, struct h2_stream *stream, enum call_kind kind)
+struct call *call_new(struct transport *t, struct h2_stream *stream, const struct method *method)
 {
-	struct call *c = calloc(1, sizeof *c);
+	struct call *c = calloc(1, sizeof *c + (method ? method->own_len : 0));
 
 	if (!c)
 		return NULL;
 	c->chan.ops = &transport_grpc;
 	c->chan.transport = t;
 	c->stream = stream;
-	c->kind = kind;
+	c->method = method;
 	c->opened_ms = t->now_ms;
 	list_add_tail(&t->calls, &c->node);
 	return c;
@@ -43,9 +43,8 @@ void call_retire(struct call *c)
 void call_ended(struct call *c, enum close_why why, const char *text)
 {
 	struct transport *t = c->chan.transport;
-	bool told = c->kind == CALL_TUNNEL && c->chan.up && c->state != CALL_OVER;
 
-	if (told)
+	if (c->chan.up && c->state != CALL_OVER)
 		t->events->ended(t->owner, &c->chan, why, text);
 	call_retire(c);
 }

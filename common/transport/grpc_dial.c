@@ -38,7 +38,7 @@ int dial_dial(struct transport *t, const struct hello *h, struct chan **c_out)
 		{ STR("grpc-accept-encoding"), STR("identity") },
 		{ STR("user-agent"), str_of(t->conf->user_agent) },
 	};
-	struct call *c = call_new(t, NULL, CALL_TUNNEL);
+	struct call *c = call_new(t, NULL, NULL);
 	int rc;
 
 	if (!c)

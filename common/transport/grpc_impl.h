@@ -2,7 +2,10 @@
  * The inside of the gRPC transport, shared by its files only:
  *   transport_grpc.c  the table of operations, one conversation
  *   grpc_call.c       one call: messages in and out, heartbeat, ending
- *   grpc_serve.c      server: requests, registration, the health service
+ *   grpc_serve.c      server: from a request to its method's handlers, answers
+ *   grpc_services.c   server: the list of services
+ *   grpc_tunnel.c     server: EstablishTunnel
+ *   grpc_health.c     server: the health service
  *   grpc_dial.c       client: the request and its answers
  * One thread, that of the transport.
  */
@@ -22,14 +25,37 @@ enum {
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };
 
-enum call_kind { CALL_TUNNEL, CALL_HEALTH_CHECK, CALL_HEALTH_WATCH };
+struct call;
+
+/* Server: what is served. grpc_serve.c sees to everything that is the same for
+ * all methods: the path, deadlines, framing, how many messages a request may
+ * have. A method's handlers come in the order on_start, on_message, on_end,
+ * none after the call is over; each may answer and end the call. */
+enum streaming { UNARY, SERVER_STREAMING, CLIENT_STREAMING, BIDI_STREAMING };
+struct method {
+	const char *path; /* "/package.Service/Method" */
+	enum streaming streaming;
+	bool is_channel; /* its calls are channels, others are company for them */
+	size_t own_len;  /* bytes of its own in each call, zeroed at first */
+	void (*on_start)(struct call *, const struct h2_head *); /* may be NULL */
+	void (*on_message)(struct call *, const uint8_t *msg, size_t len);
+	void (*on_end)(struct call *); /* the client has said all */
+};
+struct service {
+	const char *name; /* "package.Service" */
+	const struct method *methods;
+	unsigned n_methods;
+	bool (*is_offered)(const struct transport *); /* NULL: always */
+};
+extern const struct service *const services[]; /* NULL-terminated */
 
 /* AWAIT -> PENDING -> OPEN -> OVER; any -> OVER. call_retire() is the only way
- * to OVER; the memory goes at the end of input() or tick(). */
+ * to OVER; the memory goes at the end of input() or tick(). Calls of companion
+ * services stay in AWAIT until they are over. */
 enum call_state {
 	CALL_AWAIT,   /* server: no register_client yet; client: no register_response */
 	CALL_PENDING, /* server: hello told, not yet admitted */
-	CALL_OPEN,    /* packets flow; a watch that has been answered */
+	CALL_OPEN,    /* packets flow */
 	CALL_OVER,
 };
 
@@ -41,12 +67,13 @@ struct peer { /* a declared peer, as written, with its key */
 struct call {
 	struct chan chan; /* first: a struct chan * of ours is a struct call * */
 	struct list node;
-	struct h2_stream *stream; /* NULL once it is gone or given up */
-	enum call_kind kind;
+	struct h2_stream *stream;    /* NULL once it is gone or given up */
+	const struct method *method; /* server */
 	enum call_state state;
 	struct deframer deframer;
 	uint64_t opened_ms, partial_ms, deadline_ms; /* 0: none */
 	bool responded;                              /* server: response HEADERS are out */
+	bool has_spoken;                             /* server: a message has come */
 	bool beats;                                  /* server: the end has sent a health_check */
 	uint32_t version;
 
@@ -60,14 +87,14 @@ struct call {
 	char *token; /* server: from metadata, until registration */
 	bool bad_auth;
 	bool no_encoding; /* server: grpc-encoding is absent or identity (S9) */
-	struct str health_service;
-	char health_name[128];
 
 	/* client: what came instead of a tunnel */
 	int http_status, status;
 	char text[GRPC_TEXT_MAX];
 	unsigned n_snippet;
 	bool not_grpc;
+
+	_Alignas(max_align_t) unsigned char own[]; /* method->own_len */
 };
 
 struct transport {
@@ -79,7 +106,7 @@ struct transport {
 	struct list calls, retired;
 	struct arena arena;
 	bool inside; /* input() or tick() runs: retired calls are kept */
-	bool serving, health_client;
+	bool serving, companion;
 	bool draining_told; /* client: to the owner; server: to the client */
 	uint64_t now_ms, last_rx_ms, next_beat_ms, dead_ms; /* dead_ms 0: nothing asked */
 	uint64_t beat_sent_ms;
@@ -96,7 +123,7 @@ static inline struct call *call_of(const struct chan *c) { return (struct call *
 void grpc_sweep(struct transport *);
 
 /* grpc_call.c */
-struct call *call_new(struct transport *, struct h2_stream *, enum call_kind);
+struct call *call_new(struct transport *, struct h2_stream *, const struct method *);
 void call_retire(struct call *); /* gives up the stream's user pointer; frees later */
 /* Copies id and names; keys may follow later. -ENOMEM. */
 int call_set_peers(struct call *, struct str id, const struct str *names, unsigned n);
@@ -122,14 +149,23 @@ void call_ended(struct call *, enum close_why, const char *text);
 void serve_head(void *owner, struct h2_stream *, const struct h2_head *, bool end);
 void serve_data(void *owner, struct h2_stream *, const uint8_t *data, size_t len);
 void serve_end(void *owner, struct h2_stream *);
+void serve_respond(struct call *);                              /* response HEADERS, once */
 void serve_finish(struct call *, int status, const char *text); /* trailers, retires */
+/* Ends the call for the reason a lower layer found, and tells the owner. */
+void serve_broken(struct call *, int err);
 void serve_tick(struct call *);
-int serve_admit(struct chan *, const struct welcome *);
-void serve_refuse(struct chan *, enum close_why, const char *text);
-int serve_tell_peer(struct chan *, const struct peer_status *);
-int serve_tell_notice(struct chan *, const struct notice *);
-void serve_end_call(struct call *, enum close_why, const char *text);
-int serve_tell_serving(struct transport *, bool serving);
+bool service_is_offered(const struct transport *, const struct service *);
+const struct service *service_named(const struct transport *, struct str name); /* or NULL */
+
+/* grpc_tunnel.c */
+int tunnel_admit(struct chan *, const struct welcome *);
+void tunnel_refuse(struct chan *, enum close_why, const char *text);
+int tunnel_tell_peer(struct chan *, const struct peer_status *);
+int tunnel_tell_notice(struct chan *, const struct notice *);
+void tunnel_end(struct call *, enum close_why, const char *text);
+
+/* grpc_health.c */
+int health_tell_serving(struct transport *, bool serving);
 
 /* grpc_dial.c */
 int dial_dial(struct transport *, const struct hello *, struct chan **c_out);

@@ -131,8 +131,8 @@ struct transport_conf {
 };
 
 struct transport_stats {
-	int64_t rtt_us;     /* to the other side's transport, last heartbeat; -1: not known yet */
-	bool health_client; /* server: has been asked for its health */
+	int64_t rtt_us; /* to the other side's transport, last heartbeat; -1: not known yet */
+	bool companion; /* server: has served a call that is no channel (health) */
 };
 
 struct transport_ops {

@@ -171,8 +171,7 @@ static void ask(struct transport *t, uint32_t within_ms)
 
 	list_each(it, tmp, &t->calls) {
 		struct call *c = container_of(it, struct call, node);
-		if (c->kind == CALL_TUNNEL && c->state == CALL_OPEN &&
-		    (t->side == SIDE_CLIENT || c->beats)) {
+		if (c->state == CALL_OPEN && (t->side == SIDE_CLIENT || c->beats)) {
 			call_say(c, &m);
 			in_stream = true;
 		}
@@ -228,7 +227,7 @@ static void grpc_goodbye(struct transport *t, enum close_why why)
 static void grpc_stats(const struct transport *t, struct transport_stats *stats_out)
 {
 	stats_out->rtt_us = t->rtt_us;
-	stats_out->health_client = t->health_client;
+	stats_out->companion = t->companion;
 }
 
 static const char *grpc_error_text(const struct transport *t) { return t->error; }
@@ -238,7 +237,7 @@ static void grpc_end(struct chan *chan, enum close_why why, const char *text)
 	struct call *c = call_of(chan);
 
 	if (chan->transport->side == SIDE_SERVER) {
-		serve_end_call(c, why, text);
+		tunnel_end(c, why, text);
 		return;
 	}
 	if (c->stream)
@@ -257,17 +256,17 @@ const struct transport_ops transport_grpc = {
 	.tick = grpc_tick,
 	.rest_ms = grpc_rest_ms,
 	.probe = grpc_probe,
-	.tell_serving = serve_tell_serving,
+	.tell_serving = health_tell_serving,
 	.goodbye = grpc_goodbye,
 	.free = grpc_free,
 	.stats = grpc_stats,
 	.error_text = grpc_error_text,
 	.dial = dial_dial,
-	.admit = serve_admit,
-	.refuse = serve_refuse,
+	.admit = tunnel_admit,
+	.refuse = tunnel_refuse,
 	.window = call_window,
 	.send = call_send,
-	.tell_peer = serve_tell_peer,
-	.tell_notice = serve_tell_notice,
+	.tell_peer = tunnel_tell_peer,
+	.tell_notice = tunnel_tell_notice,
 	.end = grpc_end,
 };

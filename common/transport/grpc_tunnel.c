@@ -1,0 +1,246 @@
+/* tunn.v1.TunnelService: what lets ends in, and their open tunnels. */
+#include "common/transport/grpc_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/crypto.h"
+#include "common/base/metric.h"
+
+static void misplaced(struct call *c, const char *text)
+{
+	struct transport *t = c->chan.transport;
+
+	if (c->chan.up)
+		t->events->ended(t->owner, &c->chan, CLOSE_ORDER, text);
+	serve_finish(c, GRPC_FAILED_PRECONDITION, text);
+}
+
+/* ---- registration ---- */
+
+static void take_authorization(struct call *c, const struct h2_head *head)
+{
+	unsigned n;
+	struct str v = h2_head_get(head, "authorization", &n);
+	static const char scheme[] = "bearer ";
+	size_t skip = sizeof scheme - 1;
+
+	if (n == 0)
+		return;
+	if (n > 1 || v.len <= skip || v.len - skip > TOKEN_MAX_LEN ||
+	    strncasecmp(v.p, scheme, skip) != 0) {
+		c->bad_auth = true;
+		return;
+	}
+	c->token = strndup(v.p + skip, v.len - skip);
+	if (!c->token)
+		c->bad_auth = true;
+}
+
+static void on_start(struct call *c, const struct h2_head *head)
+{
+	take_authorization(c, head);
+	serve_respond(c); /* at once: tells a buffering proxy from a slow relay */
+}
+
+static const char *hello_error(const struct msg *m)
+{
+	if (m->tunnel_id.len && !name_is_valid(m->tunnel_id))
+		return "tunnel_id must be 1 to 63 of a-z, 0-9 and -, not starting with -";
+	if (m->n_peers == 0)
+		return "relay.peer_ids must name at least one peer";
+	for (unsigned i = 0; i < m->n_peers; i++)
+		if (!peer_is_valid(m->peers[i]))
+			return "a peer is written id, account/id or nodekey:HEX";
+	if (m->instance.len != 0 && m->instance.len != INSTANCE_LEN)
+		return "instance must be 16 bytes";
+	if (m->token.len > TOKEN_MAX_LEN)
+		return "auth_token is longer than a token";
+	return NULL;
+}
+
+/* peer_id may repeat one of peer_ids: a union. */
+static void without_doubles(struct msg *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->n_peers; i++) {
+		unsigned k = 0;
+		while (k < n && !str_eq(m->peers[k], m->peers[i]))
+			k++;
+		if (k == n)
+			m->peers[n++] = m->peers[i];
+	}
+	m->n_peers = n;
+}
+
+static void tell_hello(struct call *c, const struct msg *m)
+{
+	struct transport *t = c->chan.transport;
+	struct hello hello = {
+		.id = m->tunnel_id,
+		.token = c->token ? str_of(c->token) : m->token,
+		.peer_address = str_of(t->conf->host_address),
+		.has_instance = m->instance.len == INSTANCE_LEN,
+		.version = m->version,
+		.role = (enum role)m->role,
+		.bidirectional = m->bidirectional,
+		.n_peers = m->n_peers,
+		.peers = m->peers,
+	};
+
+	if (hello.has_instance)
+		memcpy(hello.instance, m->instance.p, INSTANCE_LEN);
+	c->version = m->version;
+	c->state = CALL_PENDING;
+	t->events->hello(t->owner, &c->chan, &hello);
+	if (c->token)
+		crypto_wipe(c->token, strlen(c->token));
+	free(c->token);
+	c->token = NULL;
+}
+
+static void take_register(struct call *c, const uint8_t *data, size_t len)
+{
+	enum { TAG_REGISTER_CLIENT = 1 << 3 | 2 };
+	struct transport *t = c->chan.transport;
+	struct msg m;
+	const char *error;
+
+	/* Before authentication nothing else is ever unpacked. */
+	if (len == 0 || data[0] != TAG_REGISTER_CLIENT) {
+		misplaced(c, "the first message must be register_client");
+		return;
+	}
+	int rc = msg_decode(&t->arena, data, len, &m);
+	if (rc < 0) {
+		serve_broken(c, rc);
+	} else if (m.kind != MSG_REGISTER) {
+		misplaced(c, "the first message must be register_client");
+	} else if (c->bad_auth) {
+		serve_finish(c, GRPC_UNAUTHENTICATED, "authorization must be one `Bearer TOKEN`");
+	} else if ((error = hello_error(&m)) != NULL) {
+		serve_finish(c, GRPC_INVALID_ARGUMENT, error);
+	} else {
+		without_doubles(&m);
+		rc = call_set_peers(c, m.tunnel_id, m.peers, m.n_peers);
+		if (rc < 0)
+			serve_broken(c, rc);
+		else
+			tell_hello(c, &m);
+	}
+	arena_clear(&t->arena);
+}
+
+int tunnel_admit(struct chan *chan, const struct welcome *w)
+{
+	struct call *c = call_of(chan);
+	struct msg m = {
+		.kind = MSG_REGISTERED,
+		.account = w->account,
+		.node = w->node,
+		.tunnel_id = w->id,
+		.version = w->version,
+		.max_payload = w->max_payload,
+	};
+
+	if (c->state != CALL_PENDING)
+		return ERR_CLOSED;
+	call_set_keys(c, w->peer_keys);
+	c->state = CALL_OPEN;
+	return call_say(c, &m);
+}
+
+void tunnel_refuse(struct chan *chan, enum close_why why, const char *text)
+{
+	serve_finish(call_of(chan), close_grpc_status(why), text);
+}
+
+/* ---- an open tunnel ---- */
+
+static void on_control(struct call *c, const struct msg *m)
+{
+	switch (m->kind) {
+	case MSG_HEALTH_CHECK:
+		c->beats = true;
+		call_answer_health(c, m);
+		break;
+	case MSG_HEALTH_ANSWER:
+	case MSG_NONE: break;
+	case MSG_REGISTER: misplaced(c, "already registered"); break;
+	default: misplaced(c, "only the relay sends this message"); break;
+	}
+}
+
+static void on_message(struct call *c, const uint8_t *msg, size_t len)
+{
+	switch (c->state) {
+	case CALL_AWAIT: take_register(c, msg, len); break;
+	case CALL_PENDING: /* spoke before it was admitted: nothing is unpacked */
+		metric_drop(DROP_NOT_READY);
+		break;
+	case CALL_OPEN: call_datagram(c, msg, len, on_control, serve_broken); break;
+	case CALL_OVER: break;
+	}
+}
+
+static void on_end(struct call *c)
+{
+	struct transport *t = c->chan.transport;
+
+	if (c->state == CALL_AWAIT) {
+		misplaced(c, "the stream ended before register_client");
+		return;
+	}
+	if (c->chan.up)
+		t->events->ended(t->owner, &c->chan, CLOSE_DONE, "");
+	serve_finish(c, GRPC_OK, "");
+}
+
+void tunnel_end(struct call *c, enum close_why why, const char *text)
+{
+	struct msg m = { .kind = MSG_STREAM_CLOSED, .text = str_of(text) };
+
+	if (c->state == CALL_OPEN)
+		call_say(c, &m);
+	serve_finish(c, close_grpc_status(why), text);
+}
+
+int tunnel_tell_peer(struct chan *chan, const struct peer_status *p)
+{
+	struct call *c = call_of(chan);
+	int i = call_peer_by_key(c, &p->key);
+	struct msg m = { .kind = MSG_PEER_STATUS,
+		         .state = (int)p->state,
+		         .text = p->text,
+		         .role = (int)p->role };
+
+	if (i < 0)
+		return ERR_NOT_FOUND;
+	m.peer_id = c->peers[i].name;
+	return call_say(c, &m);
+}
+
+int tunnel_tell_notice(struct chan *chan, const struct notice *n)
+{
+	struct msg m = { .kind = MSG_NOTICE,
+		         .within_ms = n->within_ms,
+		         .percent = n->percent,
+		         .resets_unix_s = n->resets_unix_s };
+
+	m.notice = n->kind == NOTICE_DRAINING ? MSG_NOTICE_DRAINING :
+	           n->kind == NOTICE_QUOTA    ? MSG_NOTICE_QUOTA :
+	                                        MSG_NOTICE_SUPERSEDED;
+	m.text = n->kind == NOTICE_DRAINING ? n->target : n->text;
+	return call_say(call_of(chan), &m);
+}
+
+static const struct method methods[] = {
+	{ "/tunn.v1.TunnelService/EstablishTunnel", BIDI_STREAMING, .is_channel = true,
+	  .on_start = on_start, .on_message = on_message, .on_end = on_end },
+};
+
+const struct service tunnel_service = { .name = "tunn.v1.TunnelService",
+	                                .methods = methods,
+	                                .n_methods = 1 };
