@@ -11,10 +11,11 @@ Q        := $(if $(V),,@)
 
 LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3
 PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler \
-            protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev
-PKGS_RUN  := iputils-ping iproute2 iptables procps python3 wireguard-go wireguard-tools openresolv
-PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-protobuf \
-             python3-h2 openssl squid iperf3 man-db
+            protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev \
+            python3 python3-protobuf
+PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
+PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 \
+             openssl squid iperf3 man-db
 NEED     := tests/support/need
 
 CFLAGS   ?= -O2 -g
@@ -37,7 +38,8 @@ ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(FORTIFY) $(SAN) -D_GNU_SOU
 LDLIBS   = $(shell pkg-config --libs $(LIBS)) -lhttp_parser -lm
 
 SRC      := $(wildcard common/*.c common/*/*.c server/*.c client/*.c)
-GEN      := build/gen/tunn.pb-c.c build/gen/health.pb-c.c
+PROTO    := $(wildcard proto/*.proto)
+GEN      := $(PROTO:proto/%.proto=build/gen/%.pb-c.c) build/gen/descriptors.c
 OBJ      := $(SRC:%.c=$(B)/%.o) $(GEN:build/%.c=$(B)/%.o)
 UNIT     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*_test.c tests/unit/*/*_test.c))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -62,10 +64,16 @@ build/gen/%.pb-c.c: proto/%.proto
 	$(Q)mkdir -p build/gen/proto
 	$(Q)sed -E 's/^( *)(repeated )?string /\1\2bytes /' $< > build/gen/proto/$*.proto
 	$(Q)protoc-c --proto_path=build/gen/proto --c_out=build/gen build/gen/proto/$*.proto
+# What reflection tells: the protos as they are, not their copies for protobuf-c.
+build/gen/descriptors.c: proto/descriptors $(PROTO)
+	$(Q)mkdir -p build/gen/proto
+	$(Q)sed 's/grpc\.reflection\.v1/&alpha/' proto/reflection.proto > build/gen/proto/reflection_v1alpha.proto
+	$(Q)protoc -Iproto -Ibuild/gen/proto --include_imports --descriptor_set_out=/dev/stdout \
+	  $(notdir $(PROTO)) reflection_v1alpha.proto | /usr/bin/python3 $< > $@
 $(SRC:%.c=$(B)/%.o): $(GEN)
 $(B)/gen/%.o: build/gen/%.c
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(filter-out -Wmissing-prototypes,$(ALL_CFLAGS)) -c $< -o $@
+	$(Q)$(CC) $(filter-out -Wmissing-prototypes,$(ALL_CFLAGS)) -Wno-missing-braces -c $< -o $@
 $(B)/%.o: %.c
 	@$(if $(V),,echo "  CC   $<")
 	$(Q)mkdir -p $(@D)

@@ -23,6 +23,7 @@ struct server_options {
 	unsigned drain_ms; /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
 	struct limits limits; /* keys under `limits:` in the config file */
+	bool reflection;      /* --reflection: tools may ask which services there are */
 };
 
 extern const struct opt server_opts[];

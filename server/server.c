@@ -201,6 +201,7 @@ static int start_worker(struct server *s)
 	s->worker_conf.auth = s->auth;
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;
+	s->worker_conf.reflection = s->opts->reflection;
 	if (worker_new(&s->worker_conf, &s->worker) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
 	int rc = listen_all(s);

@@ -99,7 +99,9 @@ static void on_accepted(void *owner, int fd, const struct addr *peer)
 		.side = SIDE_SERVER,
 		.fd = fd,
 		.tls = w->tls,
-		.transport = { .node = w->conf->node, .serving = w->stage == SERVING },
+		.transport = { .node = w->conf->node,
+		               .serving = w->stage == SERVING,
+		               .reflection = w->conf->reflection },
 		.limits = &w->limits,
 	};
 

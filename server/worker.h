@@ -20,6 +20,7 @@ struct auth;
 struct worker_conf {       /* borrowed while the worker lives */
 	struct auth *auth; /* NULL: open relay */
 	const char *node;
+	bool reflection;
 	struct tls_ctx *tls; /* referenced */
 	struct limits limits;
 };

@@ -62,6 +62,10 @@
 	  "least time between PINGs while nothing is sent to the other side (gRPC A8; S20, T03)") \
 	X(ping_strikes, NUMBER, "ping-strikes", 2, 0, 1000000, \
 	  "PINGs earlier than that which are forgiven; the next is too_many_pings") \
+	X(reflections_burst, NUMBER, "reflection-burst", 500, 1, 1000000, \
+	  "questions to the reflection service at once: the answers are much longer (G21)") \
+	X(reflections_per_s, NUMBER, "reflection-rate", 50, 1, 1000000, \
+	  "the same per second, sustained") \
 	X(key_updates, NUMBER, "key-updates", 32, 1, 1000000, \
 	  "TLS 1.3 messages after the handshake (KeyUpdate) in one minute: CPU (H32)") \
 	X(queued_frames, NUMBER, "queued-frames", 512, 16, 1000000, \

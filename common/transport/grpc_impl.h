@@ -6,12 +6,14 @@
  *   grpc_services.c   server: the list of services
  *   grpc_tunnel.c     server: EstablishTunnel
  *   grpc_health.c     server: the health service
+ *   grpc_reflection.c server: which services there are
  *   grpc_dial.c       client: the request and its answers
  * One thread, that of the transport.
  */
 #ifndef TUNN_TRANSPORT_GRPC_IMPL_H
 #define TUNN_TRANSPORT_GRPC_IMPL_H
 
+#include "common/base/bucket.h"
 #include "common/base/list.h"
 #include "common/transport/transport.h"
 #include "common/wire/grpc.h"
@@ -105,7 +107,8 @@ struct transport {
 	struct h2 *h2;
 	struct list calls, retired;
 	struct arena arena;
-	bool inside; /* input() or tick() runs: retired calls are kept */
+	struct bucket reflections; /* server: requests to the reflection service */
+	bool inside;               /* input() or tick() runs: retired calls are kept */
 	bool serving, companion;
 	bool draining_told; /* client: to the owner; server: to the client */
 	uint64_t now_ms, last_rx_ms, next_beat_ms, dead_ms; /* dead_ms 0: nothing asked */

@@ -127,6 +127,7 @@ struct transport_conf {
 	const char *node;            /* server: this node's name */
 	const char *host_address;    /* where the connection comes from; the link fills it in */
 	bool serving;                /* server: first answer of the health service */
+	bool reflection;             /* server: tells tools which services there are */
 	const struct limits *limits; /* the link fills it in */
 };
 

@@ -6,6 +6,7 @@
 #include "common/base/err.h"
 #include "common/wire/grpc.h"
 #include "health.pb-c.h"
+#include "reflection.pb-c.h"
 #include "tunn.pb-c.h"
 
 /* ---- arena ---- */
@@ -371,6 +372,140 @@ int health_answer_encode(enum health_state state, struct buf *out)
 	Grpc__Health__V1__HealthCheckResponse r = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
 
 	r.status = (Grpc__Health__V1__HealthCheckResponse__ServingStatus)state;
+	return put(&r.base, out);
+}
+
+/* ---- grpc.reflection.v1 ---- */
+
+typedef Grpc__Reflection__V1__ServerReflectionRequest Asked;
+#define ASKED(which) GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##which
+#define TOLD(which)  GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##which
+
+int reflection_request_decode(struct arena *a, const uint8_t *data, size_t len,
+                              struct reflection_request *request_out)
+{
+	ProtobufCAllocator al = allocator(a);
+	Asked *q = grpc__reflection__v1__server_reflection_request__unpack(&al, len, data);
+	struct reflection_request r = { .ask = ASK_NOTHING };
+
+	if (!q)
+		return unpack_error(a, len);
+	r.host = str(q->host);
+	switch (q->message_request_case) {
+	case ASKED(FILE_BY_FILENAME):
+		r.ask = ASK_FILE;
+		r.name = str(q->file_by_filename);
+		break;
+	case ASKED(FILE_CONTAINING_SYMBOL):
+		r.ask = ASK_SYMBOL;
+		r.name = str(q->file_containing_symbol);
+		break;
+	case ASKED(FILE_CONTAINING_EXTENSION):
+		r.ask = ASK_EXTENSION;
+		r.name = str(q->file_containing_extension->containing_type);
+		r.number = q->file_containing_extension->extension_number;
+		break;
+	case ASKED(ALL_EXTENSION_NUMBERS_OF_TYPE):
+		r.ask = ASK_EXTENSION_NUMBERS;
+		r.name = str(q->all_extension_numbers_of_type);
+		break;
+	case ASKED(LIST_SERVICES):
+		r.ask = ASK_SERVICES;
+		r.name = str(q->list_services);
+		break;
+	default: break;
+	}
+	*request_out = r;
+	return 0;
+}
+
+/* The question, said again in the answer. */
+static void fill_asked(const struct reflection_request *r, Asked *q,
+                       Grpc__Reflection__V1__ExtensionRequest *extension)
+{
+	ProtobufCBinaryData name = bin(r->name);
+
+	q->host = bin(r->host);
+	switch (r->ask) {
+	case ASK_FILE:
+		q->message_request_case = ASKED(FILE_BY_FILENAME);
+		q->file_by_filename = name;
+		break;
+	case ASK_SYMBOL:
+		q->message_request_case = ASKED(FILE_CONTAINING_SYMBOL);
+		q->file_containing_symbol = name;
+		break;
+	case ASK_EXTENSION:
+		q->message_request_case = ASKED(FILE_CONTAINING_EXTENSION);
+		q->file_containing_extension = extension;
+		extension->containing_type = name;
+		extension->extension_number = r->number;
+		break;
+	case ASK_EXTENSION_NUMBERS:
+		q->message_request_case = ASKED(ALL_EXTENSION_NUMBERS_OF_TYPE);
+		q->all_extension_numbers_of_type = name;
+		break;
+	case ASK_SERVICES:
+		q->message_request_case = ASKED(LIST_SERVICES);
+		q->list_services = name;
+		break;
+	case ASK_NOTHING: break;
+	}
+}
+
+int reflection_answer_encode(const struct reflection_answer *a, struct buf *out)
+{
+	Asked q;
+	Grpc__Reflection__V1__ExtensionRequest extension =
+	                GRPC__REFLECTION__V1__EXTENSION_REQUEST__INIT;
+	Grpc__Reflection__V1__ServerReflectionResponse r =
+	                GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+	Grpc__Reflection__V1__FileDescriptorResponse files =
+	                GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
+	Grpc__Reflection__V1__ListServiceResponse list =
+	                GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
+	Grpc__Reflection__V1__ExtensionNumberResponse numbers =
+	                GRPC__REFLECTION__V1__EXTENSION_NUMBER_RESPONSE__INIT;
+	Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
+	ProtobufCBinaryData items[REFLECTION_ITEMS_MAX];
+	Grpc__Reflection__V1__ServiceResponse names[REFLECTION_ITEMS_MAX],
+	                *name_of[REFLECTION_ITEMS_MAX];
+
+	grpc__reflection__v1__server_reflection_request__init(&q);
+	fill_asked(a->request, &q, &extension);
+	r.valid_host = q.host;
+	r.original_request = &q;
+	for (unsigned i = 0; i < a->n_items; i++) {
+		items[i] = bin(a->items[i]);
+		grpc__reflection__v1__service_response__init(&names[i]);
+		names[i].name = items[i];
+		name_of[i] = &names[i];
+	}
+	switch (a->kind) {
+	case REFLECTION_FILES:
+		r.message_response_case = TOLD(FILE_DESCRIPTOR_RESPONSE);
+		r.file_descriptor_response = &files;
+		files.n_file_descriptor_proto = a->n_items;
+		files.file_descriptor_proto = items;
+		break;
+	case REFLECTION_SERVICES:
+		r.message_response_case = TOLD(LIST_SERVICES_RESPONSE);
+		r.list_services_response = &list;
+		list.n_service = a->n_items;
+		list.service = name_of;
+		break;
+	case REFLECTION_NUMBERS:
+		r.message_response_case = TOLD(ALL_EXTENSION_NUMBERS_RESPONSE);
+		r.all_extension_numbers_response = &numbers;
+		numbers.base_type_name = bin(a->request->name);
+		break;
+	case REFLECTION_ERROR:
+		r.message_response_case = TOLD(ERROR_RESPONSE);
+		r.error_response = &error;
+		error.error_code = a->status;
+		error.error_message = bin(a->text);
+		break;
+	}
 	return put(&r.base, out);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Control messages of tunn.v1 and grpc.health.v1: the one door to protobuf-c.
+ * Control messages of tunn.v1, grpc.health.v1 and grpc.reflection.v1: the one door to protobuf-c.
  * Every identifier arrives as bytes with a length, checked by whoever uses it.
  * One thread per arena.
  */
@@ -70,6 +70,32 @@ int msg_encode(const struct msg *, struct buf *out);
 enum health_state { HEALTH_UNKNOWN, HEALTH_SERVING, HEALTH_NOT_SERVING, HEALTH_SERVICE_UNKNOWN };
 int health_request_decode(struct arena *, const uint8_t *data, size_t len, struct str *service_out);
 int health_answer_encode(enum health_state, struct buf *out);
+
+enum reflection_ask {
+	ASK_NOTHING, /* or what this version does not know */
+	ASK_FILE,
+	ASK_SYMBOL,
+	ASK_EXTENSION,
+	ASK_EXTENSION_NUMBERS,
+	ASK_SERVICES,
+};
+struct reflection_request {
+	enum reflection_ask ask;
+	struct str host, name; /* name: of the file, symbol or type that is asked for */
+	int32_t number;        /* of the extension */
+};
+struct reflection_answer { /* all borrowed */
+	const struct reflection_request *request;
+	enum { REFLECTION_FILES, REFLECTION_SERVICES, REFLECTION_NUMBERS, REFLECTION_ERROR } kind;
+	unsigned n_items;        /* at most REFLECTION_ITEMS_MAX */
+	const struct str *items; /* descriptors, or names of services */
+	int status;
+	struct str text;
+};
+enum { REFLECTION_ITEMS_MAX = 32 };
+int reflection_request_decode(struct arena *, const uint8_t *data, size_t len,
+                              struct reflection_request *request_out);
+int reflection_answer_encode(const struct reflection_answer *, struct buf *out);
 
 const char *msg_library_version(void);
 

@@ -1,6 +1,6 @@
 /*
  * The whole server conversation in memory: the bytes of one connection against
- * the grpc transport, admission included. 0xff 0x00 in the input lets a second pass.
+ * the grpc transport, admission and reflection included. 0xff 0x00 in the input lets a second pass.
  */
 #include <string.h>
 
@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!started)
 		started = crypto_start() == 0;
 	pair_open(&p, &transport_grpc);
+	p.server_conf.reflection = true;
 	transport_grpc.input(p.server, preface, sizeof preface - 1, p.now_ms);
 	while (len && rc == 0) {
 		const uint8_t *mark = memmem(data, len, "\xff\x00", 2);
