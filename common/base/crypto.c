@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <sodium.h>
+#include <string.h>
+
+#include "common/base/err.h"
 
 static uint8_t short_hash_key[crypto_shorthash_KEYBYTES];
 
@@ -45,6 +48,20 @@ uint64_t crypto_short_hash(const void *p, size_t n)
 void crypto_base64(const uint8_t *p, size_t n, char *out, size_t cap)
 {
 	sodium_bin2base64(out, cap, p, n, sodium_base64_VARIANT_ORIGINAL);
+}
+
+int crypto_base64_decode(struct str text, uint8_t *out, size_t cap)
+{
+	bool is_padded = text.len && text.p[text.len - 1] == '=';
+	size_t len;
+
+	if (text.len == 0)
+		return 0;
+	if (sodium_base642bin(out, cap, text.p, text.len, NULL, &len, NULL,
+	                      is_padded ? sodium_base64_VARIANT_ORIGINAL :
+	                                  sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0)
+		return ERR_INVALID;
+	return (int)len;
 }
 
 const char *crypto_version(void) { return sodium_version_string(); }

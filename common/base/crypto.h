@@ -27,6 +27,8 @@ void crypto_wipe(void *p, size_t n);
 
 /* RFC 4648 with padding; cap at least 4 * ((n + 2) / 3) + 1. */
 void crypto_base64(const uint8_t *p, size_t n, char *out, size_t cap);
+/* Padded or not. Length, or ERR_INVALID (also beyond cap). */
+int crypto_base64_decode(struct str text, uint8_t *out, size_t cap);
 
 /* SipHash-2-4 with a key drawn at start: hash tables cannot be flooded. */
 uint64_t crypto_short_hash(const void *p, size_t n);

@@ -34,6 +34,8 @@
 	  "connections without an admitted end from one IPv4 /24 or IPv6 /64 (T01)") \
 	X(health_conns, NUMBER, "health-connections", 64, 0, 1000000, \
 	  "connections that only ask for health and are left alone (load balancers)") \
+	X(idle_ms, DURATION, "idle", 300000, 1000, 86400000, \
+	  "a connection without any call: memory of connections (S21)") \
 	X(streams, NUMBER, "streams", 100, 1, 10000, \
 	  "ends on one connection: memory of sessions") \
 	X(streams_burst, NUMBER, "streams-burst", 200, 1, 1000000, \

@@ -24,6 +24,7 @@ enum {
 	BEAT_MS = 15000,         /* health_check or PING, +-10 % */
 	BEAT_ANSWER_MS = 10000,  /* dead when nothing at all came after that */
 	BODY_SNIPPET = 256,      /* of what is not gRPC, for the error text */
+	DRAIN_ANSWER_MS = 5000,  /* of the PING behind the GOAWAY that announces a drain */
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };
 
@@ -111,6 +112,8 @@ struct transport {
 	bool inside;               /* input() or tick() runs: retired calls are kept */
 	bool serving, companion;
 	bool draining_told; /* client: to the owner; server: to the client */
+	uint64_t drain_ms;  /* server: when the last GOAWAY is due; 0: not draining, or said */
+	uint64_t busy_ms;   /* when there last was a call */
 	uint64_t now_ms, last_rx_ms, next_beat_ms, dead_ms; /* dead_ms 0: nothing asked */
 	uint64_t beat_sent_ms;
 	int64_t rtt_us;

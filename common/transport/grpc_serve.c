@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/metric.h"
+
+enum { PATH_TOLD_MAX = 256 }; /* of a path that is unknown */
+
 /* ---- answering ---- */
 
 static struct str content_type(void) { return STR("application/grpc"); }
@@ -145,38 +149,60 @@ static const struct method *method_of(const struct transport *t, struct str path
 	return NULL;
 }
 
+static void answer_unknown(struct transport *t, struct h2_stream *st, struct str path)
+{
+	char words[300] = "unknown method ";
+	size_t n = strlen(words);
+
+	for (size_t i = 0; i < path.len && i < PATH_TOLD_MAX; i++)
+		words[n++] = path.p[i] >= 0x20 && path.p[i] < 0x7f ? path.p[i] : '?';
+	answer_only(t, st, "200", GRPC_UNIMPLEMENTED, words);
+}
+
+static bool ends_in_bin(struct str name)
+{
+	return name.len > 4 && memcmp(name.p + name.len - 4, "-bin", 4) == 0;
+}
+
+/* What is wrong with the fields that gRPC defines, or NULL. The deadline is 0
+ * without grpc-timeout. */
+static const char *malformed(const struct transport *t, const struct h2_head *head,
+                             uint64_t *deadline_out)
+{
+	unsigned n;
+	struct str timeout = h2_head_get(head, "grpc-timeout", &n);
+	uint64_t ms = 0;
+
+	if (n > 1 || (n == 1 && grpc_timeout(timeout, &ms) < 0))
+		return "malformed grpc-timeout";
+	for (size_t i = 0; i < head->n; i++)
+		if (ends_in_bin(head->fields[i].name) && !grpc_is_bin(head->fields[i].value))
+			return "a -bin field is not base64";
+	h2_head_get(head, "te", &n); /* other values than trailers have not come this far (S3) */
+	if (n == 0)
+		metric_add(METRIC_NO_TE, 1);
+	*deadline_out = timeout.len ? t->now_ms + ms : 0;
+	return NULL;
+}
+
 /* Answers a request that cannot become a call. False: it can. */
 static bool turned_away(struct transport *t, struct h2_stream *st, const struct h2_head *head,
                         const struct method **method_out, uint64_t *deadline_out)
 {
 	const char *http_status, *text = unacceptable(head, &http_status);
 	struct str path = h2_head_get(head, ":path", NULL);
-	unsigned n_timeouts;
-	struct str timeout = h2_head_get(head, "grpc-timeout", &n_timeouts);
-	uint64_t ms = 0;
 
-	if (text) {
+	if (text)
 		answer_only(t, st, http_status, GRPC_INTERNAL, text);
-		return true;
-	}
-	*method_out = method_of(t, path);
-	if (!*method_out) {
-		char words[300];
-		snprintf(words, sizeof words, "unknown method %.*s",
-		         (int)(path.len < 256 ? path.len : 256), path.p ? path.p : "");
-		answer_only(t, st, "200", GRPC_UNIMPLEMENTED, words);
-		return true;
-	}
-	if (n_timeouts > 1 || (n_timeouts == 1 && grpc_timeout(timeout, &ms) < 0)) {
-		answer_only(t, st, "400", GRPC_INTERNAL, "malformed grpc-timeout");
-		return true;
-	}
-	if (n_timeouts == 1 && ms == 0) {
+	else if (!(*method_out = method_of(t, path)))
+		answer_unknown(t, st, path);
+	else if ((text = malformed(t, head, deadline_out)) != NULL)
+		answer_only(t, st, "400", GRPC_INTERNAL, text);
+	else if (*deadline_out && *deadline_out <= t->now_ms)
 		answer_only(t, st, "200", GRPC_DEADLINE_EXCEEDED, "the deadline had passed");
-		return true;
-	}
-	*deadline_out = n_timeouts ? t->now_ms + ms : 0;
-	return false;
+	else
+		return false;
+	return true;
 }
 
 void serve_head(void *owner, struct h2_stream *st, const struct h2_head *head, bool end)

@@ -8,6 +8,8 @@
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
 
+static const uint64_t DRAIN_MARK = UINT64_C(0x647261696e696e67); /* a PING, not a beat */
+
 static void call_free(struct call *c)
 {
 	deframer_done(&c->deframer);
@@ -63,11 +65,22 @@ static void on_goaway(void *owner, uint32_t code, struct str debug)
 	}
 }
 
+/* Everything that was under way when the drain was announced has arrived: the
+ * last word has the real last stream (S22). */
+static void end_drain(struct transport *t)
+{
+	if (t->drain_ms)
+		h2_goaway(t->h2, H2_NO_ERROR, "");
+	t->drain_ms = 0;
+}
+
 static void on_ping_ack(void *owner, uint64_t payload)
 {
 	struct transport *t = owner;
 
-	if (payload && payload == t->beat_sent_ms) {
+	if (payload == DRAIN_MARK) {
+		end_drain(t);
+	} else if (payload && payload == t->beat_sent_ms) {
 		t->rtt_us = (int64_t)(t->now_ms - payload) * 1000;
 		t->beat_sent_ms = 0;
 	}
@@ -97,7 +110,7 @@ static int grpc_open(const struct transport_conf *conf, enum side side, uint64_t
 	t->owner = owner;
 	t->side = side;
 	t->serving = conf->serving;
-	t->now_ms = t->last_rx_ms = now_ms;
+	t->now_ms = t->last_rx_ms = t->busy_ms = now_ms;
 	t->next_beat_ms = next_beat(now_ms);
 	t->rtt_us = -1;
 	list_init(&t->calls);
@@ -183,6 +196,13 @@ static void ask(struct transport *t, uint32_t within_ms)
 		t->dead_ms = t->now_ms + within_ms;
 }
 
+static bool is_idle(struct transport *t)
+{
+	if (!list_empty(&t->calls))
+		t->busy_ms = t->now_ms;
+	return t->now_ms - t->busy_ms > t->conf->limits->idle_ms;
+}
+
 static int grpc_tick(struct transport *t, uint64_t now_ms)
 {
 	t->now_ms = now_ms;
@@ -196,6 +216,12 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 	}
 	t->inside = false;
 	grpc_sweep(t);
+	if (t->side == SIDE_SERVER && is_idle(t)) {
+		h2_goaway(t->h2, H2_NO_ERROR, "idle");
+		return failed(t, ERR_CLOSED, "no call for too long");
+	}
+	if (t->drain_ms && now_ms >= t->drain_ms)
+		end_drain(t);
 	if (t->dead_ms && now_ms >= t->dead_ms)
 		return failed(t, -ETIMEDOUT, "no sign of life");
 	if (now_ms >= t->next_beat_ms) {
@@ -215,10 +241,11 @@ static void grpc_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)
 
 static void grpc_goodbye(struct transport *t, enum close_why why)
 {
-	/* A drain is announced first; the last word has the real last stream (S22). */
 	if (why == CLOSE_DRAINING && t->side == SIDE_SERVER && !t->draining_told) {
 		t->draining_told = true;
 		h2_shutdown_notice(t->h2);
+		h2_ping(t->h2, DRAIN_MARK);
+		t->drain_ms = t->now_ms + DRAIN_ANSWER_MS;
 	} else if (!t->failed) {
 		h2_goaway(t->h2, why == CLOSE_FLOOD ? H2_ENHANCE_YOUR_CALM : H2_NO_ERROR, "");
 	}

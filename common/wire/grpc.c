@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/base/crypto.h"
 #include "common/wire/h2.h"
 
 void deframer_done(struct deframer *d) { buf_done(&d->partial); }
@@ -68,6 +69,28 @@ bool grpc_is_content_type(struct str value)
 
 	return value.len >= n && memcmp(value.p, base, n) == 0 &&
 	       (value.len == n || value.p[n] == '+' || value.p[n] == ';');
+}
+
+enum { BIN_MAX = 65536 / 4 * 3 }; /* the longest header list there may be, decoded */
+
+bool grpc_is_bin(struct str value)
+{
+	uint8_t bytes[BIN_MAX];
+
+	for (size_t at = 0; at <= value.len;) {
+		const char *comma = at < value.len ? memchr(value.p + at, ',', value.len - at) :
+		                                     NULL;
+		size_t end = comma ? (size_t)(comma - value.p) : value.len, next = end + 1;
+		while (at < end && value.p[at] == ' ') /* lists are joined by a comma and a space */
+			at++;
+		while (end > at && value.p[end - 1] == ' ')
+			end--;
+		struct str item = { value.p + at, end - at };
+		if (crypto_base64_decode(item, bytes, sizeof bytes) < 0)
+			return false;
+		at = next;
+	}
+	return true;
 }
 
 int grpc_timeout(struct str value, uint64_t *ms_out)

@@ -56,6 +56,9 @@ void grpc_put_prefix(uint8_t out[static GRPC_PREFIX_LEN], uint32_t len);
 
 /* `application/grpc`, or that followed by + or ; */
 bool grpc_is_content_type(struct str value);
+/* The value of a field whose name ends in -bin: base64 values, padded or not,
+ * between commas. */
+bool grpc_is_bin(struct str value);
 /* 1 to 8 digits and one of H M S m u n. 0 or ERR_INVALID; clamps at UINT64_MAX / 2. */
 int grpc_timeout(struct str value, uint64_t *ms_out);
 

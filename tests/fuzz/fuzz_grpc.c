@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	assert(rc1 == rc2);
 	grpc_timeout(s, &ms);
 	grpc_is_content_type(s);
+	grpc_is_bin(s);
 	grpc_status_parse(s);
 	grpc_status_of_http(s);
 	grpc_message_decode(s, text, sizeof text);

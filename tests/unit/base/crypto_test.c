@@ -1,6 +1,7 @@
 #include "tests/unit/said.h"
 
 #include "common/base/crypto.h"
+#include "common/base/err.h"
 
 static void digest_is_blake2b_over_the_parts(void **state)
 {
@@ -70,6 +71,26 @@ static void base64_has_padding(void **state)
 	}
 }
 
+static void base64_is_read_with_and_without_padding(void **state)
+{
+	static const char *const texts[] = { "",         "Zg==", "Zm8=", "Zm9v",
+		                             "Zm9vYg==", "Zg",   "Zm8",  "Zm9vYg" };
+	static const char *const bad[] = { "Z",        "Z===", "Zg=",    "Zg===", "=",
+		                           "Zg==Zg==", "Z!",   "Zm9v\n", "Zh",    "_-_-" };
+	uint8_t out[8];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		int n = crypto_base64_decode(str_of(texts[i]), out, sizeof out);
+		assert_int_equal(n, i < 5 ? i : i == 7 ? 4 : i - 4);
+		assert_memory_equal(out, "foob", (size_t)n);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_int_equal(crypto_base64_decode(str_of(bad[i]), out, sizeof out),
+		                 ERR_INVALID);
+	assert_int_equal(crypto_base64_decode(STR("Zm9v"), out, 2), ERR_INVALID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -78,6 +99,7 @@ int main(void)
 		cmocka_unit_test(random_numbers_stay_below_their_bound_and_reach_all),
 		cmocka_unit_test(secrets_compare_and_are_wiped),
 		cmocka_unit_test(base64_has_padding),
+		cmocka_unit_test(base64_is_read_with_and_without_padding),
 	};
 	if (crypto_start() < 0)
 		return 1;

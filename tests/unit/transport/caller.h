@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/crypto.h"
+#include "common/base/metric.h"
 #include "common/transport/transport.h"
 #include "common/wire/grpc.h"
 #include "common/wire/h2.h"
@@ -35,6 +36,7 @@ struct caller {
 	bool withheld; /* the client's windows stay closed: nothing is read from the server */
 	int rc;        /* of the server, once it failed */
 	uint32_t goaway;
+	unsigned n_goaways, n_hello, n_ended;
 	char goaway_text[64];
 };
 
@@ -46,6 +48,17 @@ static inline void rpc_keep(char *to, size_t cap, const struct h2_head *head, co
 		snprintf(to, cap, "%.*s", (int)v.len, v.p);
 }
 
+static inline bool rpc_is_ours(struct str name)
+{
+	static const char *const ours[] = { ":status", "content-type", "grpc-status",
+		                            "grpc-message", "grpc-accept-encoding" };
+
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+		if (str_eq(name, str_of(ours[i])))
+			return true;
+	return false;
+}
+
 static inline void caller_head(void *owner, struct h2_stream *st, const struct h2_head *head,
                                bool end)
 {
@@ -53,6 +66,8 @@ static inline void caller_head(void *owner, struct h2_stream *st, const struct h
 
 	(void)owner, (void)end;
 	r->n_heads++;
+	for (size_t i = 0; i < head->n; i++) /* S19, S28: nothing but this is ever said */
+		assert_true(rpc_is_ours(head->fields[i].name));
 	rpc_keep(r->http, sizeof r->http, head, ":status");
 	rpc_keep(r->type, sizeof r->type, head, "content-type");
 	rpc_keep(r->status, sizeof r->status, head, "grpc-status");
@@ -86,6 +101,7 @@ static inline void caller_goaway(void *owner, uint32_t code, struct str debug)
 	struct caller *c = owner;
 
 	c->goaway = code;
+	c->n_goaways++;
 	snprintf(c->goaway_text, sizeof c->goaway_text, "%.*s", (int)debug.len, debug.p);
 }
 static inline void caller_ping_ack(void *owner, uint64_t payload) { (void)owner, (void)payload; }
@@ -96,13 +112,20 @@ static const struct h2_events caller_events = { caller_head,   caller_data,   ca
 /* Ends of tunnels are left PENDING. */
 static inline int caller_on_hello(void *owner, struct chan *c, const struct hello *h)
 {
-	(void)owner, (void)c, (void)h;
+	struct caller *to = owner;
+
+	(void)h;
+	to->n_hello++;
+	c->up = to;
 	return ERR_AGAIN;
 }
 static inline void caller_on_ended(void *owner, struct chan *c, enum close_why why,
                                    const char *text)
 {
-	(void)owner, (void)c, (void)why, (void)text;
+	struct caller *to = owner;
+
+	(void)c, (void)why, (void)text;
+	to->n_ended++;
 }
 static const struct transport_events caller_server_events = { .hello = caller_on_hello,
 	                                                      .ended = caller_on_ended };
