@@ -41,7 +41,7 @@ static const char *check_id(const char *v)
 	return name_is_valid(str_of(v)) ? NULL : "must be 1 to 63 of a-z, 0-9 and -";
 }
 
-/* `90d` or `12h`; the cap is ten years. */
+/* `90d` or `12h`; no longer than any other time (366 days). */
 static int64_t seconds_of(const char *v)
 {
 	size_t digits = strspn(v, "0123456789");
@@ -54,12 +54,12 @@ static int64_t seconds_of(const char *v)
 	for (size_t i = 0; i < digits; i++)
 		n = n * 10 + v[i] - '0';
 	n *= unit;
-	return n <= (int64_t)3660 * 86400 ? n : 0;
+	return n <= (int64_t)366 * 86400 ? n : 0;
 }
 
 static const char *check_expires(const char *v)
 {
-	return seconds_of(v) ? NULL : "must be days or hours, like 90d or 12h, at most 3660d";
+	return seconds_of(v) ? NULL : "must be days or hours, like 90d or 12h, at most 366d";
 }
 
 #define AT(field) offsetof(struct state_options, field)
@@ -96,6 +96,7 @@ static const struct opt_command account_cmd = {
 	.text = "Adds an account to the relay whose state is on this machine. It works beside a running "
 	        "server, which knows the account at once.",
 	.opts = account_opts,
+	.file_of = server_opts,
 };
 static const struct opt_command token_cmd = {
 	.name = "token",
@@ -104,6 +105,7 @@ static const struct opt_command token_cmd = {
 	.text = "Makes a token and prints it, this once: only a hash of it is stored. It works beside a "
 	        "running server, which knows the token at once.",
 	.opts = token_opts,
+	.file_of = server_opts,
 };
 
 /* The verb and its one word. */

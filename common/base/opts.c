@@ -297,6 +297,14 @@ static int unknown_key(const struct opts_reading *r, const char *file,
 	                 near ? near : "", near ? "\"?" : "");
 }
 
+static bool is_of_other(const struct opt *o, const char *key)
+{
+	for (; o && o->kind != OPT_END; o++)
+		if (strcmp(o->name, key) == 0)
+			return true;
+	return false;
+}
+
 static int read_values(const struct opts_reading *r, struct opts_slot *slot, const char *file,
                        const struct config_entry *e)
 {
@@ -318,6 +326,8 @@ static int read_entry(const struct opts_reading *r, const char *file, const stru
 		.source = OPTS_FILE, .file = file, .line = e->key.line, .column = e->key.column
 	};
 
+	if (!slot && is_of_other(r->cmd->file_of, e->key.text))
+		return 0;
 	if (!slot)
 		return unknown_key(r, file, &e->key);
 	if (slot->opt->traits & OPT_SECRET)

@@ -67,6 +67,8 @@ struct opt_command {
 	const char *summary; /* one line for the list of commands */
 	const char *text;    /* paragraphs printed by --help, may be NULL */
 	const struct opt *opts;
+	const struct opt *file_of; /* the config file may be that of the command with these options:
+	                              its keys are known, but not read; NULL: no other's */
 };
 
 /* Reads everything into `target` (zeroed and defaulted by the caller). argv[0]

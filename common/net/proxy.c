@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "common/base/crypto.h"
+#include "common/base/opts.h"
 #include "common/net/addr.h"
 #include "common/wire/http1.h"
 
@@ -83,6 +84,8 @@ int proxy_of_url(const char *url, struct proxy_conf *conf_out,
 		snprintf(warn_out, PROXY_ERROR_LEN,
 		         "the proxy is given without a scheme, http:// is assumed");
 	const char *at = strrchr(rest, '@');
+	if (strstr(at ? at + 1 : rest, "://")) /* addr_split_host() takes https:// */
+		return bad_url(error_out, "has two schemes");
 	if (at && take_login(rest, (size_t)(at - rest), &c) < 0)
 		return bad_url(error_out,
 		               "has a login that cannot be read (percent-encode @ : / %)");
@@ -107,26 +110,53 @@ static int number(const char *text, const char *end)
 	return v;
 }
 
-static bool in_cidr(const char *cidr, size_t len, const char *host)
-{
-	char net[64];
-	uint8_t a[16], b[16];
-	const char *slash = memchr(cidr, '/', len);
-	size_t net_len = slash ? (size_t)(slash - cidr) : 0;
-	int bits = slash ? number(slash + 1, cidr + len) : -1;
+struct network { /* ADDRESS/BITS */
+	int family, bits;
+	uint8_t ip[16];
+};
 
-	if (!slash || net_len >= sizeof net)
+static int network_of(const char *text, size_t len, struct network *net_out)
+{
+	char ip[64];
+	const char *slash = memchr(text, '/', len);
+	size_t ip_len = slash ? (size_t)(slash - text) : 0;
+
+	if (!slash || ip_len >= sizeof ip)
+		return ERR_INVALID;
+	memcpy(ip, text, ip_len);
+	ip[ip_len] = 0;
+	net_out->family = strchr(ip, ':') ? AF_INET6 : AF_INET;
+	net_out->bits = number(slash + 1, text + len);
+	if (net_out->bits < 0 || net_out->bits > (net_out->family == AF_INET ? 32 : 128) ||
+	    inet_pton(net_out->family, ip, net_out->ip) != 1)
+		return ERR_INVALID;
+	return 0;
+}
+
+static bool in_network(const char *entry, size_t len, const char *host)
+{
+	struct network net;
+	uint8_t ip[16];
+
+	if (network_of(entry, len, &net) < 0 || inet_pton(net.family, host, ip) != 1)
 		return false;
-	memcpy(net, cidr, net_len);
-	net[net_len] = 0;
-	int family = strchr(net, ':') ? AF_INET6 : AF_INET;
-	if (bits < 0 || bits > (family == AF_INET ? 32 : 128) || inet_pton(family, net, a) != 1 ||
-	    inet_pton(family, host, b) != 1)
-		return false;
-	for (int i = 0; i < bits; i++)
-		if ((a[i / 8] ^ b[i / 8]) & 0x80 >> i % 8)
+	for (int i = 0; i < net.bits; i++)
+		if ((net.ip[i / 8] ^ ip[i / 8]) & 0x80 >> i % 8)
 			return false;
 	return true;
+}
+
+/* An address is covered by itself alone: 0.0.1 is no suffix of 127.0.0.1. */
+static bool address_matches(const char *pattern, size_t len, const struct addr *host)
+{
+	char ip[64];
+	struct addr a;
+
+	if (len >= sizeof ip)
+		return false;
+	memcpy(ip, pattern, len);
+	ip[len] = 0;
+	return addr_of_ip(ip, 0, &a) == 0 && addr_eq(&a, host);
 }
 
 static bool host_matches(const char *pattern, size_t len, const char *host)
@@ -149,10 +179,11 @@ static bool host_matches(const char *pattern, size_t len, const char *host)
 static bool entry_matches(const char *entry, size_t len, const char *host, uint16_t port)
 {
 	const char *colon;
+	struct addr ip;
 
 	if (len == 1 && entry[0] == '*')
 		return true;
-	if (in_cidr(entry, len, host))
+	if (in_network(entry, len, host))
 		return true;
 	colon = memrchr(entry, ':', len);
 	if (colon && (memchr(entry, ':', len) == colon || colon[-1] == ']')) { /* not bare IPv6 */
@@ -164,21 +195,45 @@ static bool entry_matches(const char *entry, size_t len, const char *host, uint1
 		entry++;
 		len -= 2;
 	}
-	return host_matches(entry, len, host);
+	return addr_of_ip(host, 0, &ip) == 0 ? address_matches(entry, len, &ip) :
+	                                       host_matches(entry, len, host);
+}
+
+static const char *next_entry(const char *list, size_t *len_out)
+{
+	static const char separators[] = ", \t";
+
+	list += strspn(list, separators);
+	*len_out = strcspn(list, separators);
+	return *len_out ? list : NULL;
 }
 
 bool proxy_is_bypassed(const char *no_proxy, const char *host, uint16_t port)
 {
-	static const char separators[] = ", \t";
+	size_t len;
 
-	for (const char *p = no_proxy; p && *p;) {
-		size_t len = strcspn(p, separators);
-		if (len && entry_matches(p, len, host, port))
+	for (const char *p = no_proxy; p && (p = next_entry(p, &len)); p += len)
+		if (entry_matches(p, len, host, port))
 			return true;
-		p += len;
-		p += strspn(p, separators);
-	}
 	return false;
+}
+
+/* Names the first entry that is written as a network and is none. */
+static void warn_of_networks(const char *no_proxy, char warn_out[static PROXY_ERROR_LEN])
+{
+	struct network unused;
+	char entry[64];
+	size_t len;
+
+	for (const char *p = no_proxy; p && (p = next_entry(p, &len)); p += len) {
+		if (!memchr(p, '/', len) || network_of(p, len, &unused) == 0)
+			continue;
+		snprintf(entry, sizeof entry, "%.*s", (int)len, p);
+		snprintf(warn_out, PROXY_ERROR_LEN,
+		         "no_proxy: %s is no network (ADDRESS/BITS): left out",
+		         opts_quote(entry).s);
+		return;
+	}
 }
 
 static const char *env_either(const char *lower, const char *upper)
@@ -193,18 +248,23 @@ static const char *env_either(const char *lower, const char *upper)
 int proxy_choose(const char *flag, const char *host, uint16_t port, struct proxy_conf *conf_out,
                  char warn_out[static PROXY_ERROR_LEN], char error_out[static PROXY_ERROR_LEN])
 {
-	const char *url = flag, *no_proxy = env_either("no_proxy", "NO_PROXY");
+	const char *no_proxy = env_either("no_proxy", "NO_PROXY");
+	const char *url = flag ? flag : env_either("https_proxy", "HTTPS_PROXY");
+	char warning[PROXY_ERROR_LEN];
 
 	*conf_out = (struct proxy_conf){ 0 };
 	warn_out[0] = 0;
-	if (flag && strcmp(flag, "none") == 0)
+	if (!url || (flag && strcmp(flag, "none") == 0))
 		return 0;
-	if (!url) {
-		url = env_either("https_proxy", "HTTPS_PROXY");
-		if (!url || proxy_is_bypassed(no_proxy, host, port))
+	if (!flag) {
+		warn_of_networks(no_proxy, warn_out);
+		if (proxy_is_bypassed(no_proxy, host, port))
 			return 0;
 	}
-	return proxy_of_url(url, conf_out, warn_out, error_out);
+	int rc = proxy_of_url(url, conf_out, warning, error_out);
+	if (warning[0] && !warn_out[0]) /* one is enough to look there */
+		memcpy(warn_out, warning, sizeof warning);
+	return rc;
 }
 
 /* ---- CONNECT (RFC 9110 9.3.6) ---- */

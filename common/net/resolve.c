@@ -62,6 +62,8 @@ static void look_up(struct lookup *l)
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
 	struct addr ip;
 
+	if (l->error[0])
+		return;
 	if (addr_of_ip(l->host, l->port, &ip) == 0) {
 		l->addrs[l->n++] = ip;
 		return;
@@ -139,7 +141,10 @@ int resolve_start(struct loop *loop, const char *host, uint16_t port,
 		free(l);
 		return -ENOMEM;
 	}
-	snprintf(l->host, sizeof l->host, "%s", host);
+	if (strlen(host) < sizeof l->host)
+		memcpy(l->host, host, strlen(host) + 1);
+	else /* cut short it would be another's name */
+		snprintf(l->error, sizeof l->error, "no host has a name that long");
 	l->port = port;
 	atomic_init(&l->holders, 2);
 	*r = (struct resolve){ .lookup = l, .done = done, .owner = owner };

@@ -302,6 +302,29 @@ static void C12_unknown_key_suggests_the_nearest(void **state)
 	assert_said("o.yaml:2:1: unknown key \"pere\", did you mean \"peer\"?");
 }
 
+static void a_file_of_another_command_is_read_for_what_is_ours(void **state)
+{
+	static const struct opt other[] = {
+		{ .kind = OPT_LIST, .name = "theirs", .help = "x" },
+		{ .kind = OPT_END },
+	};
+	struct opt_command cmd = command;
+	char line[300], *argv[] = { (char[]){ "relay" }, (char[]){ "--config" }, line };
+	bool help;
+	(void)state;
+
+	cmd.file_of = other;
+	snprintf(line, sizeof line, "%s", file_with("o.yaml", "theirs: [a, b]\nid: mine\n"));
+	memset(&t, 0, sizeof t);
+	assert_int_equal(opts_read(&cmd, 3, argv, &t, NULL, &help), 0);
+	assert_string_equal(t.id, "mine");
+	file_with("o.yaml", "theirs: [a, b]\nnobodys: 1\n");
+	said_begin();
+	assert_int_equal(opts_read(&cmd, 3, argv, &t, NULL, &help), ERR_CONFIG);
+	said_end();
+	assert_said("o.yaml:2:1: unknown key \"nobodys\"");
+}
+
 static void values_of_the_file_are_checked_with_their_place(void **state)
 {
 	(void)state;
@@ -457,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup(C03_a_positional_is_named_without_dashes, clean),
 		cmocka_unit_test_setup(once_is_enough, clean),
 		cmocka_unit_test_setup(C12_unknown_key_suggests_the_nearest, clean),
+		cmocka_unit_test_setup(a_file_of_another_command_is_read_for_what_is_ours, clean),
 		cmocka_unit_test_setup(values_of_the_file_are_checked_with_their_place, clean),
 		cmocka_unit_test_setup(C15_numbers_do_not_overflow, clean),
 		cmocka_unit_test_setup(C16_durations_need_a_unit_and_stay_in_bounds, clean),

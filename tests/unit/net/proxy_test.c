@@ -63,6 +63,10 @@ static void C23_other_schemes_and_broken_urls_are_refused_without_repeating_a_pa
 {
 	static const char *const bad[] = { "socks5://u:sesame@proxy:1080",
 		                           "https://u:sesame@proxy",
+		                           "http://https://proxy",
+		                           "http://u:sesame@https://proxy",
+		                           "http://",
+		                           "http:///",
 		                           "http://u:sesame@",
 		                           "http://u:sesame%zz@proxy",
 		                           "http://u:sesame%@proxy",
@@ -136,6 +140,39 @@ static void C24_no_proxy_covers_networks(void **state)
 	assert_false(proxy_is_bypassed("10.0.0.0/", "10.0.0.1", 443));
 	assert_true(proxy_is_bypassed("[::1]", "::1", 443));
 	assert_true(proxy_is_bypassed("127.0.0.1", "127.0.0.1", 443));
+}
+
+static void C24_an_address_is_covered_by_itself_and_networks_alone(void **state)
+{
+	(void)state;
+	assert_false(proxy_is_bypassed("0.0.1", "127.0.0.1", 443)); /* no suffix of an address */
+	assert_false(proxy_is_bypassed(".0.0.1", "127.0.0.1", 443));
+	assert_false(proxy_is_bypassed("1", "127.0.0.1", 443));
+	assert_true(proxy_is_bypassed("127.0.0.1:443", "127.0.0.1", 443));
+	assert_true(proxy_is_bypassed("0:0:0:0:0:0:0:1", "::1", 443)); /* written another way */
+	assert_true(proxy_is_bypassed("::ffff:192.0.2.1", "192.0.2.1", 443));
+}
+
+static void assert_warned(const char *no_proxy, const char *words)
+{
+	struct proxy_conf c;
+
+	setenv("https_proxy", "http://env:1", 1);
+	setenv("no_proxy", no_proxy, 1);
+	assert_int_equal(proxy_choose(NULL, "10.0.0.1", 443, &c, warning, error), 0);
+	assert_true(c.used);
+	assert_string_equal(warning, words);
+}
+
+static void C24_a_network_that_is_none_is_named_and_ignored(void **state)
+{
+	(void)state;
+	assert_warned(" , .corp ,,10.0.0.0/33",
+	              "no_proxy: \"10.0.0.0/33\" is no network (ADDRESS/BITS): left out");
+	assert_warned("corp/8", "no_proxy: \"corp/8\" is no network (ADDRESS/BITS): left out");
+	assert_warned("10.0.0.0/8\033[0m", "no_proxy: \"10.0.0.0/8\\x1b[0m\" is no network "
+	                                   "(ADDRESS/BITS): left out");
+	assert_warned(" , .corp ,,11.0.0.0/8", "");
 }
 
 static void C24_an_ipv6_entry_may_have_a_port(void **state)
@@ -461,6 +498,8 @@ int main(void)
 		TEST(C23_other_schemes_and_broken_urls_are_refused_without_repeating_a_password),
 		TEST(C24_no_proxy_covers_what_its_grammar_says),
 		TEST(C24_no_proxy_covers_networks),
+		TEST(C24_an_address_is_covered_by_itself_and_networks_alone),
+		TEST(C24_a_network_that_is_none_is_named_and_ignored),
 		TEST(C24_an_ipv6_entry_may_have_a_port),
 		TEST(the_flag_wins_over_the_environment),
 		TEST(no_proxy_concerns_the_environment_not_the_flag),

@@ -85,6 +85,24 @@ static void a_name_that_cannot_exist_is_an_error_in_words(void **state)
 	assert_true(strlen(words) > 3);
 }
 
+static void a_name_too_long_is_refused_not_cut(void **state)
+{
+	char host[400];
+
+	(void)state;
+	memset(host, 'a', sizeof host);
+	for (size_t i = 63; i < sizeof host; i += 64)
+		host[i] = '.';
+	host[sizeof host - 1] = 0;
+	resolve(host);
+	assert_int_equal(n_addrs, 0);
+	assert_string_equal(words, "no host has a name that long");
+	n_done = 0;
+	names_are((const char *const[]){ "192.0.2.1", NULL }); /* every name has an address */
+	resolve(host);
+	assert_int_equal(n_addrs, 0);
+}
+
 static void assert_order(const char *const *ips, const char *const *expected)
 {
 	char text[ADDR_TEXT_LEN];
@@ -180,6 +198,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(numeric_hosts_are_themselves),
 		TEST(names_of_the_hosts_file_are_found_with_the_port),
+		TEST(a_name_too_long_is_refused_not_cut),
 		TEST(a_name_that_cannot_exist_is_an_error_in_words),
 		TEST(families_take_turns_ipv6_first),
 		TEST(of_many_addresses_the_first_are_taken),
