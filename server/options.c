@@ -76,6 +76,10 @@ const struct opt server_opts[] = {
 	  .arg = "FILE",
 	  AT(key),
 	  .help = "private key of --cert (PEM, mode 0600)" },
+	{ .kind = OPT_FLAG,
+	  .name = "allow-expired",
+	  AT(allow_expired),
+	  .help = "start although --cert has expired; clients with a pin still connect" },
 	{ .kind = OPT_TEXT,
 	  .name = "state",
 	  .arg = "DIR",
@@ -88,8 +92,8 @@ const struct opt server_opts[] = {
 	  AT(names),
 	  .max = NAMES_MAX,
 	  .check = check_name,
-	  .help = "name or address that clients use: goes into our own certificate and the printed "
-	          "command line" },
+	  .help = "name or address that clients use: --cert must be for it, our own certificate will "
+	          "be; the first is in the printed command line" },
 	{ .kind = OPT_TEXT,
 	  .name = "node",
 	  .arg = "NAME",

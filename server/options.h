@@ -20,7 +20,8 @@ struct server_options {
 	                           command) */
 	bool open;              /* --open: no token needed (loopback only) */
 	bool open_to_everyone;
-	unsigned drain_ms; /* --drain, default 2 s, at most 8 s */
+	bool allow_expired; /* --allow-expired: start with a certificate that is out of date */
+	unsigned drain_ms;  /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
 	struct limits limits; /* keys under `limits:` in the config file */
 	bool reflection;      /* --reflection: tools may ask which services there are */

@@ -68,7 +68,13 @@ static int make_tls(struct server *s, const struct server_options *o, struct tls
 		if (rc < 0)
 			return rc;
 	}
-	int rc = tls_server_ctx_new(s->cert, s->key, server_alpn(), ctx_out, error);
+	struct tls_server_conf conf = { .cert_file = s->cert,
+		                        .key_file = s->key,
+		                        .alpn = server_alpn(),
+		                        .names = o->names.v,
+		                        .n_names = o->names.n,
+		                        .allow_expired = o->allow_expired };
+	int rc = tls_server_ctx_new(&conf, ctx_out, error);
 	if (rc < 0)
 		return rc;
 	rc = cert_pin_of_file(s->cert, s->pin, error);

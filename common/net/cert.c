@@ -19,7 +19,7 @@
 #include "common/base/err.h"
 #include "common/net/tls_impl.h"
 
-enum { PATH_LEN = 512, SERIAL_BITS = 127, DAYS = 3653, SAN_LEN = 2048 };
+enum { PATH_LEN = 512, SERIAL_BITS = 127, DAYS = 3653 };
 
 /* ---- files ---- */
 
@@ -60,7 +60,7 @@ static int put_cert(FILE *f, void *cert) { return PEM_write_X509(f, cert); }
 static X509 *read_cert(const char *path)
 {
 	FILE *f = fopen(path, "re");
-	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, (void *)(uintptr_t) "") : NULL;
 
 	if (f)
 		fclose(f);
@@ -100,17 +100,29 @@ static bool add_ext(X509 *cert, int nid, const char *value)
 	return ok;
 }
 
-static void san_text(const char *const *names, size_t n, char out[static SAN_LEN])
+static bool san_text(const char *const *names, size_t n, struct buf *out)
 {
+	static const char always[] = "DNS:localhost,IP:127.0.0.1,IP:::1";
 	unsigned char bin[16];
-	size_t len = (size_t)snprintf(out, SAN_LEN, "DNS:localhost,IP:127.0.0.1,IP:::1");
+	bool ok = buf_add(out, always, strlen(always)) == 0;
 
-	for (size_t i = 0; i < n && len < SAN_LEN - 300; i++) {
+	for (size_t i = 0; ok && i < n; i++) {
 		bool ip = inet_pton(AF_INET, names[i], bin) == 1 ||
 		          inet_pton(AF_INET6, names[i], bin) == 1;
-		len += (size_t)snprintf(out + len, SAN_LEN - len, ",%s:%s", ip ? "IP" : "DNS",
-		                        names[i]);
+		ok = buf_add(out, ip ? ",IP:" : ",DNS:", ip ? 4 : 5) == 0 &&
+		     buf_add(out, names[i], strlen(names[i])) == 0;
 	}
+	return ok && buf_add(out, "", 1) == 0;
+}
+
+static bool add_names(X509 *cert, const char *const *names, size_t n)
+{
+	struct buf san = { 0 };
+	bool ok = san_text(names, n, &san) &&
+	          add_ext(cert, NID_subject_alt_name, (const char *)buf_data(&san));
+
+	buf_done(&san);
+	return ok;
 }
 
 static bool set_serial(X509 *cert)
@@ -127,9 +139,7 @@ static X509 *make_cert(EVP_PKEY *key, const char *const *names, size_t n_names)
 {
 	X509 *cert = X509_new();
 	X509_NAME *name = cert ? X509_get_subject_name(cert) : NULL;
-	char san[SAN_LEN];
 
-	san_text(names, n_names, san);
 	if (cert && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
 	    X509_gmtime_adj(X509_getm_notBefore(cert), -86400) && /* clocks that are a bit off */
 	    X509_time_adj_ex(X509_getm_notAfter(cert), DAYS, 0, NULL) &&
@@ -138,8 +148,8 @@ static X509 *make_cert(EVP_PKEY *key, const char *const *names, size_t n_names)
 	    X509_set_issuer_name(cert, name) == 1 && X509_set_pubkey(cert, key) == 1 &&
 	    add_ext(cert, NID_basic_constraints, "critical,CA:FALSE") &&
 	    add_ext(cert, NID_key_usage, "critical,digitalSignature") &&
-	    add_ext(cert, NID_ext_key_usage, "serverAuth") &&
-	    add_ext(cert, NID_subject_alt_name, san) && X509_sign(cert, key, EVP_sha256()) > 0)
+	    add_ext(cert, NID_ext_key_usage, "serverAuth") && add_names(cert, names, n_names) &&
+	    X509_sign(cert, key, EVP_sha256()) > 0)
 		return cert;
 	X509_free(cert);
 	return NULL;
@@ -167,10 +177,14 @@ static EVP_PKEY *ensure_key(const char *path, char error_out[static TLS_ERROR_LE
 	return key;
 }
 
-static bool is_good(X509 *cert, EVP_PKEY *key)
+static bool is_good(X509 *cert, EVP_PKEY *key, const char *const *names, size_t n_names)
 {
-	return cert && X509_cmp_current_time(X509_get0_notAfter(cert)) > 0 &&
-	       X509_check_private_key(cert, key) == 1;
+	bool good = cert && X509_cmp_current_time(X509_get0_notAfter(cert)) > 0 &&
+	            X509_check_private_key(cert, key) == 1;
+
+	for (size_t i = 0; good && i < n_names; i++)
+		good = tls_cert_has_name(cert, names[i]);
+	return good;
 }
 
 int cert_ensure(const char *dir, const char *const *names, size_t n_names,
@@ -185,7 +199,7 @@ int cert_ensure(const char *dir, const char *const *names, size_t n_names,
 	if (!key)
 		return -EIO;
 	X509 *cert = read_cert(cert_path);
-	if (!is_good(cert, key)) {
+	if (!is_good(cert, key, names, n_names)) {
 		X509_free(cert);
 		cert = make_cert(key, names, n_names);
 		rc = cert ? write_file(cert_path, 0644, put_cert, cert, error_out) :

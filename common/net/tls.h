@@ -20,13 +20,20 @@ enum { TLS_PIN_LEN = 32, TLS_RECORD_MAX = 16384, TLS_ERROR_LEN = 256 };
 struct tls_ctx;
 struct tls;
 
-/* Server: PEM chain and key. error_out gets words for people (file, what is
- * wrong, way out). TLS 1.2 with ECDHE+AEAD and 1.3; AES-128-GCM first where the
- * CPU has AES; no renegotiation, compression or early data; ALPN from `alpn`
- * (NULL-terminated, in order of preference; a client that offers none is let
- * in without, one that offers only others gets no_application_protocol). */
-int tls_server_ctx_new(const char *cert_file, const char *key_file, const char *const *alpn,
-                       struct tls_ctx **ctx_out, char error_out[static TLS_ERROR_LEN]);
+/* Server: PEM chain, each certificate followed by that of its issuer, and key.
+ * error_out gets words for people (file, what is wrong, way out). TLS 1.2 with ECDHE+AEAD and 1.3;
+ * AES-128-GCM first where the CPU has AES; no renegotiation, compression or early data; ALPN from
+ * `alpn` (NULL-terminated, in order of preference; a client that offers none is let in without, one
+ * that offers only others gets no_application_protocol). */
+struct tls_server_conf {
+	const char *cert_file, *key_file;
+	const char *const *alpn;
+	const char *const *names; /* DNS names and addresses that the certificate must be for */
+	size_t n_names;
+	bool allow_expired;
+};
+int tls_server_ctx_new(const struct tls_server_conf *, struct tls_ctx **ctx_out,
+                       char error_out[static TLS_ERROR_LEN]);
 
 /* Client. ca_file NULL: the system's store. pin NULL: none; a pin replaces
  * chain and name checks unless ca_file is given too (product.md section 3). */

@@ -138,20 +138,51 @@ static int check_key_mode(const char *file, char error_out[static TLS_ERROR_LEN]
 	return 0;
 }
 
-static int check_dates(SSL_CTX *ssl, const char *file, char error_out[static TLS_ERROR_LEN])
+/* OpenSSL's own words for these would not help. */
+static int fail_file(const char *what, const char *file, char error_out[static TLS_ERROR_LEN])
 {
-	const X509 *cert = SSL_CTX_get0_certificate(ssl);
+	char reason[120];
 
-	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+	snprintf(reason, sizeof reason, "%s", last_error());
+	if (tls_is_pkcs12(file))
 		return tls_fail(ERR_CONFIG, error_out,
-		                "the certificate %s has expired: get a new one", file);
-	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-		return tls_fail(ERR_CONFIG, error_out,
-		                "the certificate %s is not valid yet: is the clock right?", file);
-	return 0;
+		                "the %s %s is PKCS#12, not PEM: openssl pkcs12 -in FILE -noenc",
+		                what, file);
+	return tls_fail(ERR_CONFIG, error_out, "cannot use the %s %s (PEM): %s", what, file,
+	                reason);
 }
 
-static int load(SSL_CTX *ssl, const char *cert_file, const char *key_file,
+static int fail_mismatch(SSL_CTX *ssl, const struct tls_server_conf *conf,
+                         char error_out[static TLS_ERROR_LEN])
+{
+	STACK_OF(X509) *chain = NULL;
+
+	SSL_CTX_get0_chain_certs(ssl, &chain);
+	if (chain && sk_X509_num(chain) && X509_check_ca(SSL_CTX_get0_certificate(ssl)))
+		return tls_fail(ERR_CONFIG, error_out,
+		                "the certificates in %s are out of order: the first one is an "
+		                "authority's, not that of the key %s",
+		                conf->cert_file, conf->key_file);
+	return tls_fail(ERR_CONFIG, error_out, "the key %s does not belong to the certificate %s",
+	                conf->key_file, conf->cert_file);
+}
+
+static int load_key(SSL_CTX *ssl, const struct tls_server_conf *conf, const bool *asked,
+                    char error_out[static TLS_ERROR_LEN])
+{
+	if (SSL_CTX_use_PrivateKey_file(ssl, conf->key_file, SSL_FILETYPE_PEM) != 1) {
+		if (*asked)
+			return tls_fail(ERR_CONFIG, error_out,
+			                "the key %s has a passphrase: store it without one",
+			                conf->key_file);
+		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
+			return fail_mismatch(ssl, conf, error_out);
+		return fail_file("key", conf->key_file, error_out);
+	}
+	return SSL_CTX_check_private_key(ssl) == 1 ? 0 : fail_mismatch(ssl, conf, error_out);
+}
+
+static int load(SSL_CTX *ssl, const struct tls_server_conf *conf,
                 char error_out[static TLS_ERROR_LEN])
 {
 	bool asked = false;
@@ -159,37 +190,19 @@ static int load(SSL_CTX *ssl, const char *cert_file, const char *key_file,
 	ERR_clear_error();
 	SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
 	SSL_CTX_set_default_passwd_cb_userdata(ssl, &asked);
-	if (SSL_CTX_use_certificate_chain_file(ssl, cert_file) != 1)
-		return tls_fail(ERR_CONFIG, error_out,
-		                "cannot use the certificate %s (PEM chain, leaf first): %s",
-		                cert_file, last_error());
-	int rc = check_key_mode(key_file, error_out);
-	if (rc < 0)
-		return rc;
-	if (SSL_CTX_use_PrivateKey_file(ssl, key_file, SSL_FILETYPE_PEM) != 1) {
-		if (asked)
-			return tls_fail(ERR_CONFIG, error_out,
-			                "the key %s has a passphrase: store it without one",
-			                key_file);
-		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
-			return tls_fail(ERR_CONFIG, error_out,
-			                "the key %s does not belong to the certificate %s",
-			                key_file, cert_file);
-		return tls_fail(ERR_CONFIG, error_out, "cannot use the key %s (PEM): %s", key_file,
-		                last_error());
-	}
-	if (SSL_CTX_check_private_key(ssl) != 1)
-		return tls_fail(ERR_CONFIG, error_out,
-		                "the key %s does not belong to the certificate %s", key_file,
-		                cert_file);
+	if (SSL_CTX_use_certificate_chain_file(ssl, conf->cert_file) != 1)
+		return fail_file("certificate", conf->cert_file, error_out);
+	int rc = check_key_mode(conf->key_file, error_out);
+	if (rc == 0)
+		rc = load_key(ssl, conf, &asked, error_out);
 	SSL_CTX_set_default_passwd_cb_userdata(ssl, NULL);
-	return check_dates(ssl, cert_file, error_out);
+	return rc ? rc : tls_cert_check(ssl, conf, error_out);
 }
 
-int tls_server_ctx_new(const char *cert_file, const char *key_file, const char *const *alpn,
-                       struct tls_ctx **ctx_out, char error_out[static TLS_ERROR_LEN])
+int tls_server_ctx_new(const struct tls_server_conf *conf, struct tls_ctx **ctx_out,
+                       char error_out[static TLS_ERROR_LEN])
 {
-	struct tls_ctx *ctx = ctx_new(TLS_server_method(), alpn);
+	struct tls_ctx *ctx = ctx_new(TLS_server_method(), conf->alpn);
 
 	if (!ctx) {
 		return tls_fail(-ENOMEM, error_out, "out of memory");
@@ -197,7 +210,7 @@ int tls_server_ctx_new(const char *cert_file, const char *key_file, const char *
 	ctx->server = true;
 	SSL_CTX_set_num_tickets(ctx->ssl, 0);
 	SSL_CTX_set_alpn_select_cb(ctx->ssl, choose_alpn, ctx);
-	int rc = load(ctx->ssl, cert_file, key_file, error_out);
+	int rc = load(ctx->ssl, conf, error_out);
 	if (rc < 0) {
 		tls_ctx_unref(ctx);
 		return rc;

@@ -1,5 +1,6 @@
 /*
- * Shared by tls.c (one connection) and tls_ctx.c (contexts) only.
+ * Shared by tls.c (one connection), tls_ctx.c (contexts), tls_cert.c (is a
+ * server's certificate fit for use?) and cert.c only.
  */
 #ifndef TUNN_NET_TLS_IMPL_H
 #define TUNN_NET_TLS_IMPL_H
@@ -24,6 +25,11 @@ bool tls_spki_hash(const X509 *, uint8_t hash_out[static TLS_PIN_LEN]);
 /* Puts words for people into error_out, forgets OpenSSL's own; gives rc. */
 int tls_fail(int rc, char error_out[static TLS_ERROR_LEN], const char *fmt, ...)
                 __attribute__((format(printf, 3, 4)));
+/* What is loaded: in force, for the names of the conf, chain whole and in order. 0 or
+ * ERR_CONFIG with words. */
+int tls_cert_check(SSL_CTX *, const struct tls_server_conf *, char error_out[static TLS_ERROR_LEN]);
+bool tls_cert_has_name(X509 *, const char *dns_name_or_address); /* as clients compare */
+bool tls_is_pkcs12(const char *file);
 int tls_on_verify(int ok, X509_STORE_CTX *); /* OpenSSL's verify callback */
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "tests/unit/said.h"
 
+#include "common/base/err.h"
 #include "common/net/cert.h"
 #include "common/net/tls.h"
 
@@ -32,8 +33,20 @@ static inline struct tls_ctx *certs_server(const char *const *alpn)
 {
 	struct tls_ctx *ctx;
 
-	assert_int_equal(tls_server_ctx_new(certs_cert, certs_key, alpn, &ctx, certs_error), 0);
+	struct tls_server_conf conf = { .cert_file = certs_cert,
+		                        .key_file = certs_key,
+		                        .alpn = alpn };
+	assert_int_equal(tls_server_ctx_new(&conf, &ctx, certs_error), 0);
 	return ctx;
+}
+
+static inline void certs_refused(const struct tls_server_conf *conf, const char *words)
+{
+	struct tls_ctx *ctx;
+
+	assert_true(tls_server_ctx_new(conf, &ctx, certs_error) == ERR_CONFIG);
+	if (!strstr(certs_error, words))
+		fail_msg("\"%s\" is not in \"%s\"", words, certs_error);
 }
 
 static inline struct tls_ctx *certs_client(const char *ca_file, const uint8_t *pin,

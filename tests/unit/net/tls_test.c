@@ -297,37 +297,18 @@ static void garbage_instead_of_a_handshake_is_refused_in_words(void **state)
 
 static void assert_no_server(const char *cert, const char *key, const char *words)
 {
-	struct tls_ctx *ctx;
+	struct tls_server_conf conf = { .cert_file = cert, .key_file = key, .alpn = certs_h2 };
 
-	assert_int_equal(tls_server_ctx_new(cert, key, certs_h2, &ctx, certs_error), ERR_CONFIG);
-	if (!strstr(certs_error, words))
-		fail_msg("\"%s\" is not in \"%s\"", words, certs_error);
+	certs_refused(&conf, words);
 }
 
 static void bad_files_are_named(void **state)
 {
-	char other[256], command[900];
-
 	(void)state;
 	assert_no_server("/nowhere/cert.pem", certs_key, "/nowhere/cert.pem");
 	assert_no_server(certs_cert, "/nowhere/key.pem", "/nowhere/key.pem");
 	assert_no_server(file_with("garbage", "no PEM\n"), certs_key, "garbage");
 	assert_no_server(certs_cert, file_with("garbage", "no PEM\n"), "garbage");
-	chmod(certs_key, 0644);
-	assert_no_server(certs_cert, certs_key, "chmod 600");
-	chmod(certs_key, 0600);
-	snprintf(other, sizeof other, "%s", file_path("other.key"));
-	snprintf(command, sizeof command,
-	         "openssl ecparam -name prime256v1 -genkey -noout -out %s 2>&1 && chmod 600 %s",
-	         other, other);
-	assert_int_equal(system(command), 0);
-	assert_no_server(certs_cert, other, "does not belong");
-	snprintf(command, sizeof command,
-	         "openssl ec -in %s -aes128 -passout pass:x -out %s.enc >/dev/null 2>&1 && chmod 600 %s.enc",
-	         certs_key, other, other);
-	assert_int_equal(system(command), 0);
-	strcat(other, ".enc");
-	assert_no_server(certs_cert, other, "passphrase");
 }
 
 static void an_unusable_ca_file_is_named(void **state)
@@ -354,6 +335,48 @@ static void the_certificate_is_kept(void **state)
 	assert_int_equal(before.st_ino, after.st_ino);
 	assert_int_equal(stat(certs_key, &after), 0);
 	assert_int_equal(after.st_mode & 0777, 0600);
+}
+
+static void a_name_that_is_new_is_in_the_certificate_from_then_on(void **state)
+{
+	static const char *const names[] = { "new.example", "2001:db8::7" };
+	struct tls_server_conf conf = {
+		.cert_file = certs_cert, .key_file = certs_key, .names = names, .n_names = 2
+	};
+	struct tls_ctx *ctx;
+
+	(void)state;
+	certs_refused(&conf, "is not for new.example");
+	assert_int_equal(cert_ensure(file_path(""), names, 2, certs_error), 0);
+	assert_int_equal(tls_server_ctx_new(&conf, &ctx, certs_error), 0);
+	tls_ctx_unref(ctx);
+	assert_int_equal(cert_pin_of_file(certs_cert, certs_pin, certs_error), 0);
+	assert_memory_equal(certs_pin, first_pin, sizeof first_pin);
+	certs_make(NULL);
+}
+
+/* As many and as long as the options let through. */
+static void no_name_is_left_out_of_the_certificate(void **state)
+{
+	static char text[32][254];
+	const char *names[32];
+	struct tls_server_conf conf = {
+		.cert_file = certs_cert, .key_file = certs_key, .names = names, .n_names = 32
+	};
+	struct tls_ctx *ctx;
+
+	(void)state;
+	for (unsigned i = 0; i < 32; i++) {
+		memset(text[i], 'a' + (int)(i % 26), 253);
+		for (unsigned k = 50; k < 250; k += 50)
+			text[i][k] = '.';
+		text[i][0] = (char)('a' + i / 26);
+		names[i] = text[i];
+	}
+	assert_int_equal(cert_ensure(file_path(""), names, 32, certs_error), 0);
+	assert_int_equal(tls_server_ctx_new(&conf, &ctx, certs_error), 0);
+	tls_ctx_unref(ctx);
+	certs_make(NULL);
 }
 
 static void a_reissue_keeps_the_key_and_so_the_pin(void **state)
@@ -498,6 +521,8 @@ int main(void)
 		cmocka_unit_test(bad_files_are_named),
 		cmocka_unit_test(an_unusable_ca_file_is_named),
 		cmocka_unit_test(the_certificate_is_kept),
+		cmocka_unit_test(a_name_that_is_new_is_in_the_certificate_from_then_on),
+		cmocka_unit_test(no_name_is_left_out_of_the_certificate),
 		cmocka_unit_test(a_reissue_keeps_the_key_and_so_the_pin),
 		cmocka_unit_test(
 		                an_expired_certificate_is_refused_and_issued_anew_for_the_same_key),
