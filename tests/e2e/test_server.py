@@ -91,15 +91,6 @@ def test_reload_takes_a_new_certificate_and_a_broken_one_changes_nothing(world):
     assert relay.counters()["reload_failures_total"] == 1
 
 
-def test_port_in_use_and_second_server_on_one_state_are_told(world, relay):
-    busy = subprocess.run([TUNN, "server", "--listen", f"127.0.0.1:{relay.port}", "--state", f"{world.tmp}/b"],
-                          capture_output=True, text=True, check=False)
-    assert busy.returncode == 1 and str(relay.port) in busy.stderr
-    second = subprocess.run([TUNN, "server", "--listen", "127.0.0.1:0", "--state", relay.state], capture_output=True,
-                            text=True, check=False)
-    assert second.returncode == 1 and relay.state in second.stderr
-
-
 def test_both_address_families_are_served(world):
     relay = world.relay(listen="[::1]:0")
     world.end(relay, free_port(), "six", "b", url=f"https://[::1]:{relay.port}").wait_for("connected as six")
