@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "client/claim.h"
 #include "client/flow.h"
 #include "common/base/metric.h"
 #include "common/net/udp.h"
@@ -32,6 +34,7 @@ struct local {
 	struct flow_table *flows;
 	struct timer *expire;
 	struct socket first_v6; /* listening, ::1 for the first peer */
+	int claims[2];          /* listening: of the first peer's addresses, -1: none */
 	struct socket peer[];   /* listening */
 };
 
@@ -123,14 +126,35 @@ static struct socket *new_socket(struct local *l, unsigned peer, uint32_t flow)
 	return s;
 }
 
-static int refuse_special(const struct addr *a, const char *host, char error_out[LOCAL_ERROR_LEN])
+/* The kernel knows more broadcast addresses than their writing tells. */
+static bool is_broadcast(struct local *l)
 {
-	if (!addr_is_special(a))
-		return 0;
-	snprintf(error_out, LOCAL_ERROR_LEN,
-	         "--forward %s: not one machine's address (multicast, broadcast or unspecified)",
-	         host);
-	return ERR_CONFIG;
+	struct socket s = { .local = l };
+	bool is = open_socket(l, &s) == -EACCES;
+
+	udp_close(s.udp);
+	return is;
+}
+
+static int check_target(struct local *l, const char *host, char error_out[LOCAL_ERROR_LEN])
+{
+	char text[ADDR_TEXT_LEN];
+
+	if (addr_is_special(&l->target) || is_broadcast(l)) {
+		snprintf(error_out, LOCAL_ERROR_LEN,
+		         "--forward %s: not one machine's address (multicast, broadcast or "
+		         "unspecified)",
+		         host);
+		return ERR_CONFIG;
+	}
+	if (claim_is_held(&l->target)) {
+		snprintf(error_out, LOCAL_ERROR_LEN,
+		         "another tunn listens on %s, so datagrams would go in a circle: take "
+		         "another port, or name all peers in one command",
+		         addr_text(&l->target, text));
+		return ERR_CONFIG;
+	}
+	return 0;
 }
 
 /* Start may block: nothing else runs yet. */
@@ -164,7 +188,7 @@ static int start_forwarding(struct local *l, const struct local_conf *conf,
 		rc = resolve(host, conf->port, &l->target, error_out);
 	if (rc)
 		return rc;
-	return refuse_special(&l->target, host, error_out);
+	return check_target(l, host, error_out);
 }
 
 /* -- listening */
@@ -212,6 +236,10 @@ static int listen_first(struct local *l, const struct local_conf *conf, const st
 		rc = listen_one(l, &l->first_v6, 0, &v6, error_out);
 	}
 	l->first_taken = rc == -EADDRINUSE;
+	if (l->peer[0].udp)
+		l->claims[0] = claim_listening(udp_local(l->peer[0].udp));
+	if (l->first_v6.udp)
+		l->claims[1] = claim_listening(udp_local(l->first_v6.udp));
 	return has_no_v6(rc) && l->peer[0].udp ? 0 : rc;
 }
 
@@ -253,6 +281,11 @@ static int listen_all(struct local *l, const struct local_conf *conf,
 
 static void stop_listening(struct local *l)
 {
+	for (unsigned i = 0; i < 2; i++) {
+		if (l->claims[i] >= 0)
+			close(l->claims[i]);
+		l->claims[i] = -1;
+	}
 	udp_close(l->first_v6.udp);
 	l->first_v6.udp = NULL;
 	for (unsigned i = 0; i < l->n_peers; i++) {
@@ -300,6 +333,7 @@ int local_open(struct loop *loop, const struct local_conf *conf, local_packet *p
 	l->packet = packet;
 	l->owner = owner;
 	l->n_peers = conf->n_peers;
+	l->claims[0] = l->claims[1] = -1;
 	int rc = start(l, conf, error_out);
 	if (rc)
 		local_close(l);

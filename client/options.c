@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/err.h"
 #include "common/base/log.h"
@@ -78,6 +79,20 @@ static const char *check_address(const char *v)
 	return addr_of_ip(v, 0, &a) == 0 ? NULL : "must be a numeric address like 127.0.0.1 or ::1";
 }
 
+/* fe80::1%eth0, which getaddrinfo(3) reads */
+static bool is_scoped(const char *v)
+{
+	const char *percent = strchr(v, '%');
+	char ip[64];
+	struct addr a;
+
+	if (!percent || (size_t)(percent - v) >= sizeof ip || !percent[1] ||
+	    strlen(percent + 1) >= IFNAMSIZ || strpbrk(percent + 1, "%/ \t\n"))
+		return false;
+	snprintf(ip, sizeof ip, "%.*s", (int)(percent - v), v);
+	return addr_of_ip(ip, 0, &a) == 0 && strncasecmp(ip, "fe80:", 5) == 0;
+}
+
 static const char *check_host(const char *v)
 {
 	char host[HOST_LEN];
@@ -88,6 +103,8 @@ static const char *check_host(const char *v)
 		return addr_is_special(&a) ?
 		                       "must be one host, no multicast, broadcast or 0.0.0.0" :
 		                       NULL;
+	if (is_scoped(v))
+		return NULL;
 	if (!is_number(v) && !strpbrk(v, ":/[") &&
 	    addr_split_host(v, 1, host, sizeof host, &port) == 0)
 		return NULL;

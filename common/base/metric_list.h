@@ -21,4 +21,6 @@ METRIC(NO_TE, "requests_without_te_total",
 METRIC(RELOAD_FAILURES, "reload_failures_total", "reloads refused, old configuration kept")
 METRIC(TLS_BYTES_IN, "tls_bytes_in_total", "bytes read from sockets, TLS records included")
 METRIC(TLS_BYTES_OUT, "tls_bytes_out_total", "bytes written to sockets, TLS records included")
+METRIC(UDP_ERRORS, "udp_errors_total", "ICMP errors told by local UDP sockets")
+METRIC(UDP_OVERFLOWS, "udp_overflows_total", "datagrams the kernel dropped, its buffer was full")
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")

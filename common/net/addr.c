@@ -64,11 +64,16 @@ bool addr_is_loopback(const struct addr *a)
 	return IN6_IS_ADDR_LOOPBACK(&v6(a)->sin6_addr);
 }
 
+static bool is_special_v4(uint32_t ip) { return ip == 0 || ip == 0xffffffff || ip >> 28 == 14; }
+
 bool addr_is_special(const struct addr *a)
 {
-	if (a->ss.ss_family == AF_INET) {
-		uint32_t ip = ntohl(v4(a)->sin_addr.s_addr);
-		return ip == 0 || ip == 0xffffffff || ip >> 28 == 14;
+	if (a->ss.ss_family == AF_INET)
+		return is_special_v4(ntohl(v4(a)->sin_addr.s_addr));
+	if (IN6_IS_ADDR_V4MAPPED(&v6(a)->sin6_addr)) {
+		const uint8_t *ip = v6(a)->sin6_addr.s6_addr + 12;
+		return is_special_v4((uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 |
+		                     (uint32_t)ip[2] << 8 | ip[3]);
 	}
 	return IN6_IS_ADDR_UNSPECIFIED(&v6(a)->sin6_addr) ||
 	       IN6_IS_ADDR_MULTICAST(&v6(a)->sin6_addr);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/list.h"
+#include "common/base/metric.h"
 
 enum {
 	BATCH = 32,             /* datagrams per recvmmsg or sendmmsg */
@@ -30,6 +31,7 @@ struct udp {
 	struct addr local;
 	struct outgoing *queue;
 	unsigned n_queued, queue_cap;
+	uint32_t n_overflowed; /* wraps as the kernel's does */
 	struct task flush, sweep;
 	bool closed;
 };
@@ -40,6 +42,7 @@ struct arrivals {
 	struct addr from[BATCH];
 	struct iovec iov[BATCH];
 	struct mmsghdr msgs[BATCH];
+	_Alignas(struct cmsghdr) uint8_t control[BATCH][CMSG_SPACE(sizeof(uint32_t))];
 };
 static _Thread_local struct arrivals *arrivals;
 
@@ -54,9 +57,24 @@ static bool prepare(void)
 			.msg_namelen = sizeof arrivals->from[i].ss,
 			.msg_iov = &arrivals->iov[i],
 			.msg_iovlen = 1,
+			.msg_control = arrivals->control[i],
+			.msg_controllen = sizeof arrivals->control[i],
 		};
 	}
 	return true;
+}
+
+/* What the kernel had no room for (SO_RXQ_OVFL: all since the socket was made). */
+static void count_overflow(struct udp *u, struct msghdr *m)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	uint32_t all;
+
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_RXQ_OVFL)
+		return;
+	memcpy(&all, CMSG_DATA(c), sizeof all);
+	metric_add(METRIC_UDP_OVERFLOWS, all - u->n_overflowed);
+	u->n_overflowed = all;
 }
 
 static void take(struct udp *u, unsigned i, uint64_t now_ms)
@@ -64,6 +82,7 @@ static void take(struct udp *u, unsigned i, uint64_t now_ms)
 	size_t len = arrivals->msgs[i].msg_len;
 	struct pkt *p;
 
+	count_overflow(u, &arrivals->msgs[i].msg_hdr);
 	if (arrivals->msgs[i].msg_hdr.msg_flags & MSG_TRUNC || len > PAYLOAD_MAX) {
 		pkt_drop(NULL, len > PAYLOAD_MAX ? DROP_TOO_BIG : DROP_UDP_TRUNC);
 		return;
@@ -92,7 +111,8 @@ static void udp_on_readable(void *arg, unsigned what)
 			return;
 		int n = recvmmsg(u->fd, arrivals->msgs, BATCH, MSG_DONTWAIT, NULL);
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			total++; /* an ICMP error: told once, the socket lives */
+			metric_add(METRIC_UDP_ERRORS, 1); /* told once, the socket lives */
+			total++;
 			continue;
 		}
 		if (n <= 0)
@@ -109,11 +129,27 @@ static void udp_on_readable(void *arg, unsigned what)
 
 static enum drop_why why_of(int err) { return err == EMSGSIZE ? DROP_TOO_BIG : DROP_UDP_SEND; }
 
-/* Sends up to BATCH; gives how many are dealt with. */
-static unsigned send_batch(struct udp *u, const struct outgoing *out, unsigned n)
+static unsigned drop(const struct outgoing *out, unsigned n, enum drop_why why)
+{
+	for (unsigned i = 0; i < n; i++)
+		pkt_drop(out[i].pkt, why);
+	return n;
+}
+
+static bool is_icmp(int err)
+{
+	return err == ECONNREFUSED || err == EHOSTUNREACH || err == ENETUNREACH;
+}
+
+/* The kernel's queue is full: who asks again at once spins. */
+static bool is_full(int err) { return err == EAGAIN || err == ENOBUFS || err == ENOMEM; }
+
+/* Sends up to BATCH; gives how many are dealt with, of `left` that are queued. */
+static unsigned send_batch(struct udp *u, const struct outgoing *out, unsigned left)
 {
 	struct mmsghdr msgs[BATCH];
 	struct iovec iov[BATCH];
+	unsigned n = left < BATCH ? left : BATCH;
 
 	for (unsigned i = 0; i < n; i++) {
 		iov[i] = (struct iovec){ out[i].pkt->data, out[i].pkt->len };
@@ -124,12 +160,14 @@ static unsigned send_batch(struct udp *u, const struct outgoing *out, unsigned n
 		}
 	}
 	int sent = sendmmsg(u->fd, msgs, n, MSG_DONTWAIT);
-	if (sent < 0 && (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH))
-		sent = sendmmsg(u->fd, msgs, n, MSG_DONTWAIT); /* that was an earlier datagram's */
-	if (sent < 0) {
-		pkt_drop(out[0].pkt, why_of(errno));
-		return 1;
+	if (sent < 0 && is_icmp(errno)) { /* that was an earlier datagram's */
+		metric_add(METRIC_UDP_ERRORS, 1);
+		sent = sendmmsg(u->fd, msgs, n, MSG_DONTWAIT);
 	}
+	if (sent < 0 && is_full(errno)) /* what is newest goes */
+		return drop(out, left, DROP_UDP_SEND);
+	if (sent < 0)
+		return drop(out, 1, why_of(errno));
 	for (int i = 0; i < sent; i++)
 		pkt_free(out[i].pkt);
 	return (unsigned)sent;
@@ -139,10 +177,8 @@ static void udp_flush(struct udp *u)
 {
 	unsigned done = 0;
 
-	while (done < u->n_queued) {
-		unsigned left = u->n_queued - done;
-		done += send_batch(u, u->queue + done, left < BATCH ? left : BATCH);
-	}
+	while (done < u->n_queued)
+		done += send_batch(u, u->queue + done, u->n_queued - done);
 	u->n_queued = 0;
 }
 
@@ -198,6 +234,7 @@ static int udp_bind(struct udp *u, const struct addr *local)
 	if (local->ss.ss_family == AF_INET6)
 		setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	ask_buffers(u->fd);
+	setsockopt(u->fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
 	u->local.len = sizeof u->local.ss;
 	if (bind(u->fd, (const struct sockaddr *)&local->ss, local->len) < 0 ||
 	    getsockname(u->fd, (struct sockaddr *)&u->local.ss, &u->local.len) < 0)

@@ -1,7 +1,8 @@
 /*
  * A local UDP socket: reads batches (recvmmsg), queues datagrams during a turn
  * and sends them at its end (sendmmsg, LOOP_FLUSH). ICMP errors are counted and
- * survive. Belongs to its loop's thread.
+ * survive; what the kernel had no room for is counted (in: UDP_OVERFLOWS, seen with
+ * the next datagram; out: the newest goes, DROP_UDP_SEND). Belongs to its loop's thread.
  */
 #ifndef TUNN_NET_UDP_H
 #define TUNN_NET_UDP_H

@@ -1,12 +1,15 @@
 """Integrity, mutual peering, roles: one relay, ends on loopback."""
 import os
 import random
+import signal
+import socket
+import time
 
 import pytest
 from harness import TUNN, answered, ask, endpoint, free_port
 
 
-def test_datagrams_of_every_size_come_back_whole(world, relay):
+def test_U01_U02_datagrams_of_every_size_come_back_whole(world, relay):
     pair, s = world.pair(relay), world.socket()
     for size in (0, 1, 100, 1420, 9000, 65507):
         ask(s, pair.address, os.urandom(size))
@@ -93,7 +96,7 @@ def test_listening_end_gives_each_peer_its_own_address(world, relay):
     assert (echoes["a"].n >= 1, echoes["b"].n >= 1) == (True, True)
 
 
-def test_two_local_programs_are_two_flows(world, relay):
+def test_U03_two_local_programs_are_two_flows(world, relay):
     pair = world.pair(relay)
     one, two = world.socket(), world.socket()
     ask(one, pair.address, b"one")
@@ -119,7 +122,7 @@ def test_same_role_on_both_ends_is_told_with_the_way_out(world, relay):
         end.wait_for("both ends listen.*--forward")
 
 
-def test_refused_local_port_does_not_stop_the_tunnel(world, relay):
+def test_U05_refused_local_port_is_counted_and_does_not_stop_the_tunnel(world, relay):
     port = free_port()  # nobody listens there: ICMP port unreachable
     home = world.end(relay, port, "home", "laptop", "--forward")
     laptop = world.end(relay, free_port(), "laptop", "home", "--listen")
@@ -130,7 +133,6 @@ def test_refused_local_port_does_not_stop_the_tunnel(world, relay):
     for _ in range(10):
         s.sendto(b"nobody", address)
         answered(s, b"", 0.05)
-    import socket
     late = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     late.bind(("127.0.0.1", port))
     late.settimeout(5)
@@ -138,6 +140,68 @@ def test_refused_local_port_does_not_stop_the_tunnel(world, relay):
     while late.recv(100) != b"now somebody":
         pass
     late.close()
+    assert home.counters()["udp_errors_total"] > 0
+
+
+def test_U04_a_program_that_restarts_is_answered_from_its_first_datagram_on(world, relay):
+    pair, before, after = world.pair(relay), world.socket(), world.socket()
+    ask(before, pair.address, b"before")
+    after.sendto(b"after", pair.address)  # once
+    assert answered(after, b"after", 10)
+
+
+def test_U06_a_storm_of_local_programs_leaves_the_tunnel_working(world, relay):
+    """More than the 4096 flows of a peer, each a socket of its own on both sides."""
+    pair, s = world.pair(relay), world.socket()
+    for _ in range(5000):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.sendto(b"one of many", pair.address)
+    ask(s, pair.address, b"still here", 20)
+    assert len(os.listdir(f"/proc/{pair.home.p.pid}/fd")) < 4096 + 100
+
+
+def test_U07_what_only_looks_like_wireguard_is_carried(world, relay):
+    pair, s = world.pair(relay), world.socket()
+    for kind, sizes in {1: (147, 149), 2: (91, 93), 3: (63, 65), 4: (31,), 255: (148,)}.items():
+        for size in sizes:
+            ask(s, pair.address, bytes([kind, 0, 0, 0]) + os.urandom(size - 4))
+
+
+def test_U09_forwarding_to_an_end_that_listens_here_is_refused(world, relay):
+    port = free_port()
+    world.end(relay, port, "laptop", "home", "--listen").wait_for("connected")
+    for how in (["--forward"], ["--forward", "localhost"], []):
+        end = world.end(relay, port, "home", "laptop", *how)
+        assert end.exit_code() == 2
+        assert f"another tunn listens on 127.0.0.1:{port}" in end.text()
+
+
+@pytest.mark.parametrize("host", ["224.0.0.1", "255.255.255.255", "ff02::1", "::ffff:224.0.0.1", "127.255.255.255", "0.0.0.0"])
+def test_U10_forwarding_to_many_machines_is_refused(world, relay, host):
+    end = world.end(relay, 51820, "home", "laptop", "--forward", host)
+    assert end.exit_code() == 2
+    assert "multicast, broadcast" in end.text()
+
+
+def test_U12_a_burst_is_carried_or_counted(world, relay):
+    pair, s = world.pair(relay), world.socket()
+    ask(s, pair.address, b"start")
+    before = pair.laptop.counters()
+    pair.laptop.p.send_signal(signal.SIGSTOP)  # nobody reads: the kernel's buffer fills
+    for _ in range(10000):
+        s.sendto(bytes(4000), pair.address)
+    pair.laptop.p.send_signal(signal.SIGCONT)
+    ask(s, pair.address, b"after", 20)
+    end = time.monotonic() + 20
+    while True:
+        now = pair.laptop.counters()
+        arrived = now["packets_in_total"] - before["packets_in_total"]
+        lost = now["udp_overflows_total"] - before["udp_overflows_total"]
+        if arrived + lost >= 10001:
+            break
+        assert time.monotonic() < end, (arrived, lost)
+        ask(s, pair.address, b"more")
+    assert lost > 0 and arrived > 100
 
 
 @pytest.mark.parametrize("option", ["--help"])

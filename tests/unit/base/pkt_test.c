@@ -94,7 +94,7 @@ static bool is_handshake(size_t len, const uint8_t first[4])
 	return is;
 }
 
-static void wireguard_handshakes_are_told_by_type_and_length(void **state)
+static void U07_wireguard_handshakes_are_told_by_type_and_length(void **state)
 {
 	static const uint8_t initiation[4] = { 1 }, response[4] = { 2 }, cookie[4] = { 3 },
 	                     data[4] = { 4 }, reserved[4] = { 1, 0, 0, 1 };
@@ -103,6 +103,7 @@ static void wireguard_handshakes_are_told_by_type_and_length(void **state)
 	assert_true(is_handshake(148, initiation));
 	assert_true(is_handshake(92, response));
 	assert_true(is_handshake(64, cookie));
+	assert_false(is_handshake(147, initiation));
 	assert_false(is_handshake(149, initiation));
 	assert_false(is_handshake(148, response));
 	assert_false(is_handshake(92, cookie));
@@ -120,7 +121,7 @@ int main(void)
 		cmocka_unit_test(freed_packets_are_used_again_without_allocating),
 		cmocka_unit_test(a_dropped_packet_is_counted_by_reason),
 		cmocka_unit_test(a_queue_gives_the_oldest_first_and_knows_its_bytes),
-		cmocka_unit_test(wireguard_handshakes_are_told_by_type_and_length),
+		cmocka_unit_test(U07_wireguard_handshakes_are_told_by_type_and_length),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

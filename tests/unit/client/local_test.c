@@ -276,10 +276,13 @@ static void several_peers_need_an_address_each(void **state)
 	assert_non_null(strstr(error, "127.0.0.0/8"));
 }
 
-static void nothing_is_forwarded_to_many_machines(void **state)
+static void U10_nothing_is_forwarded_to_many_machines(void **state)
 {
-	static const char *const hosts[] = { "224.0.0.1", "255.255.255.255", "0.0.0.0",
-		                             "::",        "ff02::1",         "::ffff:224.0.0.1" };
+	static const char *const hosts[] = {
+		"224.0.0.1",        "255.255.255.255",        "0.0.0.0", "::", "ff02::1",
+		"::ffff:224.0.0.1", "::ffff:255.255.255.255", /* and one only the kernel knows */
+		"127.255.255.255"
+	};
 
 	(void)state;
 	conf.forward = true;
@@ -288,6 +291,68 @@ static void nothing_is_forwarded_to_many_machines(void **state)
 		assert_int_equal(open_local(), ERR_CONFIG);
 		assert_non_null(strstr(error, hosts[i]));
 	}
+}
+
+static void U10_a_mapped_or_scoped_address_is_one_machine(void **state)
+{
+	char text[ADDR_TEXT_LEN];
+
+	(void)state;
+	conf.forward = true;
+	conf.forward_host = "::ffff:127.0.0.1";
+	assert_int_equal(open_local(), 0);
+	assert_int_equal(local_where(local, 0)->ss.ss_family, AF_INET);
+	local_close(local);
+	local = NULL;
+	if (!has_v6)
+		return;
+	conf.forward_host = "fe80::1%lo";
+	assert_int_equal(open_local(), 0);
+	assert_non_null(strstr(addr_text(local_where(local, 0), text), "fe80::1"));
+	assert_true(((const struct sockaddr_in6 *)&local_where(local, 0)->ss)->sin6_scope_id > 0);
+	local_close(local);
+	local = NULL;
+	conf.forward_host = "fe80::1%nodevice";
+	assert_true(open_local() < 0);
+	assert_non_null(strstr(error, "fe80::1%nodevice"));
+}
+
+/* Two ends on one machine must not feed each other. */
+static void U09_where_another_tunn_listens_is_not_forwarded_to(void **state)
+{
+	static const char *const hosts[] = { "127.0.0.1", "localhost", "::ffff:127.0.0.1", NULL };
+	struct local *other;
+	struct local_conf first = conf;
+
+	(void)state;
+	assert_int_equal(local_open(loop, &first, on_packet, NULL, &other, error), 0);
+	conf.forward = true;
+	for (unsigned i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+		conf.forward_host = hosts[i];
+		assert_int_equal(open_local(), ERR_CONFIG);
+		assert_non_null(strstr(error, "another tunn listens on 127.0.0.1:"));
+	}
+	conf.forward = false; /* nor when it finds the port taken */
+	conf.forward_host = NULL;
+	assert_int_equal(open_local(), ERR_CONFIG);
+	local_close(other);
+	conf.forward = true;
+	assert_int_equal(open_local(), 0); /* the claim went with it */
+}
+
+static void U09_a_listener_on_all_addresses_is_found_too(void **state)
+{
+	struct local *other;
+	struct local_conf first = conf;
+
+	(void)state;
+	first.listen = true;
+	first.listen_addr = "0.0.0.0";
+	assert_int_equal(local_open(loop, &first, on_packet, NULL, &other, error), 0);
+	conf.forward = true;
+	assert_int_equal(open_local(), ERR_CONFIG);
+	local_close(other);
+	assert_int_equal(open_local(), 0);
 }
 
 static void an_unknown_host_is_an_error_in_words(void **state)
@@ -301,7 +366,7 @@ static void an_unknown_host_is_an_error_in_words(void **state)
 
 /* -- datagrams */
 
-static void each_program_gets_its_own_answers(void **state)
+static void U03_each_program_gets_its_own_answers(void **state)
 {
 	struct addr from;
 
@@ -390,7 +455,7 @@ static void each_flow_forwards_from_a_port_of_its_own_that_stays(void **state)
 	close(program);
 }
 
-static void only_the_target_is_heard(void **state)
+static void U03_only_the_target_is_heard(void **state)
 {
 	int program = bound(AF_INET, "127.0.0.1", conf.port),
 	    stranger = bound(AF_INET, "127.0.0.1", 0);
@@ -409,7 +474,7 @@ static void only_the_target_is_heard(void **state)
 	close(stranger);
 }
 
-static void a_target_that_is_not_there_yet_is_no_end(void **state)
+static void U05_a_target_that_is_not_there_yet_is_no_end(void **state)
 {
 	struct addr ours;
 
@@ -439,14 +504,17 @@ int main(void)
 		T(a_second_peers_taken_address_is_an_error),
 		T(a_chosen_address_is_the_only_one),
 		T(several_peers_need_an_address_each),
-		T(nothing_is_forwarded_to_many_machines),
+		T(U10_nothing_is_forwarded_to_many_machines),
+		T(U10_a_mapped_or_scoped_address_is_one_machine),
+		T(U09_where_another_tunn_listens_is_not_forwarded_to),
+		T(U09_a_listener_on_all_addresses_is_found_too),
 		T(an_unknown_host_is_an_error_in_words),
-		T(each_program_gets_its_own_answers),
+		T(U03_each_program_gets_its_own_answers),
 		T(a_program_on_ipv6_is_answered_on_ipv6),
 		T(an_answer_before_any_question_is_dropped_and_counted),
 		T(each_flow_forwards_from_a_port_of_its_own_that_stays),
-		T(only_the_target_is_heard),
-		T(a_target_that_is_not_there_yet_is_no_end),
+		T(U03_only_the_target_is_heard),
+		T(U05_a_target_that_is_not_there_yet_is_no_end),
 	};
 	if (crypto_start())
 		return 1;

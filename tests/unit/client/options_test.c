@@ -145,6 +145,24 @@ static void C08_hosts_outside_the_grammar(void **state)
 	assert_refused("7 --peer b --listen name", "--listen must be a numeric address");
 }
 
+static void U10_forward_takes_one_machine(void **state)
+{
+	static const char *const bad[] = { "224.0.0.1",        "255.255.255.255",
+		                           "ff02::1",          "::",
+		                           "::ffff:224.0.0.1", "fe80::1%",
+		                           "2001:db8::1%eth0", "fe80::1%sixteen-letters1",
+		                           "127.0.0.1%eth0",   "fe80::1%a%b" };
+	char words[80];
+	(void)state;
+
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(words, sizeof words, "7 --peer b --forward %s", bad[i]);
+		assert_refused(words, "--forward must be ");
+	}
+	assert_int_equal(read_words("7 --peer b --forward ::ffff:192.0.2.1"), 0);
+	assert_int_equal(read_words("7 --peer b --forward fe80::1%eth0"), 0);
+}
+
 static void C23_proxies_and_their_passwords(void **state)
 {
 	(void)state;
@@ -455,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup(the_port_may_stand_in_the_file, clean),
 		cmocka_unit_test_setup(C03_port_is_1_to_65535, clean),
 		cmocka_unit_test_setup(C08_hosts_outside_the_grammar, clean),
+		cmocka_unit_test_setup(U10_forward_takes_one_machine, clean),
 		cmocka_unit_test_setup(C23_proxies_and_their_passwords, clean),
 		cmocka_unit_test_setup(C30_ids_and_peers_outside_the_grammar, clean),
 		cmocka_unit_test_setup(listen_and_forward_exclude_each_other, clean),

@@ -1,5 +1,6 @@
 #include "tests/unit/said.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include "common/base/err.h"
@@ -139,6 +140,10 @@ static void addresses_know_their_kind(void **state)
 	static const char *const special[] = { "0.0.0.0",   "255.255.255.255",
 		                               "224.0.0.1", "239.1.2.3",
 		                               "::",        "ff02::1" };
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 }; /* as a hosts file may have it */
+	inet_pton(AF_INET6, "::ffff:224.0.0.1", &mapped.sin6_addr);
+	memcpy(&a.ss, &mapped, sizeof mapped);
+	assert_true(addr_is_special(&a));
 	for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
 		a = ip(special[i], 1);
 		assert_true(addr_is_special(&a));

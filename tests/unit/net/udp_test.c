@@ -1,11 +1,41 @@
 #include "tests/unit/until.h"
 
 #include <errno.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "common/base/metric.h"
 #include "common/net/udp.h"
 
-enum { MANY = 100, A_TURN = 256 /* datagrams, says the header */ };
+/* The kernel's answers, in front of libc's. */
+static int send_errno, n_sends, send_most; /* the errno of each call; most datagrams a call takes */
+static bool truncate_next;
+
+int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	n_sends++;
+	if (send_most) {
+		n = n < (unsigned)send_most ? n : (unsigned)send_most;
+		send_most = 0;
+	} else if (send_errno) {
+		errno = send_errno;
+		return -1;
+	}
+	return (int)syscall(SYS_sendmmsg, fd, msgs, n, flags);
+}
+
+int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
+{
+	int got = (int)syscall(SYS_recvmmsg, fd, msgs, n, flags, timeout);
+
+	if (got > 0 && truncate_next) {
+		msgs[0].msg_hdr.msg_flags |= MSG_TRUNC;
+		truncate_next = false;
+	}
+	return got;
+}
+
+enum { MANY = 100, A_TURN = 256 /* datagrams, says the header */, BURST = 10000, BURST_LEN = 4000 };
 
 struct end {
 	struct udp *udp;
@@ -48,6 +78,7 @@ static void open_at(struct end *e, const char *ip)
 static int set_up(void **state)
 {
 	(void)state;
+	send_errno = n_sends = send_most = 0;
 	loop_set_up();
 	open_at(&a, "127.0.0.1");
 	open_at(&b, "127.0.0.1");
@@ -75,7 +106,7 @@ static void send_to(struct end *from, const struct addr *to, size_t len, uint8_t
 static size_t awaited_len;
 static bool len_arrived(void) { return b.n && b.last_len == awaited_len; }
 
-static void datagrams_of_every_size_keep_their_boundaries(void **state)
+static void U01_U02_datagrams_of_every_size_keep_their_boundaries(void **state)
 {
 	static const size_t sizes[] = { 1, 0, 1420, 9000, PAYLOAD_MAX, 2 };
 
@@ -171,8 +202,9 @@ static void an_address_not_ours_is_refused(void **state)
 static bool one_arrived(void) { return b.n == 1; }
 
 /* The answer to a datagram nobody wanted does not end the socket, nor cost the next one. */
-static void a_refused_datagram_does_not_disturb_the_next(void **state)
+static void U05_a_refused_datagram_is_counted_and_does_not_disturb_the_next(void **state)
 {
+	uint64_t errors = metric_sum(METRIC_UDP_ERRORS);
 	struct addr nobody;
 	struct end c;
 
@@ -185,6 +217,7 @@ static void a_refused_datagram_does_not_disturb_the_next(void **state)
 		send_to(&a, NULL, 10, 0);
 	send_to(&b, udp_local(b.udp), 10, 0); /* a turn for the ICMP error to come back */
 	until(one_arrived);
+	assert_true(metric_sum(METRIC_UDP_ERRORS) > errors);
 	assert_int_equal(udp_connect(a.udp, udp_local(b.udp)), 0);
 	b.n = 0;
 	send_to(&a, NULL, 10, 0);
@@ -192,7 +225,7 @@ static void a_refused_datagram_does_not_disturb_the_next(void **state)
 	assert_true(addr_eq(&b.last_from, udp_local(a.udp)));
 }
 
-static void a_connected_socket_hears_only_its_peer(void **state)
+static void U03_a_connected_socket_hears_only_its_peer(void **state)
 {
 	struct end c;
 
@@ -220,6 +253,92 @@ static void a_datagram_the_kernel_refuses_is_counted(void **state)
 	assert_int_equal(metric_drop_sum(DROP_UDP_SEND), refused + 1);
 }
 
+static bool queue_was_full(void) { return n_sends >= 2; }
+static bool was_sent(void) { return n_sends == 1; }
+static bool five_arrived(void) { return b.n == 5; }
+
+static void U11_a_full_kernel_queue_costs_the_newest_and_no_spin(void **state)
+{
+	static const int full[] = { EAGAIN, ENOBUFS };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t dropped = metric_drop_sum(DROP_UDP_SEND);
+		n_sends = 0;
+		b.n = b.n_out_of_order = 0;
+		send_most = 5;
+		send_errno = full[i];
+		for (unsigned k = 0; k < MANY; k++)
+			send_to(&a, udp_local(b.udp), 10, (uint8_t)k);
+		until(queue_was_full);
+		assert_int_equal(n_sends, 2); /* five taken, then a refusal: not asked again */
+		assert_int_equal(metric_drop_sum(DROP_UDP_SEND), dropped + MANY - 5);
+		send_errno = 0;
+		until(five_arrived);
+		assert_int_equal(b.n_out_of_order, 0); /* the oldest five */
+	}
+}
+
+static void U02_a_datagram_beyond_the_path_is_counted_and_the_next_goes(void **state)
+{
+	uint64_t too_big = metric_drop_sum(DROP_TOO_BIG);
+
+	(void)state;
+	send_errno = EMSGSIZE;
+	send_to(&a, udp_local(b.udp), 10, 0);
+	until(was_sent);
+	send_errno = 0;
+	assert_int_equal(metric_drop_sum(DROP_TOO_BIG), too_big + 1);
+	send_to(&a, udp_local(b.udp), 10, 0);
+	until(one_arrived);
+}
+
+static void U08_a_truncated_datagram_is_dropped_and_counted(void **state)
+{
+	uint64_t truncated = metric_drop_sum(DROP_UDP_TRUNC);
+
+	(void)state;
+	truncate_next = true;
+	send_to(&a, udp_local(b.udp), 10, 0);
+	send_to(&a, udp_local(b.udp), 11, 0);
+	until(one_arrived);
+	assert_int_equal(b.last_len, 11);
+	assert_int_equal(metric_drop_sum(DROP_UDP_TRUNC), truncated + 1);
+}
+
+static uint64_t overflows;
+static bool all_accounted_for(void)
+{
+	return b.n + metric_sum(METRIC_UDP_OVERFLOWS) - overflows == BURST + 1;
+}
+static unsigned n_before, n_same;
+/* Nothing more comes: the kernel's buffer is empty. */
+static bool burst_was_taken(void)
+{
+	n_same = b.n && b.n == n_before ? n_same + 1 : 0;
+	n_before = b.n;
+	return n_same == 20;
+}
+
+static void U12_every_datagram_of_a_burst_arrives_or_is_counted(void **state)
+{
+	static char bytes[BURST_LEN];
+	const struct addr *to = udp_local(b.udp);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	(void)state;
+	overflows = metric_sum(METRIC_UDP_OVERFLOWS);
+	for (unsigned i = 0; i < BURST; i++) /* nobody reads meanwhile */
+		assert_int_equal(sendto(fd, bytes, sizeof bytes, 0, (const void *)&to->ss, to->len),
+		                 sizeof bytes);
+	until(burst_was_taken);
+	close(fd);
+	send_to(&a, to, 1, 0);
+	until(all_accounted_for);
+	assert_true(metric_sum(METRIC_UDP_OVERFLOWS) > overflows);
+	assert_true(b.n > A_TURN);
+}
+
 static void closing_sends_what_is_queued(void **state)
 {
 	(void)state;
@@ -245,15 +364,19 @@ static void a_socket_may_be_closed_from_inside_a_packet(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(datagrams_of_every_size_keep_their_boundaries),
+		TEST(U01_U02_datagrams_of_every_size_keep_their_boundaries),
 		TEST(what_is_queued_in_one_turn_goes_out_in_order),
 		TEST(a_turn_takes_no_more_than_its_share),
 		TEST(ipv6_carries_datagrams_too),
 		TEST(a_port_in_use_is_refused),
 		TEST(an_address_not_ours_is_refused),
-		TEST(a_refused_datagram_does_not_disturb_the_next),
-		TEST(a_connected_socket_hears_only_its_peer),
+		TEST(U05_a_refused_datagram_is_counted_and_does_not_disturb_the_next),
+		TEST(U03_a_connected_socket_hears_only_its_peer),
 		TEST(a_datagram_the_kernel_refuses_is_counted),
+		TEST(U11_a_full_kernel_queue_costs_the_newest_and_no_spin),
+		TEST(U02_a_datagram_beyond_the_path_is_counted_and_the_next_goes),
+		TEST(U08_a_truncated_datagram_is_dropped_and_counted),
+		TEST(U12_every_datagram_of_a_burst_arrives_or_is_counted),
 		TEST(closing_sends_what_is_queued),
 		TEST(a_socket_may_be_closed_from_inside_a_packet),
 	};
