@@ -103,6 +103,9 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		nghttp2_session_set_stream_user_data(s, f->hd.stream_id, st);
 		st->refused = !spend(h, &h->opens);
+		if (f->hd.stream_id ==
+		    INT32_MAX) /* no id is left: the client needs a new connection */
+			nghttp2_submit_shutdown_notice(s);
 	}
 	if (!h->text)
 		h->text = malloc(h->limits->header_list);

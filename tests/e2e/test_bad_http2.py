@@ -71,6 +71,38 @@ def test_H03_any_server_name_is_served(relay):
         context.wrap_socket(socket.create_connection(("127.0.0.1", relay.port)), server_hostname=name).close()
 
 
+def client_hello(name):
+    """A ClientHello whose server name is these bytes: no TLS library would write them."""
+    out = ssl.MemoryBIO()
+    try:
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="placeholder.example").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = out.read()
+    extension = lambda n: struct.pack(">HHHBH", 0, len(n) + 5, len(n) + 3, 0, len(n)) + n  # RFC 6066 3
+    old = extension(b"placeholder.example")
+    assert hello.count(old) == 1
+    head, tail = hello.split(old)
+    at = 5 + 4 + 2 + 32  # record, handshake, version, random; then session id, suites, compression
+    for size in (1, 2, 1):
+        at += size + int.from_bytes(head[at:at + size], "big")
+    body = head[9:at] + struct.pack(">H", len(head) - at - 2 + len(extension(name)) + len(tail)) + head[at + 2:] \
+        + extension(name) + tail
+    handshake = bytes([1]) + struct.pack(">I", len(body))[1:] + body
+    return hello[:3] + struct.pack(">H", len(handshake)) + handshake
+
+
+@pytest.mark.parametrize("name", [b"a\0b.example", b"\0", b"n" * 300, b"", b"\xff\xfe", b"placeholder.example"],
+                         ids=["nul", "only_nul", "300_bytes", "empty", "no_utf8", "good"])
+def test_H03_odd_server_names_get_an_answer_or_an_alert(relay, name):
+    with socket.create_connection(("127.0.0.1", relay.port)) as s:
+        s.settimeout(15)
+        s.sendall(client_hello(name))
+        kind = s.recv(1)
+        assert kind in (b"\x15", b"\x16")  # alert, handshake
+        assert kind == b"\x16" or name != b"placeholder.example"
+
+
 def test_H04_only_unknown_protocols_are_an_alert(relay):
     for alpn in (["spdy/3"], ["h2c"], [f"p{i}" for i in range(255)]):
         with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -82,6 +114,17 @@ def test_H05_http1_after_agreeing_on_h2_ends_the_connection(relay):
     p = Peer(relay.port, greet=False)
     p.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert p.ended()
+
+
+@pytest.mark.parametrize("data", [PREFACE + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
+                         ids=["h2", "http1"])
+def test_H05_without_an_agreement_nothing_is_spoken(relay, data):
+    """Only h2 is offered here: the transports over HTTP/1.1 are not there yet."""
+    p = Peer(relay.port, greet=False, alpn=())
+    p.send(data)
+    assert p.ended() and not p.buffer
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Peer(relay.port, greet=False, alpn=["http/1.1"])
 
 
 def test_H06_bad_preface_ends_the_connection(relay):
@@ -228,6 +271,27 @@ def test_H29_more_streams_than_announced(peer):
     for i in range(101):
         peer.call(2 * i + 1)
     assert peer.goaway() == PROTOCOL_ERROR  # SETTINGS were acknowledged
+
+
+def test_H30_the_last_stream_id_is_served_and_a_new_connection_asked_for(peer):
+    peer.call(0x7FFFFFFF, "/unknown")
+    goaway = peer.read_until(lambda f: f.type == GOAWAY).payload
+    assert int.from_bytes(goaway[:4], "big") == 0x7FFFFFFF and int.from_bytes(goaway[4:8], "big") == NO_ERROR
+    assert peer.answer(0x7FFFFFFF)["grpc-status"] == "12"
+
+
+def test_H31_a_tls_end_without_close_notify_in_a_frame_leaves_nothing(relay):
+    before, at = relay.counters()["connections_open"], relay.count()
+    for _ in range(10):
+        p = Peer(relay.port)
+        p.send(bytes([0, 0, 50, DATA, 0, 0, 0, 0, 1]) + b"half")
+        p.s.unwrap = None
+        os.close(p.s.detach())  # FIN, no close_notify
+    end = time.monotonic() + 10
+    while relay.counters()["connections_open"] != before:
+        assert time.monotonic() < end, "connections stay open"
+        time.sleep(0.05)
+    assert not [line for line in relay.lines[at:] if "level=warn" in line or "level=error" in line]
 
 
 def test_H31_a_reset_in_the_middle_of_a_header_leaves_nothing(relay):

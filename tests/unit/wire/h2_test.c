@@ -45,7 +45,8 @@ static void on_data(void *owner, struct h2_stream *st, const uint8_t *data, size
 {
 	struct side *s = owner;
 
-	assert_ptr_equal(st, s->stream);
+	if (s->stream)
+		assert_ptr_equal(st, s->stream);
 	s->n_data++;
 	s->n_bytes += len;
 	for (size_t i = 0; i < len; i++)
@@ -1197,6 +1198,49 @@ static void H09_settings_of_33_entries_are_a_flood(void **state)
 	buf_done(&b);
 }
 
+/* A peer that sends on whatever it was allowed, faster than our WINDOW_UPDATEs leave. */
+static void H16_data_beyond_our_window_is_a_flow_control_error(void **state)
+{
+	static const uint8_t chunk[16384];
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	for (uint32_t st = 1; st <= 15; st += 2)
+		open_raw(&b, st);
+	assert_int_equal(feed(&b), 0);
+	size_t sent = 0, most = 2u * H2_CONN_WINDOW;
+	for (uint32_t i = 0; sent < most && h2_tick(server.h2, now_ms) == 0; i++) {
+		server.stream = NULL; /* several take turns */
+		frame(&b, DATA, 0, 2 * (i % 8) + 1, chunk, sizeof chunk);
+		if (h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms) < 0)
+			break;
+		buf_clear(&b);
+		sent += sizeof chunk;
+	}
+	assert_in_range(sent, H2_CONN_WINDOW, most);
+	assert_int_equal(last_word(), 3); /* FLOW_CONTROL_ERROR */
+	assert_int_equal(h2_tick(server.h2, now_ms), ERR_PROTOCOL);
+	buf_done(&b);
+}
+
+static void H30_behind_the_last_stream_id_the_client_is_sent_away(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	greet_raw(&b);
+	open_raw(&b, 1);
+	assert_int_equal(feed(&b), 0);
+	open_raw(&b, INT32_MAX);
+	h2_input(server.h2, buf_data(&b), buf_len(&b), now_ms);
+	assert_int_equal(last_word(), H2_NO_ERROR);
+	assert_int_equal(h2_tick(server.h2, now_ms), 0);
+	assert_int_equal(h2_n_streams(server.h2), 2); /* they go on */
+	assert_false(h2_is_over(server.h2));
+	buf_done(&b);
+}
+
 static void a_goaway_of_the_owner_is_no_failure(void **state)
 {
 	(void)state;
@@ -1341,6 +1385,8 @@ int main(void)
 		TEST(what_the_library_ends_by_itself_is_told_too),
 		TEST(a_client_is_told_of_a_server_that_breaks_the_protocol),
 		TEST(H09_settings_of_33_entries_are_a_flood),
+		TEST(H16_data_beyond_our_window_is_a_flow_control_error),
+		TEST(H30_behind_the_last_stream_id_the_client_is_sent_away),
 		TEST(a_goaway_of_the_owner_is_no_failure),
 		TEST(errors_of_a_stream_leave_the_connection),
 		TEST(control_frames_at_the_allowed_rate_go_on_for_ever),
