@@ -45,9 +45,8 @@ class Stranger:
 
     def __init__(self, pb, channel, metadata=(), **register):
         self.pb, self.out = pb["tunn_pb2"], queue.Queue()
-        peers = register.pop("peers")
-        first = self.pb.TunnelMessage(register_client=self.pb.RegisterClient(
-            relay=self.pb.RelayConfig(peer_ids=peers), **register))
+        relay = self.pb.RelayConfig(peer_ids=register.pop("peers"), **register.pop("relay", {}))
+        first = self.pb.TunnelMessage(register_client=self.pb.RegisterClient(relay=relay, **register))
         self.out.put(first)
         self.call = pb["tunn_pb2_grpc"].TunnelServiceStub(channel).EstablishTunnel(iter(self.out.get, None),
                                                                                    metadata=metadata)
