@@ -14,6 +14,8 @@
 #include "server/mail.h"
 
 #define OPEN_ACCOUNT "open" /* of everybody on a relay that needs no token */
+/* Its first words are stable: a client that reads them waits (grpc_close_why). */
+#define FIGHT_TEXT "several instances keep taking this id from each other; stop all but one"
 
 struct session {
 	struct member member; /* first: the router's owner pointer is this session */
@@ -169,11 +171,7 @@ static void join(struct session *s)
 	if (error) {
 		refuse(s, CLOSE_INVALID, error);
 	} else if (!keys || (why = router_join(s->all->router, &s->member, now_ms)) != CLOSE_NONE) {
-		refuse(s, why,
-		       why == CLOSE_FIGHT ?
-		                       "several instances keep taking this id from each other; "
-		                       "stop all but one" :
-		                       close_text(why));
+		refuse(s, why, why == CLOSE_FIGHT ? FIGHT_TEXT : close_text(why));
 	} else {
 		welcome(s, keys);
 	}
@@ -310,9 +308,7 @@ static void session_superseded(void *owner, bool same_instance, bool fight)
 	struct session *s = owner;
 	struct lane *lane = s->lane;
 	enum close_why why = fight ? CLOSE_FIGHT : CLOSE_SUPERSEDED;
-	const char *text = fight ? "several instances keep taking this id from each other; stop "
-	                           "all but one" :
-	                           "superseded by another instance with the same id";
+	const char *text = fight ? FIGHT_TEXT : "superseded by another instance with the same id";
 	struct notice n = { .kind = NOTICE_SUPERSEDED, .text = str_of(text) };
 
 	left(s, why);

@@ -223,7 +223,9 @@ enum close_why grpc_close_why(int status, const char *text)
 		return strncmp(text, "superseded", 10) == 0 ? CLOSE_SUPERSEDED : CLOSE_UNAVAILABLE;
 	case GRPC_UNIMPLEMENTED: return CLOSE_UNIMPLEMENTED;
 	case GRPC_INTERNAL: return CLOSE_PROTOCOL;
-	case GRPC_UNAVAILABLE: return CLOSE_UNAVAILABLE;
+	case GRPC_UNAVAILABLE:
+		return strncmp(text, "several instances", 17) == 0 ? CLOSE_FIGHT :
+		                                                     CLOSE_UNAVAILABLE;
 	case GRPC_UNAUTHENTICATED: return CLOSE_UNAUTHENTICATED;
 	default: return CLOSE_NOT_GRPC;
 	}

@@ -317,6 +317,8 @@ static void what_a_client_makes_of_a_status_follows_its_stable_words(void **stat
 	(void)state;
 	assert_int_equal(grpc_close_why(GRPC_ABORTED, "superseded by another"), CLOSE_SUPERSEDED);
 	assert_int_equal(close_verdict(grpc_close_why(GRPC_ABORTED, "transaction")), VERDICT_RETRY);
+	assert_int_equal(grpc_close_why(GRPC_UNAVAILABLE, "several instances keep"), CLOSE_FIGHT);
+	assert_int_equal(grpc_close_why(GRPC_UNAVAILABLE, "full"), CLOSE_UNAVAILABLE);
 	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, "quota used up"), CLOSE_QUOTA);
 	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, "3 tunnels"), CLOSE_TUNNELS);
 	for (int status = 0; status <= 16; status++) /* a number for every status */
