@@ -46,7 +46,7 @@ FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c
 SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support/*.c))
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay asan tsan bench lint format install \
+.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay soak asan tsan bench lint format install \
         uninstall clean help deps test-deps programs probe
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -128,6 +128,10 @@ demo: demo-deps
 bench: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH)
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
+# make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]
+soak: test-deps
+	$(Q)$(MAKE) --no-print-directory all $(B)/support/ends
+	$(Q)TUNN_BUILD=$(B) MINUTES=$(MINUTES) SEED=$(SEED) /usr/bin/python3 tests/soak/run.py
 asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay e2e
 tsan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=tsan CC=clang unit e2e
 debug: ; $(Q)$(MAKE) --no-print-directory FLAVOUR=debug CFLAGS='-O0 -g3' all

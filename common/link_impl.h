@@ -17,6 +17,7 @@ struct lane {
 	struct chan *chan;
 	struct pktq urgent, data;
 	void *user;
+	uint64_t n_dropped;
 	bool open; /* admitted or ready */
 };
 

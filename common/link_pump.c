@@ -10,6 +10,12 @@ enum {
 
 /* ---- queues ---- */
 
+static void drop(struct lane *la, struct pkt *p, enum drop_why why)
+{
+	la->n_dropped++;
+	pkt_drop(p, why);
+}
+
 /* Handshakes first. */
 static struct pkt *pop(struct lane *la)
 {
@@ -28,7 +34,7 @@ static bool drop_oldest(struct lane *la, enum drop_why why)
 	if (!p)
 		return false;
 	la->link->queued -= p->len;
-	pkt_drop(p, why);
+	drop(la, p, why);
 	return true;
 }
 
@@ -37,6 +43,8 @@ void lane_drop_queues(struct lane *la, enum drop_why why)
 	while (drop_oldest(la, why))
 		;
 }
+
+uint64_t lane_n_unsent(const struct lane *la) { return la->n_dropped + la->urgent.n + la->data.n; }
 
 void link_mark_dirty(struct link *l)
 {
@@ -57,7 +65,7 @@ static struct pkt *next_packet(struct lane *la, uint64_t now_ms)
 	while ((p = pop(la)) != NULL) {
 		if (now_ms - p->born_ms <= LANE_AGE_MS)
 			return p;
-		pkt_drop(p, DROP_STALE);
+		drop(la, p, DROP_STALE);
 	}
 	return NULL;
 }
@@ -177,7 +185,7 @@ void link_send(struct lane *la, struct pkt *p)
 	struct link *l = la->link;
 
 	if (l->state == LINK_DEAD || !la->chan) {
-		pkt_drop(p, DROP_LINK_CLOSED);
+		drop(la, p, DROP_LINK_CLOSED);
 		return;
 	}
 	make_room(la, p->len);

@@ -21,12 +21,12 @@ SANITIZER_REPORT = r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error
 class Program:
     """A process whose output can be waited for."""
 
-    def __init__(self, argv, ns=None, env=None, stdin=None):
+    def __init__(self, argv, ns=None, env=None, stdin=None, interactive=False):
         if ns:
             argv = ["ip", "netns", "exec", ns] + argv
         self.argv = argv
         self.p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
-                                  stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
+                                  stdin=subprocess.PIPE if interactive or stdin is not None else subprocess.DEVNULL)
         if stdin is not None:
             self.p.stdin.write(stdin)
             self.p.stdin.close()
@@ -57,6 +57,11 @@ class Program:
                 assert not self.ended, f"{self.argv} ended without saying /{pattern}/:\n" + self.text()
                 assert left > 0, f"nobody said /{pattern}/ within {seconds} s:\n" + self.text()
                 self.cond.wait(left)
+
+    def tell(self, line):
+        """Says a line to an interactive program."""
+        self.p.stdin.write(line + "\n")
+        self.p.stdin.flush()
 
     def text(self):
         return "\n".join(self.lines)

@@ -38,11 +38,11 @@ def register(token, tunnel_id=b"peer", peers=(b"other",), more=b"", role=b""):
 
 
 class Peer:
-    def __init__(self, port, greet=True, alpn=("h2",)):
+    def __init__(self, port, greet=True, alpn=("h2",), source="127.0.0.1"):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(list(alpn))
-        self.s = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        self.s = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 15, (source, 0)))
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.s.settimeout(15)
         self.encoder, self.decoder, self.buffer, self.closed = hpack.Encoder(), hpack.Decoder(), b"", False

@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""The soak: 500 ends of a real relay with connects, disconnects, floods, faults and traffic at random.
+
+MINUTES=30 SEED=n TUNN_BUILD=build/asan. Storms alternate with calms in which every end is connected and nothing moves:
+only such states are compared. At the end all datagrams are accounted for. Writes build/soak-FLAVOUR.json, prints a
+table, and ends with 1 when a condition does not hold.
+"""
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
+os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=1:detect_leaks=1")
+from floods import Floods  # noqa: E402
+from harness import BUILD, SANITIZER_REPORT, World  # noqa: E402
+from herd import Herd  # noqa: E402
+
+MINUTES = float(os.environ.get("MINUTES") or 30)
+SEED = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(32))
+ASAN = "asan" in BUILD
+SIZES = [120, 120, 120, 120, 20]  # the last is the one whose readers stall for long
+STORM_S, PPS, FAULTS_PER_S = 12, (1500 if ASAN else 5000), 4
+SLOPE_MAX = 1024  # KiB an hour
+NOISE_KB = 512  # what the allocator keeps or gives back by chance
+ROUTED = ["no_route", "not_declared", "not_mutual", "one_way", "over_limit"]  # decided between in and out
+LEFT = re.compile(r"end left id=(\S+) account=(\S+) from=(\S+) reason=(\S+) packets_in=(\d+) packets_out=(\d+) dropped=(\d+)")
+SESSION = re.compile(r"^session id=(\S+) account=(\S+) from=(\S+) handed=(\d+) got=(\d+)$")
+
+
+class Failed(Exception):
+    pass
+
+
+def check(true, words):
+    if not true:
+        raise Failed(words)
+
+
+def resident_kb(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1))
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+class Soak:
+    def __init__(self, world):
+        self.rng = random.Random(SEED)
+        self.relay = world.relay()
+        self.pid = self.relay.p.pid
+        with open(self.relay.token) as f:
+            token = f.read().strip()
+        self.herd = Herd(world, self.relay, SIZES, SEED)
+        self.before = {"descriptors": descriptors(self.pid), "resident_kb": resident_kb(self.pid)}
+        self.floods = Floods(self.relay.port, token, SEED)
+        self.calms, self.done = [], {"stops of the relay": 0, "stops of ends": 0, "reloads": 0}
+
+    # -- storm
+
+    def freeze(self, program, seconds):
+        program.p.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        program.p.send_signal(signal.SIGCONT)
+
+    def mischief(self):
+        what = self.rng.random()
+        if what < 0.1:
+            self.freeze(self.relay, self.rng.uniform(0.5, 3))
+            self.done["stops of the relay"] += 1
+        elif what < 0.3:
+            part = self.rng.choice(self.herd.parts)
+            self.freeze(part, 7 if part is self.herd.parts[-1] else self.rng.uniform(0.5, 2))
+            self.done["stops of ends"] += 1
+        elif what < 0.35:
+            self.relay.p.send_signal(signal.SIGHUP)
+            self.done["reloads"] += 1
+        else:
+            time.sleep(self.rng.uniform(0.2, 1))
+
+    def storm(self):
+        self.herd.talk(PPS)
+        self.herd.tell(f"wild {FAULTS_PER_S}")
+        self.floods.may.set()
+        end = time.monotonic() + STORM_S
+        while time.monotonic() < end:
+            self.mischief()
+        self.floods.may.clear()
+        self.herd.tell("wild 0")
+        self.herd.tell("talk 0")
+
+    # -- calm
+
+    def counters(self):
+        c = self.relay.counters()
+        check(self.relay.p.poll() is None, "the relay has ended")
+        return c
+
+    def settle(self, sessions, seconds=90):
+        """Until only our ends are there and no counter of datagrams moves any more."""
+        end, last = time.monotonic() + seconds, None
+        while True:
+            c = self.counters()
+            moving = {k: v for k, v in c.items() if k.startswith("packets_") or k.startswith("drop_")}
+            calm = moving == last and c["sessions_open"] == c["connections_open"] == sessions and self.floods.busy == 0
+            if calm:
+                return c
+            last = moving
+            check(time.monotonic() < end, f"no calm within {seconds} s: {sessions} ends expected, {dict(c)}")
+            time.sleep(0.5)
+
+    def calm(self, started):
+        seconds = self.herd.all_ready(90)
+        self.settle(self.herd.total)
+        time.sleep(1)
+        self.calms.append({"at_s": round(time.monotonic() - started, 1), "resident_kb": resident_kb(self.pid),
+                           "descriptors": descriptors(self.pid), "all_back_s": round(seconds, 1)})
+        print(f"calm {len(self.calms)}: {self.calms[-1]}", file=sys.stderr, flush=True)
+
+    def run(self):
+        started = time.monotonic()
+        self.herd.tell("start")
+        self.calm(started)
+        while time.monotonic() - started < MINUTES * 60:
+            self.storm()
+            self.calm(started)
+        self.floods.stop()
+        reports = self.herd.reports()
+        left_at = self.herd.leave()
+        counters = self.settle(0)
+        after = {"descriptors": descriptors(self.pid), "resident_kb": resident_kb(self.pid)}
+        for p in self.herd.parts:
+            p.p.stdin.close()
+            check(p.exit_code(60) == 0, f"the ends ended with {p.p.returncode}:\n" + p.text()[-3000:])
+        self.relay.p.terminate()
+        check(self.relay.exit_code(60) == 0, f"the relay ended with {self.relay.p.returncode}:\n" + self.relay.text()[-3000:])
+        for p in [self.relay, *self.herd.parts]:
+            check(not re.search(SANITIZER_REPORT, p.text()), "a sanitizer reported:\n" + p.text()[-5000:])
+        return reports, counters, after, left_at
+
+
+# -- what is found
+
+def slope(points):
+    """KiB an hour by Theil and Sen, with the 95 % interval of Kendall's statistic."""
+    if len(points) < 3:
+        return None
+    slopes = sorted((y2 - y1) / (x2 - x1) * 3600 for i, (x1, y1) in enumerate(points) for x2, y2 in points[i + 1:])
+    n = len(points)
+    reach = 1.96 * (n * (n - 1) * (2 * n + 5) / 18) ** 0.5
+    low = max(0, int((len(slopes) - reach) / 2))
+    return {"kb_per_hour": statistics.median(slopes), "low": slopes[low], "high": slopes[len(slopes) - 1 - low], "points": n}
+
+
+def memory(calms):
+    """After a warm-up of a third. Growth is proven when even the lower end of the interval exceeds the bound."""
+    warm = calms[len(calms) // 3:]
+    found = slope([(c["at_s"], c["resident_kb"]) for c in warm])
+    check(found, "too few calms to say anything of memory")
+    hours = (warm[-1]["at_s"] - warm[0]["at_s"]) / 3600
+    found |= {"hours": hours, "allowed_kb": SLOPE_MAX * hours + NOISE_KB, "grown_at_least_kb": found["low"] * hours}
+    return found
+
+
+def by_connection(soak, left_at):
+    """Pairs what the relay logged of each end's session with what the end counted."""
+    server = {}
+    for line in soak.relay.lines:
+        if m := LEFT.search(line):
+            server.setdefault(m.groups()[:3], []).append([int(n) for n in m.groups()[4:]])
+    rows = []
+    for part, at in zip(soak.herd.parts, left_at):
+        for n, line in enumerate(part.lines):
+            if m := SESSION.match(line):
+                handed, got = int(m.group(4)), int(m.group(5))
+                logged = server.get(m.groups()[:3])
+                if not logged:
+                    check(handed == got == 0, f"the relay never had this session: {line}")
+                    continue
+                taken, out, dropped = logged.pop(0)
+                rows.append({"intact": n >= at, "up": handed - taken, "down": out - dropped - got, "dropped": dropped, "line": line})
+    strangers = [k for k, v in server.items() if v and not k[0].startswith("flood-")]
+    check(not strangers, f"sessions that no end knows of: {strangers[:5]}")
+    return rows
+
+
+def account(soak, ends, relay, left_at):
+    """Every datagram: delivered, dropped for a reason, or in flight on a connection that broke."""
+    drops = {k[5:]: v for k, v in relay.items() if k.startswith("drop_")}
+    rows = by_connection(soak, left_at)
+    queue_drops = sum(r["dropped"] for r in rows)
+    late = queue_drops - drops.get("queue_full", 0) - drops.get("stale", 0)
+    lost_up, lost_down = (sum(r[k] for r in rows) for k in ("up", "down"))
+    bad = [r["line"] for r in rows if r["up"] < 0 or r["down"] < 0 or (r["intact"] and (r["up"] or r["down"]))]
+    found = {
+        "sent by ends": ends["sent"], "delivered by ends": ends["delivered"],
+        "dropped by ends": {k[5:]: v for k, v in ends.items() if k.startswith("drop_")},
+        "into the relay": relay["packets_in_total"], "out of the relay's router": relay["packets_out_total"],
+        "dropped by the relay": drops,
+        "in flight on broken connections": {"towards the relay": lost_up, "towards ends": lost_down,
+                                            "most on one": max(max(r["up"], r["down"]) for r in rows)},
+        "connections": len(rows), "intact": sum(r["intact"] for r in rows),
+    }
+    conditions = {
+        "ends: sent + received = handed on + delivered + dropped":
+            ends["sent"] + ends["got"] == ends["handed"] + ends["delivered"] + ends["dropped"],
+        "relay: in = out + dropped by the router":
+            relay["packets_in_total"] == relay["packets_out_total"] + sum(drops.get(k, 0) for k in ROUTED),
+        "relay: queue drops of the sessions = counters": 0 <= late <= drops.get("link_closed", 0),
+        "connections: nothing doubled, intact ones lost nothing": not bad,
+        "all connections: handed on = in + in flight": ends["handed"] == relay["packets_in_total"] + lost_up,
+        "all connections: out = received + dropped + in flight":
+            relay["packets_out_total"] == ends["got"] + queue_drops + lost_down,
+    }
+    return found, conditions, bad
+
+
+def judge(soak, ends, relay, after, left_at):
+    found, conditions, bad = account(soak, ends, relay, left_at)
+    rss = memory(soak.calms)
+    conditions |= {
+        "no datagram damaged, reordered, of a stranger or not declared":
+            ends["corrupt"] == ends["reordered"] == ends["foreign"] == ends["unwanted"] == 0,
+        "no end refused for good": ends["refused"] == 0,
+        "descriptors: one for each end, all given back":
+            all(c["descriptors"] == soak.before["descriptors"] + soak.herd.total for c in soak.calms)
+            and after["descriptors"] == soak.before["descriptors"],
+        f"memory: growth above {SLOPE_MAX} KiB/h not proven": rss["grown_at_least_kb"] <= rss["allowed_kb"],
+        "traffic flowed": ends["delivered"] > 100 * MINUTES * 60,
+    }
+    return {"minutes": MINUTES, "seed": SEED, "build": os.path.basename(BUILD), "ends": soak.herd.total, "datagrams": found,
+            "memory": rss, "before": soak.before, "after": after, "calms": soak.calms, "counters": dict(relay),
+            "faults": soak.done | {"of ends": ends["faults"]}, "floods": soak.floods.counts, "conditions": conditions,
+            "suspect": bad[:20]}
+
+
+def show(result):
+    def rows(what, indent=""):
+        for k, v in what.items():
+            if isinstance(v, dict):
+                print(f"{indent}{k}")
+                rows(v, indent + "  ")
+            else:
+                print(f"{indent}{k:<{58 - len(indent)}} {v:>14}" if not isinstance(v, float) else
+                      f"{indent}{k:<{58 - len(indent)}} {v:>14.3f}")
+    rows({k: result[k] for k in ("datagrams", "faults", "floods", "memory", "before", "after")})
+    for words, holds in result["conditions"].items():
+        print(f"{'ok    ' if holds else 'FAILED'}  {words}")
+    for line in result["suspect"]:
+        print("suspect:", line)
+
+
+def main():
+    print(f"soak: {MINUTES:g} minutes, SEED={SEED}, {BUILD}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="tunn-soak-") as tmp:
+        world = World(tmp)
+        try:
+            soak = Soak(world)
+            result = judge(soak, *soak.run())
+        except (Failed, AssertionError) as e:
+            sys.exit(f"soak: SEED={SEED}: {e}")
+        finally:
+            world.stop()
+    with open(f"build/soak-{os.path.basename(BUILD)}.json", "w") as f:
+        json.dump(result, f, indent=1)
+    show(result)
+    sys.exit(0 if all(result["conditions"].values()) else 1)
+
+
+main()
