@@ -54,6 +54,13 @@ struct scratch {
 };
 static _Thread_local struct scratch *scratch;
 
+static bool have_scratch(void)
+{
+	if (!scratch)
+		scratch = malloc(sizeof *scratch);
+	return scratch != NULL;
+}
+
 void conn_tune(int fd)
 {
 	int on = 1, lowat = LOWAT, timeout = USER_TIMEOUT_MS, idle = 30, interval = 10, count = 3;
@@ -108,6 +115,18 @@ static void lost_errno(struct conn *c, int err)
 	lost(c, why, why == CLOSE_TIMEOUT ? "the network took nothing for 15 s" : "");
 }
 
+/* Unread bytes would turn the goodbye into a reset (RFC 1122 4.2.2.13). */
+static void discard_input(const struct conn *c)
+{
+	size_t total = 0;
+	ssize_t n = 1;
+
+	while (n > 0 && total < c->limits->turn_bytes && have_scratch()) {
+		n = recv(c->fd, scratch->wire, sizeof scratch->wire, MSG_DONTWAIT);
+		total += n > 0 ? (size_t)n : 0;
+	}
+}
+
 void conn_close(struct conn *c)
 {
 	if (!c || c->state == CONN_CLOSED)
@@ -117,6 +136,7 @@ void conn_close(struct conn *c)
 	    send(c->fd, buf_data(&c->out), buf_len(&c->out), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		/* It was only a goodbye. */
 	}
+	discard_input(c);
 	shut(c);
 }
 
@@ -286,13 +306,6 @@ static void step(struct conn *c)
 	}
 	if (c->state == CONN_UP)
 		deliver(c);
-}
-
-static bool have_scratch(void)
-{
-	if (!scratch)
-		scratch = malloc(sizeof *scratch);
-	return scratch != NULL;
 }
 
 void conn_thread_done(void)

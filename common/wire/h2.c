@@ -444,6 +444,9 @@ void h2_free(struct h2 *h)
 /* The last word, with the reason as its debug data (RFC 9113 6.8). */
 static void say_failure(struct h2 *h)
 {
+	if (h->said_failure)
+		return;
+	h->said_failure = true;
 	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
 	                      nghttp2_session_get_last_proc_stream_id(h->session), h->failed_code,
 	                      (const uint8_t *)h->error, strlen(h->error));

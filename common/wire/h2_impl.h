@@ -63,7 +63,8 @@ struct h2 {
 	bool spoke;         /* HEADERS or DATA of ours since its last PING */
 	unsigned pings_out; /* not yet acknowledged */
 	bool rest;          /* the owner should not read for a moment */
-	int failed;         /* first failure; terminate is never called inside a callback (T09) */
+	bool said_failure;
+	int failed; /* first failure; terminate is never called inside a callback (T09) */
 	uint32_t failed_code;
 	char error[160];
 };

@@ -1,4 +1,5 @@
 """A peer that says exactly the HTTP/2 bytes it is told to, over real TLS."""
+import contextlib
 import socket
 import ssl
 import struct
@@ -46,6 +47,7 @@ class Peer:
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.s.settimeout(15)
         self.encoder, self.decoder, self.buffer, self.closed = hpack.Encoder(), hpack.Decoder(), b"", False
+        self.held = None
         self.encoder.header_table_size = 1024  # what our relay allows (RFC 7541 4.2)
         if greet:
             self.send(PREFACE)
@@ -60,7 +62,19 @@ class Peer:
             self.closed = True
 
     def frame(self, kind, flags=0, stream=0, payload=b""):
-        self.send(struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload)
+        data = struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+        if self.held is None:
+            self.send(data)
+        else:
+            self.held += data
+
+    @contextlib.contextmanager
+    def at_once(self):
+        """The frames of the block go out in one write."""
+        self.held = b""
+        yield
+        held, self.held = self.held, None
+        self.send(held)
 
     def headers(self, stream, fields, flags=END_HEADERS):
         self.frame(HEADERS, flags, stream, self.encoder.encode(fields))

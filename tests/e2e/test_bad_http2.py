@@ -181,8 +181,9 @@ def test_frames_that_end_the_connection(peer, row):
 
 
 def test_H13_data_after_end_stream(peer):
-    peer.headers(1, request_fields(), END_HEADERS | END_STREAM)
-    peer.frame(DATA, 0, 1, b"late")
+    with peer.at_once():  # before the answer has closed the stream from our side too
+        peer.headers(1, request_fields(), END_HEADERS | END_STREAM)
+        peer.frame(DATA, 0, 1, b"late")
     assert peer.goaway() == STREAM_CLOSED
 
 
@@ -332,26 +333,16 @@ def test_floods_end_with_enhance_your_calm(peer, row):
 
 
 def test_T04_rapid_reset_ends_with_enhance_your_calm(peer):
-    for i in range(400):
-        peer.call(2 * i + 1)
-        peer.frame(RST_STREAM, 0, 2 * i + 1, struct.pack(">I", CANCEL))
+    with peer.at_once():
+        for i in range(250):
+            peer.call(2 * i + 1)
+            peer.frame(RST_STREAM, 0, 2 * i + 1, struct.pack(">I", CANCEL))
     assert peer.goaway() == ENHANCE_YOUR_CALM
 
 
 def test_T05_provoked_resets_end_with_enhance_your_calm(peer):
-    for i in range(80):
-        peer.call(2 * i + 1)
-        peer.frame(WINDOW_UPDATE, 0, 2 * i + 1, b"\x7f\xff\xff\xff")
+    with peer.at_once():
+        for i in range(80):
+            peer.call(2 * i + 1)
+            peer.frame(WINDOW_UPDATE, 0, 2 * i + 1, b"\x7f\xff\xff\xff")
     assert peer.goaway() == ENHANCE_YOUR_CALM
-
-
-def test_streams_opened_too_fast_are_refused(peer):
-    refused = 0
-    for start in range(0, 230, 46):  # never a hundred at once
-        for i in range(start, start + 46):
-            peer.headers(2 * i + 1, request_fields("/unknown"), END_HEADERS | END_STREAM)
-        for i in range(46):
-            f = peer.read_until(lambda f: f.type in (RST_STREAM, HEADERS))
-            refused += f.type == RST_STREAM and int.from_bytes(f.payload, "big") == REFUSED_STREAM
-    assert refused >= 10
-    assert peer.is_alive()

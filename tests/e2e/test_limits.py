@@ -9,7 +9,8 @@ import time
 
 import pytest
 from harness import TUNN, ask
-from scripted import (ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, WINDOW_UPDATE, Peer, message, register, request_fields)
+from scripted import (ACK, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+                      Peer, message, register, request_fields)
 
 
 def limited(world, text, name="limits"):
@@ -216,6 +217,19 @@ def test_control_frames_rest_the_reading_before_they_end_the_connection(world):
         p.read_until(lambda f: f.type == SETTINGS and f.flags & ACK)
         assert time.monotonic() - start > 0.05  # it was not read before; then the budget is full again
     assert relay.counters()["close_flood"] == 0
+
+
+def test_streams_opened_too_fast_are_refused(world):
+    relay, _ = limited(world, "limits:\n  streams-burst: 20\n  streams-rate: 1\n")
+    p, refused = Peer(relay.port), 0
+    with p.at_once():
+        for i in range(46):
+            p.headers(2 * i + 1, request_fields("/unknown"), END_HEADERS | END_STREAM)
+    for _ in range(46):
+        f = p.read_until(lambda f: f.type in (RST_STREAM, HEADERS))
+        refused += f.type == RST_STREAM and int.from_bytes(f.payload, "big") == REFUSED_STREAM
+    assert refused == 6  # the burst, as many again, and no more
+    assert p.is_alive()
 
 
 def health_checks(p, n, first=1):
