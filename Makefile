@@ -9,10 +9,10 @@ UNITDIR  ?= $(PREFIX)/lib/systemd/system
 VERSION  := 0.1.0
 Q        := $(if $(V),,@)
 
-LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3
+LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3 libseccomp libcap-ng
 PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler \
             protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev \
-            python3 python3-protobuf
+            python3 python3-protobuf libseccomp-dev libcap-ng-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 \
              openssl squid iperf3 man-db
@@ -31,6 +31,13 @@ endif
 ifeq ($(FLAVOUR),fuzz)
   SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
   CC  := clang
+endif
+# The run-time of a sanitizer needs other system calls than the program.
+ifneq ($(SAN),)
+  SAN += -DTUNN_SANITIZED
+  ifeq ($(MAKELEVEL),1)
+    $(info $(FLAVOUR): built without the system call filter)
+  endif
 endif
 FORTIFY  := $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(FORTIFY) $(SAN) -D_GNU_SOURCE \

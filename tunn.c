@@ -11,6 +11,7 @@
 #include "common/base/config.h"
 #include "common/base/crypto.h"
 #include "common/base/opts.h"
+#include "common/base/process.h"
 #include "common/net/loop.h"
 #include "common/net/tls.h"
 #include "common/wire/h2.h"
@@ -138,6 +139,7 @@ static int run_or_flag(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	fill_standard_descriptors();
+	process_hide_memory();
 	signal(SIGPIPE, SIG_IGN);
 	if (crypto_start() < 0) {
 		opts_fail(NULL, "no source of randomness");

@@ -2,10 +2,13 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "client/report.h"
+#include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/net/resolve.h"
 
 enum { GOODBYE_MS = 1000 };
 
@@ -189,6 +192,27 @@ static int out_of_resources(void)
 	return 1;
 }
 
+/* --fwmark and large socket buffers need CAP_NET_ADMIN for as long as we run. */
+static int drop_rights(const struct client_conf *conf)
+{
+	int rc = process_become(&conf->user, PROCESS_NET_ADMIN);
+
+	if (rc == 0)
+		return 0;
+	fprintf(stderr, "tunn: cannot become the user %s: %s\n", conf->user.name, strerror(-rc));
+	return 1;
+}
+
+static void enter_sandbox(const struct client_conf *conf)
+{
+	resolve_prepare();
+	int rc = sandbox_enter(conf->seccomp, SANDBOX_SOCKETS | SANDBOX_THREADS | SANDBOX_NSS);
+	if (conf->seccomp == SANDBOX_OFF)
+		log_warn("--seccomp off: a fault in us could use every system call");
+	else if (rc < 0)
+		log_warn("no system call filter: %s", strerror(-rc));
+}
+
 static int start(struct client *c)
 {
 	c->loop = loop_new();
@@ -197,8 +221,11 @@ static int start(struct client *c)
 	int rc = open_local(c);
 	if (rc)
 		return rc == ERR_CONFIG ? 2 : 1;
+	if (drop_rights(c->conf))
+		return 1;
 	if (make_report(c) || make_uplink(c) || handle_signals(c))
 		return out_of_resources();
+	enter_sandbox(c->conf);
 	return 0;
 }
 

@@ -9,6 +9,8 @@
 
 #include "client/local.h"
 #include "client/uplink.h"
+#include "common/base/process.h"
+#include "common/base/sandbox.h"
 
 struct client_conf { /* borrowed while it runs */
 	struct local_conf local;
@@ -16,6 +18,8 @@ struct client_conf { /* borrowed while it runs */
 	const char *const *peers;  /* as declared, in the order of hello */
 	const char *relay;         /* for people */
 	bool transport_is_auto;
+	struct process_user user; /* who to be once the local port is open */
+	enum sandbox_mode seccomp;
 };
 
 /* Until SIGTERM, SIGINT or a refusal. The exit code (product.md section 3). */

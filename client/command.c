@@ -147,6 +147,22 @@ static void fill_local(const struct command *cmd, struct local_conf *local)
 	local->forward_host = cmd->opts.forward_host;
 }
 
+static int choose_user(struct command *cmd)
+{
+	struct process_user *u = &cmd->conf.user;
+
+	if (process_user_find(cmd->opts.user, u))
+		return fail(EXIT_USAGE, "--user", cmd->opts.user, "there is no such user");
+	if (u->changes && geteuid() != 0) {
+		log_warn("--user %s has no effect: only root can become somebody else", u->name);
+		u->changes = false;
+	}
+	if (u->uid == 0 && !cmd->opts.user)
+		log_warn("running as root, though without most of its rights: make a user "
+		         "\"" PROCESS_USER "\" or name one with --user");
+	return 0;
+}
+
 static int prepare(struct command *cmd)
 {
 	enum log_level level;
@@ -161,12 +177,15 @@ static int prepare(struct command *cmd)
 	if (rc == 0)
 		rc = read_token(cmd);
 	if (rc == 0)
+		rc = choose_user(cmd);
+	if (rc == 0)
 		rc = list_peers(cmd);
 	if (rc == 0)
 		rc = fill_uplink(cmd, &cmd->conf.uplink);
 	fill_local(cmd, &cmd->conf.local);
 	cmd->conf.peers = cmd->opts.peers.v;
 	cmd->conf.relay = cmd->authority;
+	sandbox_mode_of(cmd->opts.seccomp, &cmd->conf.seccomp); /* checked when read */
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "common/base/err.h"
 #include "common/base/log.h"
+#include "common/base/sandbox.h"
 #include "common/net/addr.h"
 #include "common/net/proxy.h"
 #include "common/transport/transport.h"
@@ -146,6 +147,13 @@ static const char *check_level(const char *v)
 	return log_level_of(v, &unused) == 0 ? NULL : "must be error, warn, info or debug";
 }
 
+static const char *check_seccomp(const char *v)
+{
+	enum sandbox_mode unused;
+
+	return sandbox_mode_of(v, &unused) == 0 ? NULL : "must be " SANDBOX_WORDS;
+}
+
 /* ---- the table ---- */
 
 #define AT(field) .offset = offsetof(struct raw, field)
@@ -253,6 +261,19 @@ const struct opt relay_opts[] = {
 	  .check = check_level,
 	  .help = "error, warn, info or debug; default: warn" },
 	{ .kind = OPT_TEXT,
+	  .name = "user",
+	  .arg = "NAME",
+	  AT(o.user),
+	  .help = "when started as root, become this user once the local port is open; default: tunn, "
+	          "where there is one" },
+	{ .kind = OPT_TEXT,
+	  .name = "seccomp",
+	  .arg = "MODE",
+	  AT(o.seccomp),
+	  .check = check_seccomp,
+	  .help = "what a system call does that is not needed after start: kill, log (in the kernel's "
+	          "log, to find what is missing) or off; default: kill" },
+	{ .kind = OPT_TEXT,
 	  .name = "token",
 	  .traits = OPT_SECRET,
 	  .help = "a token given like this is seen by everybody on this machine: use --token-file FILE, "
@@ -313,7 +334,7 @@ static void decode(struct raw *raw)
 
 int relay_options_read(int argc, char **argv, struct relay_options *opts_out, bool *help_out)
 {
-	struct raw raw = { .o = { .transport = "auto", .log_level = "warn" } };
+	struct raw raw = { .o = { .transport = "auto", .log_level = "warn", .seccomp = "kill" } };
 	int rc = opts_read(&command, argc, argv, &raw, NULL, help_out);
 
 	if (rc || *help_out)

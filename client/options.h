@@ -33,6 +33,8 @@ struct relay_options {
 	const char *bind_device;
 	bool once;             /* end with 4 when the first connection fails */
 	const char *log_level; /* error, warn, info, debug */
+	const char *user;      /* --user: NULL: "tunn" where it exists */
+	const char *seccomp;   /* a name that sandbox_mode_of() knows */
 };
 
 /* The table that parses, prints --help and is compared with the man page. */

@@ -9,6 +9,7 @@
 #include "common/base/err.h"
 #include "common/base/key.h"
 #include "common/base/log.h"
+#include "common/base/sandbox.h"
 #include "common/net/addr.h"
 #include "server/state.h"
 
@@ -51,6 +52,13 @@ static const char *check_level(const char *v)
 	enum log_level unused;
 
 	return log_level_of(v, &unused) == 0 ? NULL : "must be error, warn, info or debug";
+}
+
+static const char *check_seccomp(const char *v)
+{
+	enum sandbox_mode unused;
+
+	return sandbox_mode_of(v, &unused) == 0 ? NULL : "must be " SANDBOX_WORDS;
 }
 
 /* ---- the table ---- */
@@ -124,6 +132,19 @@ const struct opt server_opts[] = {
 	  AT(log_level),
 	  .check = check_level,
 	  .help = "error, warn, info or debug; default: info" },
+	{ .kind = OPT_TEXT,
+	  .name = "user",
+	  .arg = "NAME",
+	  AT(user),
+	  .help = "when started as root, become this user once ports are bound and keys are read; "
+	          "default: tunn, where there is one" },
+	{ .kind = OPT_TEXT,
+	  .name = "seccomp",
+	  .arg = "MODE",
+	  AT(seccomp),
+	  .check = check_seccomp,
+	  .help = "what a system call does that is not needed after start: kill, log (in the kernel's "
+	          "log, to find what is missing) or off; default: kill" },
 #define LIMITS_ROW(field, kind_, key, value, least, most, words)                                   \
 	{ .kind = OPT_##kind_,                                                                     \
 	  .name = "limits." key,                                                                   \
@@ -225,6 +246,7 @@ int server_options_read(int argc, char **argv, struct server_options *opts_out, 
 {
 	struct server_options o = { .drain_ms = DRAIN_MS,
 		                    .log_level = "info",
+		                    .seccomp = "kill",
 		                    .limits = limits_default };
 	int rc = opts_read(&command, argc, argv, &o, NULL, help_out);
 

@@ -9,6 +9,8 @@
 
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/base/process.h"
+#include "common/base/sandbox.h"
 #include "common/net/cert.h"
 #include "common/net/loop.h"
 #include "server/accounts.h"
@@ -29,6 +31,7 @@ struct server {
 	struct worker_conf worker_conf;
 	struct worker *worker;
 	struct auth *auth;
+	struct process_user user;
 	int lock_fd;
 	char cert[PATH_LEN], key[PATH_LEN];
 	uint8_t pin[TLS_PIN_LEN];
@@ -198,24 +201,18 @@ static void print_client_line(const struct server *s)
 	       host, pin, s->opts->open ? "" : " --token-file FILE");
 }
 
-static int start_worker(struct server *s)
+static int open_worker(struct server *s)
 {
 	char error[TLS_ERROR_LEN];
 
 	if (make_tls(s, s->opts, &s->worker_conf.tls, error) < 0)
 		return complain(EXIT_CONFIG, error);
-	s->worker_conf.auth = s->auth;
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;
 	s->worker_conf.reflection = s->opts->reflection;
 	if (worker_new(&s->worker_conf, &s->worker) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
-	int rc = listen_all(s);
-	if (rc)
-		return rc;
-	print_client_line(s);
-	fflush(stdout);
-	return 0;
+	return listen_all(s);
 }
 
 static int start_accounts(struct server *s)
@@ -227,23 +224,96 @@ static int start_accounts(struct server *s)
 	if (first_start(s->opts->state, error) < 0 ||
 	    auth_start(s->opts->state, &s->auth, error) < 0)
 		return complain(EXIT_RUNTIME, error);
+	s->worker_conf.auth = s->auth;
 	return 0;
 }
 
-static int start(struct server *s)
+/* ---- giving up rights ---- */
+
+/* Files are made and opened as the user we shall be. Until the start is over two of
+ * root's rights stay: to bind a low port, to read the key of --key. */
+static int become_user(struct server *s)
+{
+	struct process_user *u = &s->user;
+	char error[STATE_ERROR_LEN];
+
+	if (process_user_find(s->opts->user, u) < 0) {
+		fprintf(stderr, "tunn server: --user %s: there is no such user\n", s->opts->user);
+		return EXIT_CONFIG;
+	}
+	if (u->changes && geteuid() != 0) {
+		log_warn("--user %s has no effect: only root can become somebody else", u->name);
+		u->changes = false;
+	}
+	if (u->changes && state_give(s->opts->state, u->uid, u->gid, error) < 0)
+		return complain(EXIT_RUNTIME, error);
+	int rc = process_become(u, PROCESS_BIND | PROCESS_READ_ALL);
+	if (rc < 0) {
+		fprintf(stderr, "tunn server: cannot become the user %s: %s\n", u->name,
+		        strerror(-rc));
+		return EXIT_RUNTIME;
+	}
+	if (u->uid == 0 && !s->opts->user)
+		log_warn("running as root, though without its rights: make a user \"" PROCESS_USER
+		         "\" or name one with --user");
+	return 0;
+}
+
+/* Before other threads start, since rights belong to threads. */
+static int drop_rights(struct server *s)
+{
+	struct process_user same = s->user;
+
+	same.changes = false;
+	int rc = process_become(&same, 0);
+	if (rc < 0) {
+		fprintf(stderr, "tunn server: cannot give up rights: %s\n", strerror(-rc));
+		return EXIT_RUNTIME;
+	}
+	if (access(s->key, R_OK) < 0)
+		log_warn("the user %s may not read %s: SIGHUP will not find a new key, a restart "
+		         "will",
+		         s->user.name, s->key);
+	return 0;
+}
+
+static void enter_sandbox(struct server *s)
+{
+	enum sandbox_mode mode = SANDBOX_KILL;
+
+	sandbox_mode_of(s->opts->seccomp, &mode); /* checked when read */
+	int rc = sandbox_enter(mode, SANDBOX_FILES);
+	if (mode == SANDBOX_OFF)
+		log_warn("--seccomp off: a fault in us could use every system call");
+	else if (rc < 0)
+		log_warn("no system call filter: %s", strerror(-rc));
+}
+
+/* ---- all of it ---- */
+
+static int open_all(struct server *s)
 {
 	char error[ACCOUNTS_ERROR_LEN];
-	int rc;
+	int rc = become_user(s);
 
+	if (rc)
+		return rc;
 	s->lock_fd = state_lock(s->opts->state, error);
 	if (s->lock_fd < 0)
 		return complain(EXIT_RUNTIME, error);
 	s->loop = loop_new();
 	if (!s->loop)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
-	rc = start_accounts(s);
+	rc = open_worker(s);
 	if (rc == 0)
-		rc = start_worker(s);
+		rc = drop_rights(s);
+	return rc ? rc : start_accounts(s);
+}
+
+static int start(struct server *s)
+{
+	int rc = open_all(s);
+
 	if (rc)
 		return rc;
 	loop_on_signal(s->loop, SIGTERM, on_stop, s);
@@ -252,6 +322,9 @@ static int start(struct server *s)
 	loop_on_signal(s->loop, SIGUSR1, on_dump, s);
 	if (worker_start(s->worker) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
+	enter_sandbox(s);
+	print_client_line(s);
+	fflush(stdout);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "server/state.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -74,6 +75,52 @@ int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN])
 		snprintf(error_out, STATE_ERROR_LEN,
 		         "cannot use the state directory \"%.400s\": %s; give another with --state DIR",
 		         dir, strerror(-rc));
+	return rc;
+}
+
+/* The names are root's own: nobody else could have put a link among them. */
+static int give_files(int dir_fd, uid_t uid, gid_t gid)
+{
+	DIR *d = fdopendir(dir_fd);
+	const struct dirent *e;
+	struct stat st;
+	int rc = d ? 0 : -errno;
+
+	while (rc == 0 && (e = readdir(d)))
+		if (fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+		    fchownat(dir_fd, e->d_name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+			rc = -errno;
+	if (rc == 0 && fchown(dir_fd, uid, gid) < 0) /* last: a next start repeats what failed */
+		rc = -errno;
+	if (d)
+		closedir(d);
+	else
+		close(dir_fd);
+	return rc;
+}
+
+int state_give(const char *dir, uid_t uid, gid_t gid, char error_out[static STATE_ERROR_LEN])
+{
+	struct stat st;
+	int rc = state_ensure(dir, error_out);
+
+	if (rc < 0)
+		return rc;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		rc = -errno;
+		if (fd >= 0)
+			close(fd);
+	} else if (st.st_uid != 0 || (st.st_mode & 022)) {
+		close(fd);
+	} else {
+		rc = give_files(fd, uid, gid);
+	}
+	if (rc < 0)
+		snprintf(error_out, STATE_ERROR_LEN,
+		         "cannot give the state directory \"%.400s\" to its user: %s", dir,
+		         strerror(-rc));
 	return rc;
 }
 

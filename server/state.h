@@ -5,6 +5,8 @@
 #ifndef TUNN_SERVER_STATE_H
 #define TUNN_SERVER_STATE_H
 
+#include <sys/types.h>
+
 enum { STATE_ERROR_LEN = 768, STATE_DIR_MAX = 400 /* bytes of the path */ };
 
 /* $STATE_DIRECTORY, else /var/lib/tunn for root, else $XDG_STATE_HOME/tunn or
@@ -12,6 +14,9 @@ enum { STATE_ERROR_LEN = 768, STATE_DIR_MAX = 400 /* bytes of the path */ };
 const char *state_default_dir(void);
 /* Makes it (0700) where missing. 0 or -errno with error_out in words. */
 int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN]);
+/* As root: gives the directory and the files in it to a user, unless it is somebody
+ * else's than root's already. 0 or -errno with error_out. */
+int state_give(const char *dir, uid_t uid, gid_t gid, char error_out[static STATE_ERROR_LEN]);
 /* Locks it for a server: a descriptor to keep open, or negative. */
 int state_lock(const char *dir, char error_out[static STATE_ERROR_LEN]);
 

@@ -216,7 +216,6 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 		w->stage_timer = timer_new(w->loop, on_stage, w);
 		w->sessions.loop = w->loop;
 		w->sessions.node = conf->node;
-		w->sessions.auth = conf->auth;
 		w->sessions.router = router_new(&session_router_events);
 	}
 	if (!w->loop || !w->links || !w->stage_timer || !w->sessions.router ||
@@ -251,7 +250,12 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int worker_start(struct worker *w) { return -pthread_create(&w->thread, NULL, run, w); }
+int worker_start(struct worker *w)
+{
+	w->sessions.auth = w->conf->auth;
+	return -pthread_create(&w->thread, NULL, run, w);
+}
+
 struct mailbox *worker_mailbox(struct worker *w) { return w->mailbox; }
 void worker_join(struct worker *w) { pthread_join(w->thread, NULL); }
 

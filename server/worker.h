@@ -18,7 +18,7 @@ struct worker;
 struct auth;
 
 struct worker_conf {       /* borrowed while the worker lives */
-	struct auth *auth; /* NULL: open relay */
+	struct auth *auth; /* NULL: open relay; may be filled in until worker_start() */
 	const char *node;
 	bool reflection;
 	struct tls_ctx *tls; /* referenced */

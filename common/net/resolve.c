@@ -1,5 +1,6 @@
 #include "common/net/resolve.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -163,4 +164,33 @@ void resolve_cancel(struct resolve *r)
 {
 	if (r)
 		resolve_free(r);
+}
+
+/* nsswitch.conf(5): "hosts: files mdns4_minimal [NOTFOUND=return] dns". The C library
+ * maps a module at the first question to it, and takes a mapped one as it is. */
+static void load_modules(char *services)
+{
+	char *rest, module[64];
+
+	for (char *name = strtok_r(services, " \t\n", &rest); name;
+	     name = strtok_r(NULL, " \t\n", &rest)) {
+		snprintf(module, sizeof module, "libnss_%s.so.2", name);
+		if (name[0] != '[' && !dlopen(module, RTLD_NOW))
+			dlerror(); /* built in, or not there: the C library will say */
+	}
+}
+
+void resolve_prepare(void)
+{
+	static const char key[] = "hosts:";
+	FILE *f = fopen("/etc/nsswitch.conf", "re");
+	char *line = NULL;
+	size_t cap = 0;
+
+	while (f && getline(&line, &cap, f) > 0)
+		if (strncmp(line, key, strlen(key)) == 0)
+			load_modules(line + strlen(key));
+	free(line);
+	if (f)
+		fclose(f);
 }

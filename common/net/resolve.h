@@ -19,6 +19,9 @@ enum { RESOLVE_MAX = 16 };
 int resolve_start(struct loop *, const char *host, uint16_t port,
                   void (*done)(void *owner, const struct addr *, size_t n, const char *error),
                   void *owner, struct resolve **resolve_out);
+/* Loads what looking up will need, so that afterwards no code has to be mapped.
+ * Blocks on files; once, at start. */
+void resolve_prepare(void);
 void resolve_cancel(struct resolve *); /* before done only; NULL allowed */
 
 #endif

@@ -15,6 +15,9 @@ BUILD = os.path.abspath(os.environ.get("TUNN_BUILD", "build/release"))
 TUNN = f"{BUILD}/tunn"
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
+if os.geteuid() == 0:  # whatever users this machine has; tests of --user take it out again
+    os.environ["TUNN_USER"] = "root"
+
 SANITIZER_REPORT = r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:)"
 
 
