@@ -17,7 +17,7 @@ struct command { /* everything that must live while the client runs */
 	char host[HOST_LEN];
 	uint16_t port;
 	char authority[HOST_LEN + 10];
-	char token[TOKEN_MAX_LEN + 1];
+	char *token; /* for every reconnect, in memory of its own; NULL before it is read */
 	char host_id[NAME_MAX_LEN + 1];
 	struct str *peers;
 	const char *alpn[2]; /* ends with NULL */
@@ -84,7 +84,10 @@ static int choose_proxy(struct command *cmd, struct proxy_conf *proxy_out)
 
 static int read_token(struct command *cmd)
 {
-	return relay_options_token(&cmd->opts, cmd->host, cmd->token, sizeof cmd->token) ?
+	cmd->token = crypto_secret_new(TOKEN_MAX_LEN + 1);
+	if (!cmd->token)
+		return fail(EXIT_FAILED, "start", "", "out of memory");
+	return relay_options_token(&cmd->opts, cmd->host, cmd->token, TOKEN_MAX_LEN + 1) ?
 	                       EXIT_USAGE :
 	                       0;
 }
@@ -201,7 +204,7 @@ int relay_command(int argc, char **argv)
 	int rc = prepare(&cmd);
 	if (rc == 0)
 		rc = client_run(&cmd.conf);
-	crypto_wipe(cmd.token, sizeof cmd.token);
+	crypto_secret_free(cmd.token);
 	tls_ctx_unref(cmd.tls);
 	free(cmd.peers);
 	return rc;

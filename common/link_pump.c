@@ -123,7 +123,10 @@ static bool pump_once(struct link *l, size_t room)
 	int rc = l->ops->flush(l->transport, out, batch);
 	bool some = buf_len(out) > 0;
 	int rc_write = some ? conn_write(l->conn, buf_data(out), buf_len(out)) : 0;
-	buf_clear(out);
+	if (l->state == LINK_GREETING)
+		buf_wipe(out); /* a registration has a token */
+	else
+		buf_clear(out);
 	link_settle(l, rc < 0 ? rc : rc_write);
 	return some && l->state != LINK_DEAD;
 }

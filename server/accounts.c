@@ -206,7 +206,7 @@ static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 int accounts_open(const char *state_dir, struct accounts **accounts_out,
                   char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	struct accounts *a = calloc(1, sizeof *a);
+	struct accounts *a = crypto_secret_new(sizeof *a); /* the pepper */
 	int rc = a ? state_ensure(state_dir, error_out) : say(error_out, "out of memory");
 
 	if (rc == 0) {
@@ -229,8 +229,7 @@ void accounts_close(struct accounts *a)
 		return;
 	sqlite3_finalize(a->find);
 	sqlite3_close(a->db);
-	crypto_wipe(a->pepper, sizeof a->pepper);
-	free(a);
+	crypto_secret_free(a);
 }
 
 /* ---- commands ---- */

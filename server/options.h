@@ -23,8 +23,8 @@ struct server_options {
 	bool allow_expired; /* --allow-expired: start with a certificate that is out of date */
 	unsigned drain_ms;  /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
-	const char *user;    /* --user: NULL: "tunn" where it exists */
-	const char *seccomp; /* a name that sandbox_mode_of() knows */
+	const char *user;     /* --user: NULL: "tunn" where it exists */
+	const char *seccomp;  /* a name that sandbox_mode_of() knows */
 	struct limits limits; /* keys under `limits:` in the config file */
 	bool reflection;      /* --reflection: tools may ask which services there are */
 };

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/crypto.h"
+
 enum { KEEP_CAP = 4096 }; /* an empty buf keeps no more than this (idle tunnels) */
 
 void buf_done(struct buf *b)
@@ -69,4 +71,11 @@ void buf_clear(struct buf *b)
 	b->off = b->len = 0;
 	if (b->cap > KEEP_CAP)
 		buf_done(b);
+}
+
+void buf_wipe(struct buf *b)
+{
+	if (b->base)
+		crypto_wipe(b->base, b->cap);
+	buf_clear(b);
 }

@@ -24,5 +24,6 @@ void buf_added(struct buf *, size_t n);
 int buf_add(struct buf *, const void *data, size_t n); /* 0 or -ENOMEM, all or nothing */
 void buf_eat(struct buf *, size_t n);                  /* n <= buf_len */
 void buf_clear(struct buf *);
+void buf_wipe(struct buf *); /* clears it and leaves nothing to read in its memory */
 
 #endif

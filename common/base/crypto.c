@@ -37,6 +37,17 @@ uint32_t crypto_random_below(uint32_t bound) { return randombytes_uniform(bound)
 bool crypto_same(const void *a, const void *b, size_t n) { return sodium_memcmp(a, b, n) == 0; }
 void crypto_wipe(void *p, size_t n) { sodium_memzero(p, n); }
 
+void *crypto_secret_new(size_t n)
+{
+	void *p = sodium_malloc(n);
+
+	if (p)
+		memset(p, 0, n);
+	return p;
+}
+
+void crypto_secret_free(void *p) { sodium_free(p); }
+
 uint64_t crypto_short_hash(const void *p, size_t n)
 {
 	uint64_t h;

@@ -24,6 +24,10 @@ uint32_t crypto_random_below(uint32_t bound); /* uniform in [0, bound) */
 
 bool crypto_same(const void *a, const void *b, size_t n); /* constant time */
 void crypto_wipe(void *p, size_t n);
+/* Zeroed memory that is in no core dump and, as far as the limit for locked memory
+ * goes, not in swap; wiped when freed. Pages for each: for few and long-lived ones. */
+void *crypto_secret_new(size_t n); /* NULL: out of memory */
+void crypto_secret_free(void *p);  /* NULL allowed */
 
 /* RFC 4648 with padding; cap at least 4 * ((n + 2) / 3) + 1. */
 void crypto_base64(const uint8_t *p, size_t n, char *out, size_t cap);

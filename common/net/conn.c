@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/crypto.h"
 #include "common/base/list.h"
 #include "common/base/metric.h"
 
@@ -274,8 +275,12 @@ static void deliver(struct conn *c)
 	int n;
 
 	while (c->state == CONN_UP &&
-	       (n = tls_read(c->tls, scratch->plain, sizeof scratch->plain, &c->out)) > 0)
+	       (n = tls_read(c->tls, scratch->plain, sizeof scratch->plain, &c->out)) > 0) {
+		bool early = tls_is_early(c->tls);
 		c->events->bytes(c->owner, scratch->plain, (size_t)n);
+		if (early)
+			crypto_wipe(scratch->plain, (size_t)n);
+	}
 	if (c->state != CONN_UP)
 		return;
 	if (is_late_flood(c))

@@ -16,6 +16,9 @@
 #include "common/base/crypto.h"
 #include "common/base/err.h"
 
+/* A registration is at most one gRPC message with its frames. */
+enum { EARLY_BYTES = 128 * 1024 };
+
 struct tls {
 	struct tls_ctx *ctx;
 	SSL *ssl;
@@ -25,6 +28,7 @@ struct tls {
 	bool pin_checked;
 	bool secured; /* the handshake is over */
 	unsigned n_late;
+	size_t early_left; /* bytes to read that are wiped behind the reader */
 	char error[TLS_ERROR_LEN];
 };
 
@@ -133,9 +137,12 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	SSL_set_app_data(t->ssl, t);
 	SSL_set_msg_callback(t->ssl, on_message);
 	SSL_set_msg_callback_arg(t->ssl, t);
-	if (ctx->server)
+	if (ctx->server) {
 		SSL_set_accept_state(t->ssl);
-	else
+		SSL_set_options(t->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+		t->early_left = EARLY_BYTES;
+	}
+	if (!ctx->server)
 		SSL_set_connect_state(t->ssl);
 	*tls_out = t;
 	return 0;
@@ -260,9 +267,12 @@ int tls_read(struct tls *t, uint8_t *dst, size_t cap, struct buf *out)
 	size_t n;
 
 	t->out = out;
+	if (t->early_left == 0)
+		SSL_clear_options(t->ssl, SSL_OP_CLEANSE_PLAINTEXT);
 	int rc = SSL_read_ex(t->ssl, dst, cap, &n);
 	if (rc == 1) {
 		t->out = NULL;
+		t->early_left -= n < t->early_left ? n : t->early_left;
 		return (int)n;
 	}
 	switch (SSL_get_error(t->ssl, rc)) {
@@ -274,6 +284,7 @@ int tls_read(struct tls *t, uint8_t *dst, size_t cap, struct buf *out)
 	return rc;
 }
 
+bool tls_is_early(const struct tls *t) { return t->early_left > 0; }
 unsigned tls_late_messages(const struct tls *t) { return t->n_late; }
 
 int tls_write(struct tls *t, const uint8_t *data, size_t len, struct buf *out)

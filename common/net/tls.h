@@ -65,6 +65,9 @@ void tls_feed(struct tls *, const uint8_t *data, size_t len);
 int tls_read(struct tls *, uint8_t *dst, size_t cap, struct buf *out);
 /* Messages of the handshake protocol received after the handshake, so far:
  * KeyUpdate, tickets. Each costs CPU and none is needed often. */
+/* What a server reads first may hold a token: the library wipes its own copy, the
+ * reader does so with `dst` while this is true. */
+bool tls_is_early(const struct tls *);
 unsigned tls_late_messages(const struct tls *);
 /* Seals len bytes (one record per 16 KiB) into `out`. 0, ERR_TLS or -ENOMEM. */
 int tls_write(struct tls *, const uint8_t *data, size_t len, struct buf *out);

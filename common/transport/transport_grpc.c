@@ -12,6 +12,7 @@ static const uint64_t DRAIN_MARK = UINT64_C(0x647261696e696e67); /* a PING, not 
 
 static void call_free(struct call *c)
 {
+	buf_wipe(&c->deframer.partial); /* half a registration, perhaps */
 	deframer_done(&c->deframer);
 	free(c->names);
 	free(c->peers);

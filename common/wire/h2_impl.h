@@ -24,6 +24,7 @@ struct h2_stream {
 	bool finished; /* no more is appended to outgoing */
 	bool deferred; /* nghttp2 waits for h2_resume() */
 	bool refused;  /* opened beyond the rate: no events */
+	bool spoken;   /* the first DATA of ours is on its way */
 };
 
 /* Who is over the first is slowed down, who is over both is stopped. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/crypto.h"
 #include "common/base/err.h"
 
 struct h2_stream *h2_stream_new(struct h2 *h, int32_t id)
@@ -86,6 +87,9 @@ int h2_on_send_data(nghttp2_session *s, nghttp2_frame *f, const uint8_t *frame_h
 	memcpy(p, frame_head, 9);
 	if (len) {
 		memcpy(p + 9, buf_data(&st->outgoing), len);
+		if (!st->spoken && h->side == H2_CLIENT) /* a registration, with its token */
+			crypto_wipe((uint8_t *)(uintptr_t)buf_data(&st->outgoing), len);
+		st->spoken = true;
 		buf_eat(&st->outgoing, len);
 		if (buf_len(&st->outgoing) == 0)
 			buf_clear(&st->outgoing);

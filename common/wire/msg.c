@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/base/crypto.h"
 #include "common/base/err.h"
 #include "common/wire/grpc.h"
 #include "health.pb-c.h"
@@ -22,6 +23,7 @@ void arena_clear(struct arena *a)
 	while (a->blocks) {
 		struct arena_block *b = a->blocks;
 		a->blocks = b->next;
+		crypto_wipe(b->data, b->used); /* there may have been a token */
 		free(b);
 	}
 	a->used = 0;
