@@ -15,7 +15,7 @@ PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev
             python3 python3-protobuf libseccomp-dev libcap-ng-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 \
-             openssl squid iperf3 man-db
+             openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils
 NEED     := tests/support/need
 
 CFLAGS   ?= -O2 -g

@@ -8,6 +8,7 @@
 #include "client/report.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/net/notify.h"
 #include "common/net/resolve.h"
 
 enum { GOODBYE_MS = 1000 };
@@ -18,7 +19,8 @@ struct client {
 	struct local *local;
 	struct uplink *uplink;
 	struct report *report;
-	struct timer *goodbye; /* the longest we wait for the relay when leaving */
+	struct timer *watchdog; /* of the service manager; NULL: nobody watches */
+	struct timer *goodbye;  /* the longest we wait for the relay when leaving */
 	bool leaving;
 };
 
@@ -115,6 +117,7 @@ static void on_stop_signal(void *arg, int signo)
 		return;
 	}
 	c->leaving = true;
+	notify_say("STOPPING=1");
 	timer_set(c->goodbye, GOODBYE_MS);
 	uplink_close(c->uplink);
 }
@@ -213,6 +216,23 @@ static void enter_sandbox(const struct client_conf *conf)
 		log_warn("no system call filter: %s", strerror(-rc));
 }
 
+static void on_watchdog(void *arg)
+{
+	struct client *c = arg;
+
+	notify_say("WATCHDOG=1");
+	timer_set(c->watchdog, notify_watchdog_ms());
+}
+
+/* Ready is who can take datagrams; the relay may be away for long. */
+static void tell_manager(struct client *c)
+{
+	notify_say("READY=1");
+	c->watchdog = notify_watchdog_ms() ? timer_new(c->loop, on_watchdog, c) : NULL;
+	if (c->watchdog)
+		on_watchdog(c);
+}
+
 static int start(struct client *c)
 {
 	c->loop = loop_new();
@@ -225,6 +245,7 @@ static int start(struct client *c)
 		return 1;
 	if (make_report(c) || make_uplink(c) || handle_signals(c))
 		return out_of_resources();
+	notify_open();
 	enter_sandbox(c->conf);
 	return 0;
 }
@@ -234,6 +255,7 @@ static void done(struct client *c)
 	uplink_free(c->uplink);
 	local_close(c->local);
 	timer_free(c->goodbye);
+	timer_free(c->watchdog);
 	loop_free(c->loop); /* sweeps what was just closed */
 	report_free(c->report);
 	pkt_pool_drain();
@@ -247,6 +269,7 @@ int client_run(const struct client_conf *conf)
 	if (rc == 0) {
 		tell_start(&c);
 		uplink_start(c.uplink);
+		tell_manager(&c);
 		rc = loop_run(c.loop);
 	}
 	done(&c);

@@ -13,6 +13,7 @@
 #include "common/base/sandbox.h"
 #include "common/net/cert.h"
 #include "common/net/loop.h"
+#include "common/net/notify.h"
 #include "server/accounts.h"
 #include "server/auth.h"
 #include "server/first.h"
@@ -28,6 +29,7 @@ struct server {
 	int argc;
 	char **argv;
 	struct loop *loop;
+	struct timer *watchdog; /* NULL: nobody watches */
 	struct worker_conf worker_conf;
 	struct worker *worker;
 	struct auth *auth;
@@ -105,6 +107,7 @@ static void on_stop(void *arg, int signo)
 		_exit(0);
 	}
 	s->draining = true;
+	notify_say("STOPPING=1");
 	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
 	post(s, MAIL_DRAIN, s->opts->drain_ms, NULL);
 	loop_stop(s->loop, 0); /* the worker ends by itself, worker_join() waits for it */
@@ -116,15 +119,13 @@ static void reload_failed(const char *why)
 	log_error("reload refused, the old configuration stays: %s", why);
 }
 
-static void on_reload(void *arg, int signo)
+static void reload(struct server *s)
 {
-	struct server *s = arg;
 	struct server_options fresh = { 0 };
 	struct tls_ctx *ctx;
 	char error[TLS_ERROR_LEN];
 	bool help;
 
-	(void)signo;
 	if (server_options_read(s->argc, s->argv, &fresh, &help) < 0) {
 		reload_failed("the configuration has an error");
 		return;
@@ -145,6 +146,23 @@ static void on_reload(void *arg, int signo)
 	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
 	post(s, MAIL_CONFIG, 0, news);
 	log_info("reloaded certificate %s", s->cert);
+}
+
+static void on_reload(void *arg, int signo)
+{
+	(void)signo;
+	notify_reloading();
+	reload(arg);
+	notify_say("READY=1");
+}
+
+/* The watchdog of the service manager: this thread asks, the worker answers it. */
+static void on_watchdog(void *arg)
+{
+	struct server *s = arg;
+
+	post(s, MAIL_ALIVE, 0, NULL);
+	timer_set(s->watchdog, notify_watchdog_ms());
 }
 
 static void on_dump(void *arg, int signo)
@@ -320,11 +338,16 @@ static int start(struct server *s)
 	loop_on_signal(s->loop, SIGINT, on_stop, s);
 	loop_on_signal(s->loop, SIGHUP, on_reload, s);
 	loop_on_signal(s->loop, SIGUSR1, on_dump, s);
+	notify_open();
+	s->watchdog = notify_watchdog_ms() ? timer_new(s->loop, on_watchdog, s) : NULL;
 	if (worker_start(s->worker) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
 	enter_sandbox(s);
 	print_client_line(s);
 	fflush(stdout);
+	notify_say("READY=1");
+	if (s->watchdog)
+		on_watchdog(s);
 	return 0;
 }
 
@@ -333,6 +356,7 @@ static void stop(struct server *s)
 	worker_free(s->worker);
 	auth_stop(s->auth);
 	tls_ctx_unref(s->worker_conf.tls);
+	timer_free(s->watchdog);
 	loop_free(s->loop);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);

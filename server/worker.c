@@ -10,6 +10,7 @@
 #include "common/base/pkt.h"
 #include "common/link.h"
 #include "common/net/listener.h"
+#include "common/net/notify.h"
 #include "server/admit.h"
 #include "server/auth.h"
 #include "server/mail.h"
@@ -193,6 +194,7 @@ static void on_mail(void *owner, struct mail *m)
 		identity_free(m->ptr);
 		break;
 	case MAIL_CONFIG: take_news(w, m->ptr); break;
+	case MAIL_ALIVE: notify_say("WATCHDOG=1"); break;
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
 	}
 }
