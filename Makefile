@@ -115,6 +115,15 @@ $(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/main.c $(B)/libtunn.a
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer $<,$< tests/fuzz/main.c) \
 	  $(B)/libtunn.a $(LDLIBS) -o $@
 
+# `tunn server` that also has the service of gRPC's interop clients, from Debian's grpc-proto.
+TESTPROTO := build/interop/gen/grpc/testing/messages.pb-c.c
+$(TESTPROTO): /usr/share/grpc-proto/grpc/testing/messages.proto
+	$(Q)mkdir -p build/interop/gen
+	$(Q)protoc-c -I/usr/share/grpc-proto --c_out=build/interop/gen $<
+$(B)/interop/tunn: tests/interop/test_service.c $(TESTPROTO) $(B)/tunn.o $(B)/libtunn.a
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -Wmissing-prototypes -MMD -MP,$(ALL_CFLAGS)) -Ibuild/interop/gen $(HARDLINK) $^ $(LDLIBS) -o $@
+
 unit: $(UNIT)
 	$(Q)tests/support/run-unit $(UNIT)
 fuzz-replay: $(FUZZ)
@@ -122,7 +131,8 @@ fuzz-replay: $(FUZZ)
 e2e: programs
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
 interop: test-deps
-	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)$(NEED) grpc-proto
+	$(Q)$(MAKE) --no-print-directory programs $(B)/interop/tunn
 	$(Q)TUNN_BUILD=$(B) tests/interop/run
 test: test-deps
 	$(Q)$(MAKE) --no-print-directory suite

@@ -19,6 +19,7 @@ struct call *call_new(struct transport *t, struct h2_stream *stream, const struc
 	c->chan.transport = t;
 	c->stream = stream;
 	c->method = method;
+	c->deframer.message_max = method ? method->message_max : 0;
 	c->opened_ms = t->now_ms;
 	list_add_tail(&t->calls, &c->node);
 	return c;

@@ -21,10 +21,11 @@
 #include "common/wire/msg.h"
 
 enum {
-	BEAT_MS = 15000,         /* health_check or PING, +-10 % */
-	BEAT_ANSWER_MS = 10000,  /* dead when nothing at all came after that */
-	BODY_SNIPPET = 256,      /* of what is not gRPC, for the error text */
-	DRAIN_ANSWER_MS = 5000,  /* of the PING behind the GOAWAY that announces a drain */
+	BEAT_MS = 15000,        /* health_check or PING, +-10 % */
+	BEAT_ANSWER_MS = 10000, /* dead when nothing at all came after that */
+	BODY_SNIPPET = 256,     /* of what is not gRPC, for the error text */
+	DRAIN_ANSWER_MS = 5000, /* of the PING behind the GOAWAY that announces a drain */
+	SERVE_METADATA_MAX = 4,
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };
 
@@ -38,8 +39,9 @@ enum streaming { UNARY, SERVER_STREAMING, CLIENT_STREAMING, BIDI_STREAMING };
 struct method {
 	const char *path; /* "/package.Service/Method" */
 	enum streaming streaming;
-	bool is_channel; /* its calls are channels, others are company for them */
-	size_t own_len;  /* bytes of its own in each call, zeroed at first */
+	bool is_channel;      /* its calls are channels, others are company for them */
+	uint32_t message_max; /* 0: GRPC_MESSAGE_MAX */
+	size_t own_len;       /* bytes of its own in each call, zeroed at first */
 	void (*on_start)(struct call *, const struct h2_head *); /* may be NULL */
 	void (*on_message)(struct call *, const uint8_t *msg, size_t len);
 	void (*on_end)(struct call *); /* the client has said all */
@@ -155,7 +157,15 @@ void call_ended(struct call *, enum close_why, const char *text);
 void serve_head(void *owner, struct h2_stream *, const struct h2_head *, bool end);
 void serve_data(void *owner, struct h2_stream *, const uint8_t *data, size_t len);
 void serve_end(void *owner, struct h2_stream *);
-void serve_respond(struct call *);                              /* response HEADERS, once */
+void serve_respond(struct call *); /* response HEADERS, once */
+/* Fields of a service's own, before its messages or after them (S19: lower-case
+ * names, none that begins with grpc-; values of -bin fields are base64). */
+struct metadata {
+	struct h2_field f[SERVE_METADATA_MAX];
+	unsigned n;
+};
+void serve_respond_with(struct call *, const struct metadata *);
+void serve_finish_with(struct call *, int status, const char *text, const struct metadata *);
 void serve_finish(struct call *, int status, const char *text); /* trailers, retires */
 /* Ends the call for the reason a lower layer found, and tells the owner. */
 void serve_broken(struct call *, int err);

@@ -14,13 +14,14 @@ static struct str content_type(void) { return STR("application/grpc"); }
 
 /* status and message as fields; text and digits live in the caller's arrays. */
 struct status_fields {
-	struct h2_field f[4];
+	struct h2_field f[3 + SERVE_METADATA_MAX];
 	unsigned n;
 	char digits[8];
 	char message[3 * GRPC_TEXT_MAX];
 };
 
-static void status_fields(struct status_fields *s, int status, const char *text)
+static void status_fields(struct status_fields *s, int status, const char *text,
+                          const struct metadata *more)
 {
 	struct str full = str_of(text);
 
@@ -34,41 +35,60 @@ static void status_fields(struct status_fields *s, int status, const char *text)
 		s->f[s->n++] = (struct h2_field){ STR("grpc-message"), { s->message, len } };
 	if (status == GRPC_UNIMPLEMENTED)
 		s->f[s->n++] = (struct h2_field){ STR("grpc-accept-encoding"), STR("identity") };
+	for (unsigned i = 0; more && i < more->n; i++)
+		s->f[s->n++] = more->f[i];
 }
 
 /* One HEADERS frame with everything (gRPC Trailers-Only), on a stream that has
  * had no response. */
-static void answer_only(struct transport *t, struct h2_stream *st, const char *http_status,
-                        int status, const char *text)
+static void answer_only_with(struct transport *t, struct h2_stream *st, const char *http_status,
+                             int status, const char *text, const struct metadata *more)
 {
 	struct status_fields s;
-	struct h2_field f[6] = { { STR(":status"), str_of(http_status) },
-		                 { STR("content-type"), content_type() } };
+	struct h2_field f[2 + sizeof s.f / sizeof *s.f] = {
+		{ STR(":status"), str_of(http_status) }, { STR("content-type"), content_type() }
+	};
 
-	status_fields(&s, status, text);
+	status_fields(&s, status, text, more);
 	memcpy(f + 2, s.f, s.n * sizeof *f);
 	h2_respond(t->h2, st, f, 2 + s.n, true);
 }
 
-void serve_respond(struct call *c)
+static void answer_only(struct transport *t, struct h2_stream *st, const char *http_status,
+                        int status, const char *text)
 {
-	const struct h2_field f[] = { { STR(":status"), STR("200") },
-		                      { STR("content-type"), content_type() } };
+	answer_only_with(t, st, http_status, status, text, NULL);
+}
 
+void serve_respond_with(struct call *c, const struct metadata *more)
+{
+	struct h2_field f[2 + SERVE_METADATA_MAX] = { { STR(":status"), STR("200") },
+		                                      { STR("content-type"), content_type() } };
+	unsigned n = more ? more->n : 0;
+
+	if (n)
+		memcpy(f + 2, more->f, n * sizeof *f);
 	if (!c->responded)
-		h2_respond(c->chan.transport->h2, c->stream, f, 2, false);
+		h2_respond(c->chan.transport->h2, c->stream, f, 2 + n, false);
 	c->responded = true;
 }
 
+void serve_respond(struct call *c) { serve_respond_with(c, NULL); }
+
 void serve_finish(struct call *c, int status, const char *text)
+{
+	serve_finish_with(c, status, text, NULL);
+}
+
+void serve_finish_with(struct call *c, int status, const char *text, const struct metadata *more)
 {
 	struct transport *t = c->chan.transport;
 
 	if (c->stream && !c->responded) {
-		answer_only(t, c->stream, "200", status, text);
+		answer_only_with(t, c->stream, "200", status, text, more);
 	} else if (c->stream) {
 		struct status_fields s;
-		status_fields(&s, status, text);
+		status_fields(&s, status, text, more);
 		h2_finish(t->h2, c->stream, s.f, s.n);
 	}
 	call_retire(c);

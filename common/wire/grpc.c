@@ -22,7 +22,7 @@ static int read_prefix(struct deframer *d, struct cursor *in)
 	d->message_len = cursor_u32be(&c);
 	if (flag > 1)
 		return ERR_PROTOCOL;
-	if (d->message_len > GRPC_MESSAGE_MAX)
+	if (d->message_len > (d->message_max ? d->message_max : GRPC_MESSAGE_MAX))
 		return ERR_TOO_BIG;
 	return flag ? GRPC_COMPRESSED : 0;
 }

@@ -41,8 +41,8 @@ enum {
 struct deframer {
 	uint8_t prefix[GRPC_PREFIX_LEN];
 	unsigned prefix_len;
-	struct buf partial; /* a message that began in an earlier chunk */
-	uint32_t message_len;
+	struct buf partial;                /* a message that began in an earlier chunk */
+	uint32_t message_len, message_max; /* max 0: GRPC_MESSAGE_MAX */
 };
 enum { GRPC_COMPRESSED = -10050 }; /* deframe_next: flag 1, nothing here decompresses */
 void deframer_done(struct deframer *);

@@ -173,9 +173,14 @@ static void headers_complete(struct h2 *h, struct h2_stream *st, const nghttp2_f
 /* nghttp2 refuses the frame by itself: an RST_STREAM or GOAWAY follows. */
 static int on_invalid_frame(nghttp2_session *s, const nghttp2_frame *f, int error, void *arg)
 {
+	struct h2 *h = arg;
+
 	(void)s, (void)error;
 	if (f->hd.type == NGHTTP2_HEADERS)
-		block_done(arg);
+		block_done(h);
+	else if (f->hd.type == NGHTTP2_GOAWAY && h->side == H2_SERVER)
+		/* grpc-go leaves with one that names a stream of its own: a goodbye. */
+		fail(h, ERR_CLOSED, NGHTTP2_PROTOCOL_ERROR, "left by a GOAWAY");
 	return 0;
 }
 

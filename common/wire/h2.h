@@ -60,7 +60,7 @@ int h2_new(enum h2_side, const struct limits *, uint64_t now_ms, const struct h2
            void *owner, struct h2 **h2_out);
 void h2_free(struct h2 *); /* no events; NULL allowed */
 
-/* Eats all or fails with ERR_PROTOCOL, ERR_FLOOD or -ENOMEM. After a failure a
+/* Eats all or fails with ERR_PROTOCOL, ERR_FLOOD, ERR_CLOSED or -ENOMEM. After a failure a
  * GOAWAY is pending where one can be said. What nghttp2 ends by itself fails in
  * the h2_flush() that says its GOAWAY. */
 int h2_input(struct h2 *, const uint8_t *data, size_t len, uint64_t now_ms);

@@ -33,3 +33,10 @@ def test_grpc_js_with_a_wrong_token_sees_unauthenticated(world, relay):
     other = world.relay(name="other")
     relay.token = other.token
     stock(world, relay, "js", "home").wait_for("status 16")
+
+
+def test_grpc_js_passes_the_interop_cases(world, service):
+    cases = world.program(["sh", "-c", 'cd build/interop && exec node "$@"', "sh", f"{ROOT}/tests/interop/grpcjs/cases.mjs",
+                           str(service.port), f"{service.state}/tls-cert.pem"])
+    cases.wait_for("^all ok", 60)
+    assert cases.exit_code() == 0

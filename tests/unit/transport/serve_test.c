@@ -614,6 +614,20 @@ static void S26_settings_that_are_never_acknowledged_end_the_connection(void **s
 	caller_close(&c);
 }
 
+static void a_goaway_that_names_the_clients_own_stream_is_a_goodbye(void **state)
+{
+	static const char bytes[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+	                            "\0\0\x8\7\0\0\0\0\0\0\0\0\1\0\0\0\0";
+	struct caller c;
+
+	(void)state;
+	caller_open(&c, false);
+	assert_int_equal(transport_grpc.input(c.server, (const uint8_t *)bytes, sizeof bytes - 1,
+	                                      c.now_ms),
+	                 ERR_CLOSED);
+	caller_close(&c);
+}
+
 static void G18_cancelled_at_every_point_leaves_nothing(void **state)
 {
 	struct caller c;
@@ -702,6 +716,7 @@ int main(void)
 		cmocka_unit_test(S22_the_last_goaway_follows_the_ping),
 		cmocka_unit_test(S22_who_answers_no_ping_is_not_waited_for),
 		cmocka_unit_test(S26_settings_that_are_never_acknowledged_end_the_connection),
+		cmocka_unit_test(a_goaway_that_names_the_clients_own_stream_is_a_goodbye),
 		cmocka_unit_test(G18_cancelled_at_every_point_leaves_nothing),
 		cmocka_unit_test(G20_10000_health_checks_on_one_connection),
 	};
