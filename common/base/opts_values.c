@@ -54,7 +54,7 @@ struct opts_quoted opts_quote(const char *word)
 	size_t n = 0;
 
 	if (strstr(word, "tunn_")) {
-		snprintf(q.s, sizeof q.s, "(a token, not shown)");
+		snprintf(q.s, sizeof q.s, "(a token, not shown: revoke it)");
 		return q;
 	}
 	q.s[n++] = '"';

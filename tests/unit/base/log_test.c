@@ -33,7 +33,7 @@ static void only_the_level_asked_for_and_above_is_written(void **state)
 }
 
 /* T24: a name from outside cannot make a second line or move the cursor. */
-static void control_characters_and_quotes_are_escaped(void **state)
+static void T24_control_characters_and_quotes_are_escaped(void **state)
 {
 	(void)state;
 	said_begin();
@@ -99,7 +99,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_has_time_level_and_message),
 		cmocka_unit_test(only_the_level_asked_for_and_above_is_written),
-		cmocka_unit_test(control_characters_and_quotes_are_escaped),
+		cmocka_unit_test(T24_control_characters_and_quotes_are_escaped),
 		cmocka_unit_test(a_long_message_is_cut_and_stays_one_line),
 		cmocka_unit_test(logging_keeps_errno),
 		cmocka_unit_test(levels_are_found_by_name),

@@ -49,7 +49,7 @@ static void parts_lie_between_the_underscores(void **state)
 	assert_true(str_eq(token_secret(t), STR("yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp1")));
 }
 
-static void every_single_typo_is_found(void **state)
+static void A01_every_single_typo_is_found(void **state)
 {
 	static const char wrong[] = "0aZ_ \n\t-\x80";
 	char t[TOKEN_LEN + 1];
@@ -67,7 +67,7 @@ static void every_single_typo_is_found(void **state)
 		}
 }
 
-static void neighbours_swapped_are_found(void **state)
+static void A01_neighbours_swapped_are_found(void **state)
 {
 	char t[TOKEN_LEN + 1];
 
@@ -83,7 +83,7 @@ static void neighbours_swapped_are_found(void **state)
 	}
 }
 
-static void every_other_length_is_refused(void **state)
+static void A01_every_other_length_is_refused(void **state)
 {
 	char t[2 * TOKEN_LEN];
 
@@ -99,7 +99,7 @@ static void every_other_length_is_refused(void **state)
 	}
 }
 
-static void lower_cased_token_is_refused(void **state)
+static void A01_lower_cased_token_is_refused(void **state)
 {
 	char t[] = "tunn_ABCDEFGH_0000000000000000000000000000000000000000000_961d0689";
 
@@ -147,10 +147,10 @@ int main(void)
 		cmocka_unit_test(tokens_made_elsewhere_are_understood),
 		cmocka_unit_test(no_two_tokens_are_alike),
 		cmocka_unit_test(parts_lie_between_the_underscores),
-		cmocka_unit_test(every_single_typo_is_found),
-		cmocka_unit_test(neighbours_swapped_are_found),
-		cmocka_unit_test(every_other_length_is_refused),
-		cmocka_unit_test(lower_cased_token_is_refused),
+		cmocka_unit_test(A01_every_single_typo_is_found),
+		cmocka_unit_test(A01_neighbours_swapped_are_found),
+		cmocka_unit_test(A01_every_other_length_is_refused),
+		cmocka_unit_test(A01_lower_cased_token_is_refused),
 		cmocka_unit_test(hash_depends_on_secret_and_pepper),
 		cmocka_unit_test(hash_is_keyed_blake2b_256),
 	};

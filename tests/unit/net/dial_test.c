@@ -369,7 +369,7 @@ static void a_device_that_is_not_there_is_named(void **state)
 
 /* ---- through a proxy ---- */
 
-static void a_proxy_that_agrees_gives_its_connection_and_the_surplus(void **state)
+static void X03_a_proxy_that_agrees_gives_its_connection_and_the_surplus(void **state)
 {
 	(void)state;
 	use_proxy();
@@ -672,7 +672,7 @@ int main(void)
 		TEST(a_dialler_freed_before_the_proxy_answers_hangs_up),
 		TEST(a_failure_may_start_the_next_attempt),
 		TEST(a_device_that_is_not_there_is_named),
-		TEST(a_proxy_that_agrees_gives_its_connection_and_the_surplus),
+		TEST(X03_a_proxy_that_agrees_gives_its_connection_and_the_surplus),
 		TEST(a_proxy_that_refuses_is_told_in_its_words),
 		TEST(a_proxy_may_answer_byte_by_byte),
 		TEST(the_proxy_address_that_answers_first_wins),

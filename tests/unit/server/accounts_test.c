@@ -134,7 +134,7 @@ static void bound_token_tells_its_id(void **state)
 	accounts_close(a);
 }
 
-static void two_tokens_of_an_account_are_valid_together(void **state)
+static void A09_two_tokens_of_an_account_are_valid_together(void **state)
 {
 	struct accounts *a = with_account("main");
 	char one[TOKEN_LEN + 1], two[TOKEN_LEN + 1];
@@ -148,7 +148,7 @@ static void two_tokens_of_an_account_are_valid_together(void **state)
 	accounts_close(a);
 }
 
-static void unknown_id_and_wrong_secret_are_answered_alike(void **state)
+static void A02_unknown_id_and_wrong_secret_are_answered_alike(void **state)
 {
 	struct accounts *a = with_account("main");
 	char token[TOKEN_LEN + 1], forged[TOKEN_LEN + 1];
@@ -169,7 +169,7 @@ static void unknown_id_and_wrong_secret_are_answered_alike(void **state)
 	accounts_close(a);
 }
 
-static void expired_token_is_refused_after_a_minute_of_grace(void **state)
+static void A03_expired_token_is_refused_after_a_minute_of_grace(void **state)
 {
 	struct accounts *a = with_account("main");
 	char token[TOKEN_LEN + 1];
@@ -183,7 +183,7 @@ static void expired_token_is_refused_after_a_minute_of_grace(void **state)
 	accounts_close(a);
 }
 
-static void revoked_token_is_refused_at_once(void **state)
+static void A03_revoked_token_is_refused_at_once(void **state)
 {
 	struct accounts *a = with_account("main");
 	char token[TOKEN_LEN + 1];
@@ -274,7 +274,7 @@ static void names_outside_the_grammar_are_refused(void **state)
 	accounts_close(a);
 }
 
-static void token_in_place_of_a_name_is_not_repeated(void **state)
+static void A12_token_in_place_of_a_name_is_not_repeated(void **state)
 {
 	struct accounts *a = with_account("main");
 	char token[TOKEN_LEN + 1], other[TOKEN_LEN + 1];
@@ -489,16 +489,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(token_speaks_for_its_account),
 		T(bound_token_tells_its_id),
-		T(two_tokens_of_an_account_are_valid_together),
-		T(unknown_id_and_wrong_secret_are_answered_alike),
-		T(expired_token_is_refused_after_a_minute_of_grace),
-		T(revoked_token_is_refused_at_once),
+		T(A09_two_tokens_of_an_account_are_valid_together),
+		T(A02_unknown_id_and_wrong_secret_are_answered_alike),
+		T(A03_expired_token_is_refused_after_a_minute_of_grace),
+		T(A03_revoked_token_is_refused_at_once),
 		T(token_of_another_relay_is_refused),
 		T(accounts_and_tokens_survive_a_restart),
 		T(what_is_added_beside_is_known_at_once),
 		T(account_exists_once),
 		T(names_outside_the_grammar_are_refused),
-		T(token_in_place_of_a_name_is_not_repeated),
+		T(A12_token_in_place_of_a_name_is_not_repeated),
 		T(token_for_nobody_is_refused_with_the_way_out),
 		T(database_holds_no_usable_token),
 		T(copy_of_the_database_alone_is_refused),

@@ -1,0 +1,376 @@
+"""Rows of the threat table (T) and of tokens (A) against the real relay and the real end."""
+import gzip
+import os
+import re
+import socket
+import sqlite3
+import struct
+import subprocess
+import threading
+import time
+import zlib
+
+import pytest
+from harness import BUILD, TUNN, World, ask, free_port
+from scripted import (ACK, DATA, END_HEADERS, GOAWAY, HEADERS, PING, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, TUNNEL,
+                      WINDOW_UPDATE, Peer, field, message, register)
+
+MIB = 1 << 20
+INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAUTHENTICATED = "3", "8", "12", "13", "16"
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    """One relay for all rows, with a pair of ends that must not notice."""
+    world = World(tmp_path_factory.mktemp("standing"))
+    relay = world.relay()
+    with open(relay.token) as f:
+        relay.secret = f.read().strip()
+    yield world, relay, world.pair(relay), world.socket()
+    world.close()
+
+
+@pytest.fixture
+def relay(standing):
+    _, relay, pair, s = standing
+    yield relay
+    ask(s, pair.address, os.urandom(100))
+    assert "reconnecting" not in pair.laptop.text() + pair.home.text()
+
+
+@pytest.fixture
+def peer(relay):
+    p = Peer(relay.port)
+    yield p
+    p.close()
+
+
+def memory(process, name):
+    with open(f"/proc/{process.p.pid}/status") as f:
+        return int(re.search(rf"{name}:\s+(\d+) kB", f.read()).group(1)) * 1024
+
+
+class Growth:
+    """How far resident memory rose at most. Sanitizers keep what is freed: they are not measured."""
+
+    def __init__(self, process):
+        self.process, self.before = process, memory(process, "VmRSS")
+        try:
+            with open(f"/proc/{process.p.pid}/clear_refs", "w") as f:
+                f.write("5")  # the high-water mark begins anew
+        except OSError:
+            pass
+
+    def assert_below(self, limit):
+        if not re.search("[at]san", BUILD):
+            assert memory(self.process, "VmHWM") - self.before < limit
+
+
+# -- HTTP/2 and gRPC
+
+FOLLOWERS = {
+    "settings_of_7_bytes": (SETTINGS, 0, 0, b"1234567"),
+    "settings_ack_with_payload": (SETTINGS, ACK, 0, b"123456"),
+    "ping_of_7_bytes": (PING, 0, 0, b"1234567"),
+    "data_on_stream_0": (DATA, 0, 0, b"x"),
+    "data_on_idle_stream": (DATA, 0, 99, b"x"),
+    "headers_of_garbage": (HEADERS, END_HEADERS, 3, b"\xff\xff\xff\x7f"),
+    "headers_on_stream_0": (HEADERS, END_HEADERS, 0, b"\x82"),
+    "continuation_alone": (9, END_HEADERS, 1, b"\x82"),
+    "rst_of_3_bytes": (RST_STREAM, 0, 1, bytes(3)),
+    "priority_of_4_bytes": (PRIORITY, 0, 1, bytes(4)),
+    "window_update_of_0": (WINDOW_UPDATE, 0, 0, bytes(4)),
+    "frame_beyond_16384": (DATA, 0, 1, bytes(20000)),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_T09_a_malformed_frame_behind_the_one_that_ended_the_connection(peer, name):
+    def raw(kind, flags, stream, payload):
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    peer.call()
+    peer.send(raw(PING, 0, 1, b"12345678") + raw(*FOLLOWERS[name]) * 3)  # in one write
+    assert peer.goaway() == PROTOCOL_ERROR
+
+
+def test_T11_a_compression_bomb_is_not_opened(relay, peer):
+    bomb = gzip.compress(bytes(64 * MIB))
+    assert len(bomb) < 66560
+    growth = Growth(relay)
+    for stream, more in ((1, [("grpc-encoding", "gzip")]), (3, [("grpc-encoding", "deflate")])):
+        peer.call(stream, TUNNEL, *more)
+        data = message(bomb, 1)
+        for i in range(0, len(data), 16000):
+            peer.frame(DATA, 0, stream, data[i:i + 16000])
+        answer = peer.answer(stream)
+        assert (answer["grpc-status"], answer["grpc-accept-encoding"]) == (UNIMPLEMENTED, "identity")
+    growth.assert_below(8 * MIB)
+    assert peer.is_alive()
+
+
+def test_T12_what_a_prefix_or_many_fields_announce_costs_no_memory(relay, peer):
+    growth = Growth(relay)
+    for stream in range(1, 41, 2):
+        peer.call(stream)
+        peer.frame(DATA, 0, stream, b"\0\xff\xff\xff\xff" + bytes(16000))
+        assert peer.answer(stream)["grpc-status"] == RESOURCE_EXHAUSTED
+    for stream, junk in ((41, b"\x98\x06\x01" * 21000), (43, b"\x9a\x06\x00" * 21000), (45, b"\x0b" * 63000)):
+        data = message(field(1, junk))
+        peer.call(stream)
+        for i in range(0, len(data), 16000):
+            peer.frame(DATA, 0, stream, data[i:i + 16000])
+        assert peer.answer(stream)["grpc-status"] in (RESOURCE_EXHAUSTED, INTERNAL)
+    growth.assert_below(8 * MIB)
+    assert peer.is_alive()
+
+
+ODD_PATHS = [TUNNEL + "/", TUNNEL + "//", "/" + TUNNEL, TUNNEL + "?x=1", TUNNEL + "#x", TUNNEL + ";x", TUNNEL.lower(), TUNNEL.upper(),
+             TUNNEL.replace("T", "%54"), TUNNEL.replace("/E", "%2fE"), "/." + TUNNEL, "/.." + TUNNEL, TUNNEL + "/../Admin",
+             TUNNEL.replace("/E", "//E"), TUNNEL.replace("/E", "\\E"), TUNNEL + " ", TUNNEL + "\t", TUNNEL[:-1], TUNNEL + "x",
+             "/tunn.v1.Admin/AddAccount", "/tunn.v1.TunnelService/", "/tunn.v1.TunnelService", "/tunn.v1.TunnelService.EstablishTunnel",
+             "/EstablishTunnel", "/*", "/"]
+
+
+def test_T13_odd_paths_reach_no_handler(relay, peer):
+    assert len(ODD_PATHS) >= 20
+    before = relay.counters()
+    for i, path in enumerate(ODD_PATHS):
+        stream = 2 * i + 1
+        peer.call(stream, path)
+        peer.frame(DATA, 0, stream, register(relay.secret, b"odd"))
+        f = peer.read_until(lambda f: f.stream == stream and f.type in (HEADERS, RST_STREAM))
+        assert f.type == RST_STREAM or f.fields["grpc-status"] == UNIMPLEMENTED, path
+        assert f.type == HEADERS or path.strip() != path  # blanks at an end are malformed (RFC 9113 8.2.1)
+    for i, path in enumerate([TUNNEL[1:], "", "*"]):  # without its slash
+        stream = 2 * (len(ODD_PATHS) + i) + 1
+        peer.call(stream, path)
+        peer.rst(stream)
+    assert relay.counters()["registrations_total"] == before["registrations_total"]
+    assert peer.is_alive()
+
+
+def assert_lines_are_ours(relay, at, names):
+    assert all(re.match(r'ts=\S+ level=\w+ msg="|tunn: counters ', line) for line in relay.lines[at:])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", "".join(relay.lines[at:]))
+    made = set(relay.counters()) - names
+    assert all(re.fullmatch(r"(drop|close)_[a-z_]+|[a-z_]+(_total|_open)", name) for name in made), made
+
+
+def test_T24_what_comes_from_outside_neither_breaks_a_line_nor_names_a_metric(standing, relay):
+    world, _, _, _ = standing
+    names, at = set(relay.counters()), relay.count()
+    odd = [b"a\nts=2000 level=error msg=forged", b"\x1b[31mred\x1b[0m", b'a" b="c', b"a\\", b"\r", b"%s%n", "\u2028\u202e".encode()]
+    for text in odd:
+        peer = Peer(relay.port)
+        peer.call(1, "/x" + re.sub(r"[^!-~]", "?", text.decode("latin-1")), ("user-agent", "'\"%s%n\\"))
+        assert peer.answer(1)["grpc-status"] == UNIMPLEMENTED
+        for stream, registration in ((3, register("tunn_" + text.decode("latin-1"), b"a")), (5, register(relay.secret, text)),
+                                     (7, register(relay.secret, b"a", (text,)))):
+            peer.call(stream)
+            peer.frame(DATA, 0, stream, registration)
+            assert peer.answer(stream)["grpc-status"] in (UNAUTHENTICATED, INVALID_ARGUMENT)
+        peer.frame(GOAWAY, 0, 0, bytes(8) + text)
+        peer.close()
+    with socket.create_connection(("127.0.0.1", relay.port)) as s:
+        s.sendall(b"\n\x1b[2Jlevel=error\r\n" * 10)
+    world.end(relay, free_port(), "calm", "b", "--listen").wait_for("connected as calm")
+    assert_lines_are_ours(relay, at, names)
+
+
+def test_T24_a_hundred_thousand_ids_make_no_metric(relay):
+    names, at, growth = set(relay.counters()), relay.count(), Growth(relay)
+    for batch in range(200):
+        if batch % 40 == 0:
+            peer = Peer(relay.port)
+        peers = [b"p-%d-%d" % (batch, i) for i in range(500)]
+        stream = 2 * (batch % 40) + 1
+        data = register(relay.secret, b"n-%d" % batch, peers)
+        peer.call(stream)
+        peer.frame(DATA, 0, stream, data[:16000])
+        assert len(data) < 16000 and peer.read_until(lambda f: f.stream == stream and f.type in (HEADERS, DATA)).type
+        if batch % 40 == 39:
+            peer.close()
+    assert relay.counters()["registrations_total"] >= 200
+    assert_lines_are_ours(relay, at, names)
+    assert relay.count() - at < 2000
+    growth.assert_below(64 * MIB)
+
+
+# -- proxies between us and the relay
+
+class Proxy:
+    """Accepts, reads a request, and says what it is told; how often and from whom is kept."""
+
+    def __init__(self, say, then=b"", forever=False):
+        self.say, self.then, self.forever, self.n = say, then, forever, 0
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                s, _ = self.server.accept()
+            except OSError:
+                return
+            self.n += 1
+            threading.Thread(target=self._answer, args=(s,), daemon=True).start()
+
+    def _answer(self, s):
+        try:
+            s.settimeout(60)
+            while b"\r\n\r\n" not in s.recv(65536):
+                pass
+            s.sendall(self.say)
+            while self.forever:
+                s.sendall(self.then)
+            if self.then:
+                s.sendall(self.then)
+            while s.recv(65536):
+                pass
+        except OSError:
+            pass
+        s.close()
+
+    def close(self):
+        self.server.close()
+
+
+@pytest.fixture
+def behind(standing, world):
+    """An end that goes through a proxy which says this."""
+    _, relay, _, _ = standing
+
+    def start(say, then=b"", forever=False, args=("--once",)):
+        proxy = Proxy(say, then, forever)
+        world.cleanups.append(proxy.close)
+        return world.end(relay, free_port(), "behind", "b", "--listen", "--proxy", proxy.url, *args), proxy
+    return start
+
+
+GARBAGE = {
+    "zeros": bytes(1000),
+    "text": b"HTTP/1.1 200 OK\r\n\r\n<html>",
+    "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "tls_alert": b"\x15\x03\x03\x00\x02\x02\x28",
+    "tls_record_too_long": b"\x16\x03\x03\xff\xff" + bytes(5000),
+    "server_hello_cut": b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03",
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_T28_bytes_behind_the_proxys_answer_go_to_tls_alone(behind, what):
+    end, proxy = behind(b"HTTP/1.1 200 OK\r\n\r\n" + GARBAGE[what])
+    assert end.exit_code(60) == 4
+    assert "connected" not in end.text() and proxy.n == 1
+    if what != "server_hello_cut":  # which waits for its rest
+        assert "TLS" in end.text()
+
+
+HOSTILE = {
+    "huge_407": (b"HTTP/1.1 407 No\r\nProxy-Authenticate: " + b"Basic realm=\"" + b"x" * 100000 + b"\"\r\n\r\n", b"", False),
+    "endless_headers": (b"HTTP/1.1 200 OK\r\n", b"X-More: 1\r\n" * 1000, True),
+    "an_endless_line": (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 10000, True),
+    "endless_status": (b"HTTP/1.1 200 ", b"O" * 10000, True),
+    "endless_informational": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, True),
+    "101_lines": (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n", b"", False),
+    "redirect_to_itself": (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"", False),
+    "redirect_elsewhere": (b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\x1b[31m\r\n\r\n", b"", False),
+    "many_challenges": (b"HTTP/1.1 407 No\r\n" + b"Proxy-Authenticate: NTLM " + b"A" * 3000 + b"\r\nProxy-Authenticate: Negotiate\r\n\r\n",
+                        b"", False),
+    "escape_sequences": (b"HTTP/1.1 407 No\r\nProxy-Authenticate: \x1b[2J\x1b[31mred realm=\"\x07\"\r\n\r\n", b"", False),
+    "no_http": (b"\x00\x01\x02\x03" * 100, b"", False),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_T29_a_hostile_proxy_is_given_up_at_once(behind, what):
+    say, then, forever = HOSTILE[what]
+    start = time.monotonic()
+    end, proxy = behind(say, then, forever)
+    assert end.exit_code(60) in (3, 4)
+    assert "proxy 127.0.0.1" in end.text()
+    assert proxy.n == 1  # no redirect followed, no login tried again
+    assert time.monotonic() - start < 14  # by what it said, not at the deadline of 15 s
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", end.text())
+
+
+def test_T29_a_hostile_proxy_costs_no_memory(behind):
+    end, proxy = behind(b"HTTP/1.1 200 OK\r\n", b"X-More: " + b"1" * 60000 + b"\r\n", True, args=())
+    end.wait_for("proxy 127.0.0.1")
+    growth = Growth(end)
+    deadline = time.monotonic() + 60
+    while proxy.n < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    growth.assert_below(8 * MIB)
+
+
+# -- tokens
+
+def token_with(secret, change):
+    """The same token with another part, its checksum right."""
+    kid, middle, _ = re.fullmatch(r"tunn_(\w+?)_(\w+)_(\w{8})", secret).groups()
+    body = "tunn_%s_%s" % change(kid, middle)
+    return "%s_%08x" % (body, zlib.crc32(body.encode()))
+
+
+def other(text):
+    return ("a" if text[0] != "a" else "b") + text[1:]
+
+
+def refusal(relay, token, stream=1):
+    p = Peer(relay.port)
+    p.call(stream)
+    p.frame(DATA, 0, stream, register(token, b"who"))
+    answer = p.answer(stream)
+    p.close()
+    return answer["grpc-status"], answer["grpc-message"]
+
+
+def test_A01_malformed_tokens_are_unauthenticated(relay):
+    s = relay.secret
+    for token in (s[:-1] + ("0" if s[-1] != "0" else "1"), "TUNN_" + s[5:], s[:-1], s + "0", s[:20] + " " + s[21:], s[:20] + "\n" + s[21:],
+                  s.lower(), "tunn_", "x"):
+        status, text = refusal(relay, token)
+        assert status == UNAUTHENTICATED and s[5:30] not in text, token
+
+
+def test_A02_an_unknown_id_and_a_wrong_secret_get_the_same_answer(relay):
+    unknown = token_with(relay.secret, lambda kid, rest: (other(kid), rest))
+    wrong = token_with(relay.secret, lambda kid, rest: (kid, other(rest)))
+    assert refusal(relay, unknown) == refusal(relay, wrong)
+    assert refusal(relay, unknown)[0] == UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("how", ["expires", "revoked"])
+def test_A03_expired_and_revoked_tokens_are_refused_for_good(world, how):
+    relay = world.relay()
+    token = world.new_token(relay, "main", "--id", "late", "--expires", "1h")
+    with sqlite3.connect(f"{relay.state}/accounts.db") as db:
+        assert db.execute(f"UPDATE token SET {how} = ? WHERE bound_id = 'late'", (int(time.time()) - 3600,)).rowcount == 1
+    db.close()
+    end = world.end(relay, free_port(), "late", "b", "--listen", token=token)
+    assert end.exit_code() == 3
+    assert "token" in end.text()
+
+
+def test_A12_a_token_in_a_path_is_refused_and_not_repeated(relay):
+    at = relay.count()
+    for path in (f"{TUNNEL}?token={relay.secret}", f"/{relay.secret}", f"{TUNNEL}/{relay.secret}"):
+        p = Peer(relay.port)
+        p.call(1, path)
+        answer = p.answer()
+        assert answer["grpc-status"] == UNIMPLEMENTED and "revoke" in answer["grpc-message"]
+        assert relay.secret[5:40] not in str(answer)
+        p.close()
+    assert relay.secret[5:40] not in "\n".join(relay.lines[at:])
+
+
+def test_A12_a_token_in_a_url_or_word_is_refused_and_not_repeated(relay):
+    for argv in (["--relay", f"https://r.example/?t={relay.secret}"], ["--relay", f"https://{relay.secret}@r.example"],
+                 ["--id", relay.secret], [relay.secret]):
+        r = subprocess.run([TUNN, "relay", "51820", "--peer", "b", *argv], capture_output=True, text=True, check=False)
+        assert r.returncode == 2 and relay.secret[5:40] not in r.stderr
+        assert "revoke it" in r.stderr or "on the command line" in r.stderr
