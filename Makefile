@@ -69,7 +69,7 @@ test-deps: ; $(Q)$(NEED) $(PKGS) $(PKGS_TEST)
 # -- the program
 build/gen/%.pb-c.c: proto/%.proto
 	$(Q)mkdir -p build/gen/proto
-	$(Q)sed -E 's/^( *)(repeated )?string /\1\2bytes /' $< > build/gen/proto/$*.proto
+	$(Q)sed -E 's/^( *)(repeated )?string /\1\2bytes /; s/^( *)uint32 /\1uint64 /' $< > build/gen/proto/$*.proto
 	$(Q)protoc-c --proto_path=build/gen/proto --c_out=build/gen build/gen/proto/$*.proto
 # What reflection tells: the protos as they are, not their copies for protobuf-c.
 build/gen/descriptors.c: proto/descriptors $(PROTO)

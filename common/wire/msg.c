@@ -86,14 +86,22 @@ static int decode_peers(struct arena *a, const Tunn__V1__RelayConfig *r, struct 
 	return 0;
 }
 
+/* protobuf-c cuts a longer varint; the copy it is made from has uint64, so that we see. */
+static bool fits(uint64_t on_wire, uint32_t *n_out)
+{
+	*n_out = (uint32_t)on_wire;
+	return on_wire <= UINT32_MAX;
+}
+
 static int decode_register(struct arena *a, const Tunn__V1__RegisterClient *r, struct msg *m)
 {
 	m->kind = MSG_REGISTER;
 	m->tunnel_id = str(r->tunnel_id);
 	m->token = str(r->auth_token);
 	m->instance = str(r->instance);
-	m->version = r->version;
 	m->bidirectional = true;
+	if (!fits(r->version, &m->version))
+		return ERR_INVALID;
 	if (!r->relay)
 		return 0;
 	m->has_relay = true;
@@ -103,6 +111,18 @@ static int decode_register(struct arena *a, const Tunn__V1__RegisterClient *r, s
 	if (m->role < TUNN__V1__ROLE__UNKNOWN || m->role > TUNN__V1__ROLE__FORWARD)
 		return ERR_INVALID;
 	return decode_peers(a, r->relay, m);
+}
+
+static int decode_registered(const Tunn__V1__RegisterResponse *r, struct msg *m)
+{
+	m->kind = MSG_REGISTERED;
+	m->error = str(r->error_message);
+	m->account = str(r->account);
+	m->node = str(r->node);
+	m->tunnel_id = str(r->tunnel_id);
+	if (!fits(r->version, &m->version) || !fits(r->max_payload, &m->max_payload))
+		return ERR_INVALID;
+	return 0;
 }
 
 static int decode_peer_status(const Tunn__V1__PeerStatus *p, struct msg *m)
@@ -121,14 +141,12 @@ static int decode_notice(const Tunn__V1__Notice *n, struct msg *m)
 	switch (n->notice_case) {
 	case TUNN__V1__NOTICE__NOTICE_DRAINING:
 		m->notice = MSG_NOTICE_DRAINING;
-		m->within_ms = n->draining->within_ms;
 		m->text = str(n->draining->target);
-		break;
+		return fits(n->draining->within_ms, &m->within_ms) ? 0 : ERR_INVALID;
 	case TUNN__V1__NOTICE__NOTICE_QUOTA:
 		m->notice = MSG_NOTICE_QUOTA;
-		m->percent = n->quota->percent;
 		m->resets_unix_s = n->quota->resets_unix_s;
-		break;
+		return fits(n->quota->percent, &m->percent) ? 0 : ERR_INVALID;
 	case TUNN__V1__NOTICE__NOTICE_SUPERSEDED:
 		m->notice = MSG_NOTICE_SUPERSEDED;
 		m->text = str(n->superseded->text);
@@ -144,14 +162,7 @@ static int decode_case(struct arena *a, const Tunn__V1__TunnelMessage *t, struct
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_REGISTER_CLIENT:
 		return decode_register(a, t->register_client, m);
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_REGISTER_RESPONSE:
-		m->kind = MSG_REGISTERED;
-		m->error = str(t->register_response->error_message);
-		m->account = str(t->register_response->account);
-		m->node = str(t->register_response->node);
-		m->tunnel_id = str(t->register_response->tunnel_id);
-		m->version = t->register_response->version;
-		m->max_payload = t->register_response->max_payload;
-		return 0;
+		return decode_registered(t->register_response, m);
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_HEALTH_CHECK:
 		m->kind = MSG_HEALTH_CHECK;
 		m->timestamp = t->health_check->timestamp;
@@ -170,8 +181,7 @@ static int decode_case(struct arena *a, const Tunn__V1__TunnelMessage *t, struct
 		m->tunnel_id = str(t->udp_packet->tunnel_id);
 		m->peer_id = str(t->udp_packet->peer_id);
 		m->data = str(t->udp_packet->data);
-		m->flow = t->udp_packet->flow;
-		return 0;
+		return fits(t->udp_packet->flow, &m->flow) ? 0 : ERR_INVALID;
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_PEER_STATUS:
 		return decode_peer_status(t->peer_status, m);
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_NOTICE: return decode_notice(t->notice, m);

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from harness import World, ask
-from scripted import (CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, TUNNEL, Peer, field, message, register,
+from scripted import (CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, TUNNEL, WINDOW_UPDATE, Peer, field, message, register,
                       request_fields)
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, \
@@ -269,4 +269,73 @@ def test_P13_registering_twice_or_playing_the_relay_ends_the_stream(relay, peer,
     assert registered(peer)
     peer.frame(DATA, 0, 1, register(relay.secret, b"twice") if second == "register" else message(b"\x12\x00"))
     assert peer.answer()["grpc-status"] == FAILED_PRECONDITION
+    assert peer.is_alive()
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+MINUS_ONE = varint((1 << 64) - 1)  # as an int32 of -1 is written: ten bytes
+
+
+def datagram(data, more=b""):
+    return message(field(11, field(2, b"other") + field(3, data) + more))
+
+
+def test_P10_a_negative_number_where_none_can_be_is_refused(relay, peer):
+    assert after(peer, register(relay.secret, b"negative", more=b"\x50" + MINUS_ONE)) == INVALID_ARGUMENT  # version
+    peer.call(3)
+    peer.frame(DATA, 0, 3, register(relay.secret, b"negative"))
+    assert registered(peer, 3)
+    peer.frame(DATA, 0, 3, datagram(b"x", b"\x28" + MINUS_ONE))  # flow
+    assert peer.answer(3)["grpc-status"] == INVALID_ARGUMENT
+    assert peer.is_alive()
+
+
+def test_P11_datagrams_up_to_65507_bytes_pass_and_no_longer_ones(relay, peer):
+    peer.call(1)
+    peer.frame(DATA, 0, 1, register(relay.secret, b"sender", (b"receiver",)))
+    assert registered(peer, 1)
+    end = Peer(relay.port)
+    end.call(1)
+    end.frame(DATA, 0, 1, register(relay.secret, b"receiver", (b"sender",)))
+    assert registered(end, 1)
+    for stream in (0, 1):
+        end.frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 1 << 20))
+    before = relay.counters()
+    for size in (0, 65508, 65507):
+        data = message(field(11, field(2, b"receiver") + field(3, bytes(size))))
+        for i in range(0, len(data), 16000):
+            peer.frame(DATA, 0, 1, data[i:i + 16000])
+    got = b""
+    while len(got) < 65507:
+        got += end.read_until(lambda f: f.type == DATA).payload
+    now = relay.counters()
+    assert now["packets_out_total"] - before["packets_out_total"] == 2
+    assert now["drop_too_big"] - before["drop_too_big"] == 1
+    assert peer.is_alive()
+    end.close()
+
+
+def test_P12_unknown_fields_nested_a_thousand_times_are_skipped(relay, peer):
+    nested = b""
+    while len(nested) < 60000 and nested.count(b"\x9a\x06") < 1000:
+        nested = b"\x9a\x06" + varint(len(nested)) + nested
+    data = register(relay.secret, b"nested", more=nested)
+    peer.call()
+    peer.frame(DATA, 0, 1, data)
+    assert registered(peer)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 999, 0xFFFFFFFF])
+def test_P14_any_version_is_served_as_ours(relay, peer, version):
+    """Stock clients say none, later ones more: both are spoken to in version 1 (product.md 5 goes before the table)."""
+    peer.call()
+    peer.frame(DATA, 0, 1, register(relay.secret, b"v%d" % version, more=b"\x50" + varint(version)))
+    answer = peer.read_until(lambda f: f.type == DATA).payload
+    assert b"\x28\x01" in answer  # version = 1
     assert peer.is_alive()
