@@ -8,12 +8,6 @@
 
 #include "common/base/metric.h"
 
-enum {
-	TICK_MS = 500,
-	GREETING_CLIENT_MS = 5000, /* longer means a proxy that buffers (robustness.md 3.5) */
-	STALL_CLIENT_MS = 15000,
-};
-
 /* ---- states ---- */
 
 static const uint8_t allowed[LINK_STATE_N] = {
@@ -84,7 +78,7 @@ void *lane_user(const struct lane *la) { return la->user; }
 
 /* ---- closing ---- */
 
-static void close_with(struct link *l, enum close_why why, const char *text)
+void link_close_with(struct link *l, enum close_why why, const char *text)
 {
 	if (l->state == LINK_DEAD)
 		return;
@@ -100,7 +94,7 @@ static void close_with(struct link *l, enum close_why why, const char *text)
 	loop_defer(l->links->loop, LOOP_SWEEP, &l->links->sweep);
 }
 
-void link_close(struct link *l, enum close_why why) { close_with(l, why, close_text(why)); }
+void link_close(struct link *l, enum close_why why) { link_close_with(l, why, close_text(why)); }
 
 /* Says goodbye as far as the socket takes it. */
 static void say_goodbye(struct link *l)
@@ -154,7 +148,7 @@ void link_settle(struct link *l, int rc)
 	if (rc < 0 && l->state != LINK_DEAD) {
 		const char *text = l->ops->error_text(l->transport);
 		enum close_why why = rc == -ETIMEDOUT ? CLOSE_TIMEOUT : close_of_err(rc);
-		close_with(l, why, *text ? text : close_text(why));
+		link_close_with(l, why, *text ? text : close_text(why));
 	}
 	if (l->state == LINK_DRAINING && l->n_lanes == 0)
 		link_close(l, CLOSE_DRAINING);
@@ -162,7 +156,7 @@ void link_settle(struct link *l, int rc)
 }
 
 /* The same, and what there is to say goes out. */
-static void settle(struct link *l, int rc)
+void link_settle_and_say(struct link *l, int rc)
 {
 	link_settle(l, rc);
 	if (l->state != LINK_DEAD && l->transport && l->ops->has_output(l->transport))
@@ -255,7 +249,7 @@ static void on_ended(void *owner, struct chan *chan, enum close_why why, const c
 	l->events->ended(l->owner, la, why, text);
 	lane_kill(la);
 	if (l->side == SIDE_CLIENT && l->n_lanes == 0) /* a client's link has no other purpose */
-		close_with(l, why, text);
+		link_close_with(l, why, text);
 }
 
 static const struct transport_events transport_events = { on_hello, on_ready,  on_packet,
@@ -272,9 +266,9 @@ static void on_up(void *owner, const char *alpn)
 	else if (strcmp(alpn, l->ops->alpn) != 0)
 		l->ops = NULL;
 	if (!l->ops) {
-		close_with(l, CLOSE_NOT_GRPC,
-		           "HTTP/2 was not agreed in the TLS handshake (ALPN): what answered is no "
-		           "tunn relay, or a box on the way strips HTTP/2");
+		link_close_with(l, CLOSE_NOT_GRPC,
+		                "HTTP/2 was not agreed in the TLS handshake (ALPN): what answered is no "
+		                "tunn relay, or a box on the way strips HTTP/2");
 		return;
 	}
 	int rc = l->ops->open(&l->conf, l->side, loop_now_ms(l->links->loop), &transport_events, l,
@@ -294,10 +288,11 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 {
 	struct link *l = owner;
 
+	links_notice_stop(l->links);
 	if (l->state == LINK_DEAD || !l->transport)
 		return;
 	l->inside = true;
-	settle(l, l->ops->input(l->transport, data, len, loop_now_ms(l->links->loop)));
+	link_settle_and_say(l, l->ops->input(l->transport, data, len, loop_now_ms(l->links->loop)));
 	if (l->state == LINK_DEAD)
 		return;
 	conn_rest(l->conn, l->ops->rest_ms(l->transport));
@@ -311,73 +306,10 @@ static void on_conn_closed(void *owner, enum close_why why, const char *text)
 	struct link *l = owner;
 
 	l->conn_gone = true;
-	close_with(l, why, *text ? text : close_text(why));
+	link_close_with(l, why, *text ? text : close_text(why));
 }
 
 static const struct conn_events conn_events = { on_up, on_bytes, on_room, on_conn_closed };
-
-/* ---- time ---- */
-
-static bool is_stalled(struct link *l, uint64_t now_ms)
-{
-	uint64_t limit = l->side == SIDE_SERVER ? l->limits->stalled_ms : STALL_CLIENT_MS;
-	bool waiting = conn_unsent(l->conn) > 0 || (link_has_packets(l) && conn_room(l->conn) == 0);
-
-	if (!waiting) {
-		l->stalled_since_ms = 0;
-		return false;
-	}
-	if (!l->stalled_since_ms || conn_progress_ms(l->conn) > l->stalled_since_ms)
-		l->stalled_since_ms = now_ms;
-	return now_ms - l->stalled_since_ms > limit;
-}
-
-/* Over its deadline for this state? None is refreshed by bytes (T02). */
-static bool is_late(struct link *l, uint64_t now_ms)
-{
-	uint64_t spent = now_ms - l->since_ms;
-
-	switch (l->state) {
-	case LINK_SECURING: return spent > l->limits->handshake_ms;
-	case LINK_GREETING:
-		if (l->side == SIDE_CLIENT)
-			return spent > GREETING_CLIENT_MS;
-		return !l->is_health && spent > l->limits->register_ms;
-	default: return false;
-	}
-}
-
-static void tick_link(struct link *l, uint64_t now_ms)
-{
-	if (is_late(l, now_ms)) {
-		close_with(l, CLOSE_SLOW_START,
-		           l->state == LINK_SECURING ? "the TLS handshake took too long" :
-		           l->side == SIDE_CLIENT ? "no answer to the registration within 5 s (a "
-		                                    "proxy that buffers?)" :
-		                                    "no end registered in time");
-		return;
-	}
-	if (!l->transport)
-		return;
-	if (is_stalled(l, now_ms)) {
-		link_close(l, CLOSE_STALLED);
-		return;
-	}
-	l->inside = true;
-	settle(l, l->ops->tick(l->transport, now_ms));
-	if (l->state != LINK_DEAD && link_has_packets(l))
-		link_mark_dirty(l); /* windows may have opened; the old ones are dropped */
-}
-
-static void on_tick(void *arg)
-{
-	struct links *ls = arg;
-	uint64_t now_ms = loop_now_ms(ls->loop);
-
-	timer_set(ls->tick, TICK_MS);
-	list_each(it, tmp, &ls->all)
-		tick_link(container_of(it, struct link, node), now_ms);
-}
 
 /* ---- opening ---- */
 
@@ -393,12 +325,10 @@ struct links *links_new(struct loop *loop)
 	list_init(&ls->dead);
 	ls->pump.cb = link_pump_dirty;
 	ls->sweep.cb = sweep;
-	ls->tick = timer_new(loop, on_tick, ls);
-	if (!ls->tick) {
+	if (links_start_ticking(ls) < 0) {
 		free(ls);
 		return NULL;
 	}
-	timer_set(ls->tick, TICK_MS);
 	return ls;
 }
 

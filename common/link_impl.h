@@ -2,6 +2,7 @@
  * The inside of a link, shared by its files only:
  *   link.c       life: states, deadlines, what transport and conn tell
  *   link_pump.c  the way out: queues, records, the pump
+ *   link_time.c  deadlines, and what to do after this process was stopped
  */
 #ifndef TUNN_LINK_IMPL_H
 #define TUNN_LINK_IMPL_H
@@ -48,19 +49,29 @@ struct link {
 	struct list dirty_node;
 	bool conn_gone; /* the conn told `closed`: its pointer is dead */
 	uint64_t stalled_since_ms;
+	uint64_t moved_ms; /* when the transport last got a packet */
 };
 
 struct links {
 	struct loop *loop;
 	struct list all, dirty, dead;
 	struct timer *tick;
+	uint64_t ticked_ms;
 	struct task pump, sweep;
 	struct buf out;
 	unsigned n, n_health;
 };
 
-/* link.c: after a transport call, whose failure is the link's */
+/* link.c: after a transport call, whose failure is the link's; the second also
+ * lets out what there is to say. */
 void link_settle(struct link *, int rc);
+void link_settle_and_say(struct link *, int rc);
+void link_close_with(struct link *, enum close_why, const char *text);
+
+/* link_time.c */
+int links_start_ticking(struct links *); /* -ENOMEM */
+/* Before bytes are looked at: was this process stopped just now? */
+void links_notice_stop(struct links *);
 
 /* link_pump.c */
 void link_mark_dirty(struct link *); /* pumped at the end of the turn */

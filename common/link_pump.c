@@ -97,6 +97,7 @@ static size_t fill(struct link *l, size_t room)
 			if (window == 0 || (p = next_packet(la, now_ms)) == NULL)
 				continue;
 			moved += p->len + 8;
+			l->moved_ms = now_ms;
 			l->ops->send(la->chan, p);
 		}
 	} while (moved < room && moved > before);

@@ -187,6 +187,10 @@ static void take_packet(struct call *c, const struct datagram *d)
 		metric_drop(DROP_TOO_BIG);
 		return;
 	}
+	if (t->now_ms < t->stale_until_ms) {
+		metric_drop(DROP_STALE);
+		return;
+	}
 	struct pkt *p = pkt_new(d->data.len);
 	if (!p) {
 		metric_drop(DROP_NOMEM);

@@ -118,6 +118,8 @@ struct transport {
 	uint64_t busy_ms;   /* when there last was a call */
 	uint64_t now_ms, last_rx_ms, next_beat_ms, dead_ms; /* dead_ms 0: nothing asked */
 	uint64_t beat_sent_ms;
+	uint64_t stale_until_ms; /* datagrams are too old until then, or fresh_mark is answered */
+	uint64_t fresh_mark;
 	int64_t rtt_us;
 	int failed;
 	char error[GRPC_TEXT_MAX];

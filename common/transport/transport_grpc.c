@@ -234,6 +234,21 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 
 static uint32_t grpc_rest_ms(struct transport *t) { return h2_rest_ms(t->h2); }
 
+static void grpc_freshen(struct transport *t, uint64_t now_ms)
+{
+	t->now_ms = now_ms;
+	if (t->dead_ms)
+		t->dead_ms = now_ms + BEAT_ANSWER_MS;
+	t->stale_until_ms = now_ms + BEAT_ANSWER_MS;
+	t->fresh_mark = ~now_ms; /* no time of a heartbeat */
+	h2_ping(t->h2, t->fresh_mark);
+	list_each(it, tmp, &t->calls) {
+		struct call *c = container_of(it, struct call, node);
+		c->opened_ms = now_ms;
+		c->partial_ms = c->partial_ms ? now_ms : 0;
+	}
+}
+
 static void grpc_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)
 {
 	t->now_ms = now_ms;
@@ -283,6 +298,7 @@ const struct transport_ops transport_grpc = {
 	.has_output = grpc_has_output,
 	.tick = grpc_tick,
 	.rest_ms = grpc_rest_ms,
+	.freshen = grpc_freshen,
 	.probe = grpc_probe,
 	.tell_serving = health_tell_serving,
 	.goodbye = grpc_goodbye,

@@ -534,6 +534,12 @@ int h2_tick(struct h2 *h, uint64_t now_ms)
 		fail(h, ERR_FLOOD, NGHTTP2_SETTINGS_TIMEOUT, "never acknowledged SETTINGS");
 	else if (h->block_id && now_ms - h->block_since_ms > lim->header_block_ms)
 		fail(h, ERR_SLOW, NGHTTP2_ENHANCE_YOUR_CALM, "a header block that does not end");
+	list_each(it, tmp, &h->streams) { /* one that allows nothing, or a byte at a time */
+		if (buf_len(&container_of(it, struct h2_stream, node)->outgoing) >
+		    lim->queued_bytes)
+			fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
+			     "does not take what it asks for");
+	}
 	if (h->failed)
 		say_failure(h);
 	return h->failed;

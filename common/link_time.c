@@ -1,0 +1,112 @@
+#include "common/link_impl.h"
+
+#include <errno.h>
+
+enum {
+	TICK_MS = 500,
+	STOP_MS = 250,             /* a tick that much late: this process was stopped */
+	GREETING_CLIENT_MS = 5000, /* longer means a proxy that buffers (robustness.md 3.5) */
+	STALL_CLIENT_MS = 15000,
+};
+
+/* Something waits, and for too long nothing has been taken: by the socket, or by
+ * the windows of the protocol, which cost no socket room (T10). */
+static bool is_stalled(struct link *l, uint64_t now_ms)
+{
+	uint64_t limit = l->side == SIDE_SERVER ? l->limits->stalled_ms : STALL_CLIENT_MS;
+	bool by_socket = conn_unsent(l->conn) > 0 || conn_room(l->conn) == 0;
+	uint64_t progress_ms = by_socket ? conn_progress_ms(l->conn) : l->moved_ms;
+
+	if (conn_unsent(l->conn) == 0 && !link_has_packets(l)) {
+		l->stalled_since_ms = 0;
+		return false;
+	}
+	if (!l->stalled_since_ms || progress_ms > l->stalled_since_ms)
+		l->stalled_since_ms = now_ms;
+	return now_ms - l->stalled_since_ms > limit;
+}
+
+/* Over its deadline for this state? None is refreshed by bytes (T02). */
+static bool is_late(struct link *l, uint64_t now_ms)
+{
+	uint64_t spent = now_ms - l->since_ms;
+
+	switch (l->state) {
+	case LINK_SECURING: return spent > l->limits->handshake_ms;
+	case LINK_GREETING:
+		if (l->side == SIDE_CLIENT)
+			return spent > GREETING_CLIENT_MS;
+		return !l->is_health && spent > l->limits->register_ms;
+	default: return false;
+	}
+}
+
+static void tick_link(struct link *l, uint64_t now_ms)
+{
+	if (is_late(l, now_ms)) {
+		link_close_with(l, CLOSE_SLOW_START,
+		                l->state == LINK_SECURING ?
+		                                "the TLS handshake took too long" :
+		                l->side == SIDE_CLIENT ?
+		                                "no answer to the registration within 5 s (a "
+		                                "proxy that buffers?)" :
+		                                "no end registered in time");
+		return;
+	}
+	if (!l->transport)
+		return;
+	if (is_stalled(l, now_ms)) {
+		link_close(l, CLOSE_STALLED);
+		return;
+	}
+	l->inside = true;
+	link_settle_and_say(l, l->ops->tick(l->transport, now_ms));
+	if (l->state != LINK_DEAD && link_has_packets(l))
+		link_mark_dirty(l); /* windows may have opened; the old ones are dropped */
+}
+
+/* The time in which we did not run counts against nobody, and what waited for us
+ * in the kernels on the way is too old to be delivered (F04). */
+static void go_on(struct link *l, uint64_t now_ms)
+{
+	l->stalled_since_ms = 0;
+	if (l->state < LINK_READY)
+		l->since_ms = now_ms;
+	if (l->transport) {
+		l->ops->freshen(l->transport, now_ms);
+		link_mark_dirty(l);
+	}
+}
+
+void links_notice_stop(struct links *ls)
+{
+	uint64_t now_ms = loop_now_ms(ls->loop);
+
+	if (now_ms - ls->ticked_ms <= TICK_MS + STOP_MS)
+		return;
+	ls->ticked_ms = now_ms;
+	list_each(it, tmp, &ls->all)
+		go_on(container_of(it, struct link, node), now_ms);
+}
+
+static void on_tick(void *arg)
+{
+	struct links *ls = arg;
+	uint64_t now_ms = loop_now_ms(ls->loop);
+
+	links_notice_stop(ls);
+	ls->ticked_ms = now_ms;
+	timer_set(ls->tick, TICK_MS);
+	list_each(it, tmp, &ls->all)
+		tick_link(container_of(it, struct link, node), now_ms);
+}
+
+int links_start_ticking(struct links *ls)
+{
+	ls->tick = timer_new(ls->loop, on_tick, ls);
+	if (!ls->tick)
+		return -ENOMEM;
+	ls->ticked_ms = loop_now_ms(ls->loop);
+	timer_set(ls->tick, TICK_MS);
+	return 0;
+}
