@@ -8,10 +8,11 @@
 #include "client/report.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/net/conn.h"
 #include "common/net/notify.h"
 #include "common/net/resolve.h"
 
-enum { GOODBYE_MS = 1000 };
+enum { GOODBYE_MS = 1000, DESCRIPTORS_LEAST = 32, DESCRIPTORS_FEW = 128 };
 
 struct client {
 	const struct client_conf *conf;
@@ -233,8 +234,36 @@ static void tell_manager(struct client *c)
 		on_watchdog(c);
 }
 
+/* Each local program that sends costs one. */
+static int count_descriptors(void)
+{
+	unsigned n = process_descriptors();
+
+	if (n < DESCRIPTORS_LEAST) {
+		fprintf(stderr,
+		        "tunn: only %u file descriptors (ulimit -n): at least %u are needed\n", n,
+		        DESCRIPTORS_LEAST);
+		return 2;
+	}
+	if (n < DESCRIPTORS_FEW)
+		log_warn("only %u file descriptors (ulimit -n): each local program that sends "
+		         "takes one",
+		         n);
+	return 0;
+}
+
+static void tell_lacks(void)
+{
+	char lacks[CONN_LACKS_LEN];
+
+	if (conn_lacks(lacks))
+		log_info("this kernel has no, or not for us: %s", lacks);
+}
+
 static int start(struct client *c)
 {
+	if (count_descriptors())
+		return 2;
 	c->loop = loop_new();
 	if (!c->loop || !(c->goodbye = timer_new(c->loop, on_goodbye_over, c)))
 		return out_of_resources();
@@ -243,6 +272,7 @@ static int start(struct client *c)
 		return rc == ERR_CONFIG ? 2 : 1;
 	if (drop_rights(c->conf))
 		return 1;
+	tell_lacks();
 	if (make_report(c) || make_uplink(c) || handle_signals(c))
 		return out_of_resources();
 	notify_open();

@@ -9,8 +9,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
+#include "common/base/log.h"
 
-enum { MAIL_QUESTION, MAIL_STOP };
+enum { MAIL_QUESTION, MAIL_STOP, JUMP_S = 60 };
 
 struct question {
 	struct mailbox *reply;
@@ -25,6 +26,7 @@ struct auth {
 	struct loop *loop;
 	struct mailbox *mailbox;
 	pthread_t thread;
+	int64_t offset_ms;   /* of the clock of the wall to the steady one; 0: never asked */
 	atomic_uint waiting; /* relaxed: a bound, not an order */
 };
 
@@ -60,12 +62,24 @@ static void leave(struct auth *a)
 	atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
 }
 
+/* What expires does so by the clock of the wall: who sets it shall see that it counts. */
+static int64_t now_s(struct auth *a)
+{
+	int64_t wall_ms = clock_unix_ms(), offset_ms = wall_ms - (int64_t)clock_now_ms();
+	int64_t jump_s = (offset_ms - a->offset_ms) / 1000;
+
+	if (a->offset_ms && llabs(jump_s) > JUMP_S)
+		log_warn("the clock was set by %+lld s: tokens expire by the new time",
+		         (long long)jump_s);
+	a->offset_ms = offset_ms;
+	return wall_ms / 1000;
+}
+
 static void answer(struct auth *a, struct question *q)
 {
 	struct mail m = { .kind = q->kind, .number = q->number, .ptr = q->who };
 
-	accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN },
-	                      clock_unix_ms() / 1000, q->who);
+	accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN }, now_s(a), q->who);
 	if (mailbox_post(q->reply, &m) == 0)
 		q->who = NULL;
 	/* else out of memory: the deadline of the greeting ends the asker */

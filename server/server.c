@@ -9,20 +9,25 @@
 
 #include "common/base/log.h"
 #include "common/base/metric.h"
-#include "common/base/process.h"
-#include "common/base/sandbox.h"
 #include "common/net/cert.h"
+#include "common/net/conn.h"
 #include "common/net/loop.h"
 #include "common/net/notify.h"
 #include "server/accounts.h"
 #include "server/auth.h"
 #include "server/first.h"
 #include "server/mail.h"
+#include "server/rights.h"
 #include "server/state.h"
 #include "server/worker.h"
 #include "common/transport/transport.h"
 
-enum { PATH_LEN = 512, ALPN_MAX = 8, EXIT_RUNTIME = 1, EXIT_CONFIG = 2 };
+enum {
+	PATH_LEN = 512,
+	ALPN_MAX = 8,
+	EXIT_RUNTIME = 1,
+	EXIT_CONFIG = 2,
+};
 
 struct server {
 	const struct server_options *opts;
@@ -33,7 +38,7 @@ struct server {
 	struct worker_conf worker_conf;
 	struct worker *worker;
 	struct auth *auth;
-	struct process_user user;
+	struct rights rights;
 	int lock_fd;
 	char cert[PATH_LEN], key[PATH_LEN];
 	uint8_t pin[TLS_PIN_LEN];
@@ -144,6 +149,7 @@ static void reload(struct server *s)
 		return;
 	}
 	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
+	rights_fit(&s->rights, &news->limits);
 	post(s, MAIL_CONFIG, 0, news);
 	log_info("reloaded certificate %s", s->cert);
 }
@@ -223,10 +229,12 @@ static int open_worker(struct server *s)
 {
 	char error[TLS_ERROR_LEN];
 
-	if (make_tls(s, s->opts, &s->worker_conf.tls, error) < 0)
-		return complain(EXIT_CONFIG, error);
+	int rc = make_tls(s, s->opts, &s->worker_conf.tls, error);
+	if (rc < 0)
+		return complain(rc == ERR_CONFIG ? EXIT_CONFIG : EXIT_RUNTIME, error);
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;
+	rights_fit(&s->rights, &s->worker_conf.limits);
 	s->worker_conf.reflection = s->opts->reflection;
 	if (worker_new(&s->worker_conf, &s->worker) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
@@ -246,76 +254,26 @@ static int start_accounts(struct server *s)
 	return 0;
 }
 
-/* ---- giving up rights ---- */
-
-/* Files are made and opened as the user we shall be. Until the start is over two of
- * root's rights stay: to bind a low port, to read the key of --key. */
-static int become_user(struct server *s)
-{
-	struct process_user *u = &s->user;
-	char error[STATE_ERROR_LEN];
-
-	if (process_user_find(s->opts->user, u) < 0) {
-		fprintf(stderr, "tunn server: --user %s: there is no such user\n", s->opts->user);
-		return EXIT_CONFIG;
-	}
-	if (u->changes && geteuid() != 0) {
-		log_warn("--user %s has no effect: only root can become somebody else", u->name);
-		u->changes = false;
-	}
-	if (u->changes && state_give(s->opts->state, u->uid, u->gid, error) < 0)
-		return complain(EXIT_RUNTIME, error);
-	int rc = process_become(u, PROCESS_BIND | PROCESS_READ_ALL);
-	if (rc < 0) {
-		fprintf(stderr, "tunn server: cannot become the user %s: %s\n", u->name,
-		        strerror(-rc));
-		return EXIT_RUNTIME;
-	}
-	if (u->uid == 0 && !s->opts->user)
-		log_warn("running as root, though without its rights: make a user \"" PROCESS_USER
-		         "\" or name one with --user");
-	return 0;
-}
-
-/* Before other threads start, since rights belong to threads. */
-static int drop_rights(struct server *s)
-{
-	struct process_user same = s->user;
-
-	same.changes = false;
-	int rc = process_become(&same, 0);
-	if (rc < 0) {
-		fprintf(stderr, "tunn server: cannot give up rights: %s\n", strerror(-rc));
-		return EXIT_RUNTIME;
-	}
-	if (access(s->key, R_OK) < 0)
-		log_warn("the user %s may not read %s: SIGHUP will not find a new key, a restart "
-		         "will",
-		         s->user.name, s->key);
-	return 0;
-}
-
-static void enter_sandbox(struct server *s)
-{
-	enum sandbox_mode mode = SANDBOX_KILL;
-
-	sandbox_mode_of(s->opts->seccomp, &mode); /* checked when read */
-	int rc = sandbox_enter(mode, SANDBOX_FILES);
-	if (mode == SANDBOX_OFF)
-		log_warn("--seccomp off: a fault in us could use every system call");
-	else if (rc < 0)
-		log_warn("no system call filter: %s", strerror(-rc));
-}
-
 /* ---- all of it ---- */
+
+static void tell_lacks(void)
+{
+	char lacks[CONN_LACKS_LEN];
+
+	if (conn_lacks(lacks))
+		log_info("this kernel has no, or not for us: %s", lacks);
+}
 
 static int open_all(struct server *s)
 {
 	char error[ACCOUNTS_ERROR_LEN];
-	int rc = become_user(s);
+	int rc = rights_count_descriptors(&s->rights);
 
+	if (rc == 0)
+		rc = rights_become_user(&s->rights, s->opts);
 	if (rc)
 		return rc;
+	tell_lacks();
 	s->lock_fd = state_lock(s->opts->state, error);
 	if (s->lock_fd < 0)
 		return complain(EXIT_RUNTIME, error);
@@ -324,7 +282,7 @@ static int open_all(struct server *s)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
 	rc = open_worker(s);
 	if (rc == 0)
-		rc = drop_rights(s);
+		rc = rights_drop(&s->rights, s->key);
 	return rc ? rc : start_accounts(s);
 }
 
@@ -342,7 +300,7 @@ static int start(struct server *s)
 	s->watchdog = notify_watchdog_ms() ? timer_new(s->loop, on_watchdog, s) : NULL;
 	if (worker_start(s->worker) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
-	enter_sandbox(s);
+	rights_enter_sandbox(s->opts);
 	print_client_line(s);
 	fflush(stdout);
 	notify_say("READY=1");

@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -62,18 +63,54 @@ static bool have_scratch(void)
 	return scratch != NULL;
 }
 
+static const struct {
+	int level, name, value;
+	const char *words; /* what it is without, where somebody would notice */
+} options[] = {
+	{ IPPROTO_TCP, TCP_NODELAY, 1, NULL },
+	{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, LOWAT, "TCP_NOTSENT_LOWAT (latency under load)" },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS, "TCP_USER_TIMEOUT (dead connections)" },
+	{ SOL_SOCKET, SO_KEEPALIVE, 1, NULL },
+	{ IPPROTO_TCP, TCP_KEEPIDLE, 30, NULL },
+	{ IPPROTO_TCP, TCP_KEEPINTVL, 10, NULL },
+	{ IPPROTO_TCP, TCP_KEEPCNT, 3, NULL },
+};
+
+static void lack(const char *words, char *out)
+{
+	size_t n = strlen(out);
+
+	if (words)
+		snprintf(out + n, CONN_LACKS_LEN - n, "%s%s", n ? ", " : "", words);
+}
+
+static void tune(int fd, char lacks[static CONN_LACKS_LEN])
+{
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+		               sizeof options[i].value) < 0)
+			lack(options[i].words, lacks);
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) < 0)
+		lack("BBR congestion control (latency, loss)", lacks);
+}
+
 void conn_tune(int fd)
 {
-	int on = 1, lowat = LOWAT, timeout = USER_TIMEOUT_MS, idle = 30, interval = 10, count = 3;
+	char lacks[CONN_LACKS_LEN] = "";
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3); /* where listed */
+	tune(fd, lacks);
+}
+
+bool conn_lacks(char lacks_out[static CONN_LACKS_LEN])
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	lacks_out[0] = 0;
+	if (fd < 0)
+		return false;
+	tune(fd, lacks_out);
+	close(fd);
+	return lacks_out[0];
 }
 
 /* ---- closing ---- */

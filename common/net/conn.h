@@ -69,5 +69,8 @@ void conn_thread_done(void);
  * TCP_USER_TIMEOUT 15 s, keepalive 30/10/3, BBR where listed. Failures of
  * single options are not errors. */
 void conn_tune(int fd);
+/* What of that this kernel refuses to us, in words; false: nothing (F37). */
+enum { CONN_LACKS_LEN = 160 };
+bool conn_lacks(char lacks_out[static CONN_LACKS_LEN]);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -69,6 +70,8 @@ static int bind_socket(const struct addr *addr, bool any)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	/* What it accepts inherits this, when the right to choose it may be gone. */
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3);
 	if (addr->ss.ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof on);
 	if (bind(fd, (const struct sockaddr *)&addr->ss, addr->len) < 0 ||

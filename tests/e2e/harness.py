@@ -189,6 +189,14 @@ def free_port():
         return s.getsockname()[1]
 
 
+def until(manager, state):
+    """What a service manager is told, up to that state."""
+    said = []
+    while not said or state not in said[-1]:
+        said.append(manager.recv(4096).decode().split("\n"))
+    return [line for lines in said for line in lines]
+
+
 class Echo:
     """A UDP program that sends everything back, and remembers who spoke."""
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, TUNN, free_port
+from harness import BUILD, ROOT, TUNN, free_port, until
 
 UNITS = sorted(glob.glob(f"{ROOT}/docs/systemd/*.service"))
 FILTERED = os.path.basename(BUILD) not in ("asan", "tsan", "fuzz")
@@ -109,23 +109,6 @@ def test_programs_run_under_the_filters_of_their_units(world):
 
 
 # -- sd_notify(3)
-
-@pytest.fixture
-def manager(world):
-    """The receiving side of $NOTIFY_SOCKET."""
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    s.bind(f"{world.tmp}/notify")
-    s.settimeout(20)
-    world.cleanups.append(s.close)
-    yield s
-
-
-def until(manager, state):
-    said = []
-    while not said or state not in said[-1]:
-        said.append(manager.recv(4096).decode().split("\n"))
-    return [line for lines in said for line in lines]
-
 
 def env_of(world, **more):
     return {**os.environ, "NOTIFY_SOCKET": f"{world.tmp}/notify", **more}

@@ -99,9 +99,26 @@ static void eating_in_steps_does_not_grow_memory(void **state)
 	buf_done(&b);
 }
 
+static void wiped_buf_is_empty_and_leaves_nothing_to_read(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	buf_wipe(&b);
+	assert_int_equal(buf_add(&b, "a secret of some length", 23), 0);
+	buf_eat(&b, 9);
+	buf_wipe(&b);
+	assert_int_equal(buf_len(&b), 0);
+	for (size_t i = 0; i < b.cap; i++)
+		assert_int_equal(b.base[i], 0);
+	assert_true(b.cap >= 23);
+	buf_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(wiped_buf_is_empty_and_leaves_nothing_to_read),
 		cmocka_unit_test(what_is_added_comes_out_in_order),
 		cmocka_unit_test(adding_nothing_needs_no_memory),
 		cmocka_unit_test(room_may_be_used_in_part),

@@ -1,0 +1,107 @@
+#include "server/rights.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+#include "common/base/sandbox.h"
+#include "server/state.h"
+
+enum {
+	EXIT_RUNTIME = 1,
+	EXIT_CONFIG = 2,
+	DESCRIPTORS_LEAST = 32,
+	DESCRIPTORS_OWN = 28, /* loops, listeners, database, what a reload opens */
+	DESCRIPTORS_FEW = 512,
+};
+
+/* ---- descriptors ---- */
+
+void rights_fit(const struct rights *r, struct limits *l)
+{
+	unsigned room = (r->descriptors - DESCRIPTORS_OWN) / 2;
+
+	if (l->newcomers > room)
+		l->newcomers = room;
+	if (l->health_conns > room / 2)
+		l->health_conns = room / 2;
+}
+
+int rights_count_descriptors(struct rights *r)
+{
+	r->descriptors = process_descriptors();
+	if (r->descriptors < DESCRIPTORS_LEAST) {
+		fprintf(stderr,
+		        "tunn server: only %u file descriptors (ulimit -n): at least %u are needed, "
+		        "and one more for each connection\n",
+		        r->descriptors, DESCRIPTORS_LEAST);
+		return EXIT_CONFIG;
+	}
+	if (r->descriptors < DESCRIPTORS_FEW)
+		log_warn("only %u file descriptors (ulimit -n): that is room for %u connections",
+		         r->descriptors, r->descriptors - DESCRIPTORS_OWN);
+	return 0;
+}
+
+/* ---- user and capabilities ---- */
+
+int rights_become_user(struct rights *r, const struct server_options *opts)
+{
+	struct process_user *u = &r->user;
+	char error[STATE_ERROR_LEN];
+
+	if (process_user_find(opts->user, u) < 0) {
+		fprintf(stderr, "tunn server: --user %s: there is no such user\n", opts->user);
+		return EXIT_CONFIG;
+	}
+	if (u->changes && geteuid() != 0) {
+		log_warn("--user %s has no effect: only root can become somebody else", u->name);
+		u->changes = false;
+	}
+	if (u->changes && state_give(opts->state, u->uid, u->gid, error) < 0) {
+		fprintf(stderr, "tunn server: %s\n", error);
+		return EXIT_RUNTIME;
+	}
+	int rc = process_become(u, PROCESS_BIND | PROCESS_READ_ALL | PROCESS_NET_ADMIN);
+	if (rc < 0) {
+		fprintf(stderr, "tunn server: cannot become the user %s: %s\n", u->name,
+		        strerror(-rc));
+		return EXIT_RUNTIME;
+	}
+	if (u->uid == 0 && !opts->user)
+		log_warn("running as root, though without its rights: make a user \"" PROCESS_USER
+		         "\" or name one with --user");
+	return 0;
+}
+
+int rights_drop(const struct rights *r, const char *key_file)
+{
+	struct process_user same = r->user;
+
+	same.changes = false;
+	int rc = process_become(&same, 0);
+	if (rc < 0) {
+		fprintf(stderr, "tunn server: cannot give up rights: %s\n", strerror(-rc));
+		return EXIT_RUNTIME;
+	}
+	if (access(key_file, R_OK) < 0)
+		log_warn("the user %s may not read %s: SIGHUP will not find a new key, a restart "
+		         "will",
+		         r->user.name, key_file);
+	return 0;
+}
+
+/* ---- system calls ---- */
+
+void rights_enter_sandbox(const struct server_options *opts)
+{
+	enum sandbox_mode mode = SANDBOX_KILL;
+
+	sandbox_mode_of(opts->seccomp, &mode); /* checked when read */
+	int rc = sandbox_enter(mode, SANDBOX_FILES);
+	if (mode == SANDBOX_OFF)
+		log_warn("--seccomp off: a fault in us could use every system call");
+	else if (rc < 0)
+		log_warn("no system call filter: %s", strerror(-rc));
+}
