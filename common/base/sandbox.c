@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -35,7 +36,7 @@ int sandbox_mode_of(const char *name, enum sandbox_mode *mode_out)
 
 static const char *const always[] = {
 	/* memory; mmap and mprotect have rules of their own */
-	"brk", "munmap", "mremap", "madvise", "mlock", "munlock", "mseal",
+	"brk", "munmap", "mremap", "madvise", "map_shadow_stack", "mlock", "munlock", "mseal",
 	/* descriptors */
 	"read", "readv", "write", "writev", "pread64", "close", "fcntl", "fcntl64", "lseek",
 	"_llseek", "fstat", "fstat64", "stat", "stat64", "lstat", "lstat64", "newfstatat",
@@ -93,6 +94,20 @@ static void rule(struct filter *f, uint32_t action, const char *name, unsigned n
 		f->rc = rc;
 }
 
+/* Of the argument the bits of the mask. */
+static struct scmp_arg_cmp has_bits(unsigned arg, scmp_datum_t mask, scmp_datum_t bits)
+{
+	return (struct scmp_arg_cmp){
+		.arg = arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = bits
+	};
+}
+
+/* Of an int: what stands in the upper half of its register counts for nobody. */
+static struct scmp_arg_cmp equals(unsigned arg, scmp_datum_t value)
+{
+	return has_bits(arg, UINT32_MAX, value);
+}
+
 static void rule_if(struct filter *f, uint32_t action, const char *name, struct scmp_arg_cmp arg)
 {
 	rule(f, action, name, 1, &arg);
@@ -108,8 +123,8 @@ static void allow_all(struct filter *f, const char *const *names, size_t n)
 static void add_memory(struct filter *f, unsigned needs)
 {
 	static const char *const calls[] = { "mmap", "mmap2", "mprotect" };
-	struct scmp_arg_cmp plain = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-	struct scmp_arg_cmp code = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC);
+	struct scmp_arg_cmp plain = has_bits(2, PROT_EXEC, 0);
+	struct scmp_arg_cmp code = has_bits(2, PROT_EXEC, PROT_EXEC);
 
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
 		rule_if(f, SCMP_ACT_ALLOW, calls[i], plain);
@@ -126,32 +141,29 @@ static void add_files(struct filter *f, unsigned needs)
 		return;
 	}
 	/* O_TRUNC works beside O_RDONLY too */
-	rule_if(f, SCMP_ACT_ALLOW, "openat",
-	        SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+	rule_if(f, SCMP_ACT_ALLOW, "openat", has_bits(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
 }
 
 static void add_sockets(struct filter *f, unsigned needs)
 {
 	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
-		rule_if(f, SCMP_ACT_ALLOW, "ioctl", SCMP_A1(SCMP_CMP_EQ, requests[i]));
+		rule_if(f, SCMP_ACT_ALLOW, "ioctl", equals(1, requests[i]));
 	if (!(needs & SANDBOX_SOCKETS))
 		return;
 	allow_all(f, sockets, sizeof sockets / sizeof *sockets);
 	for (size_t i = 0; i < sizeof domains / sizeof *domains; i++)
-		rule_if(f, SCMP_ACT_ALLOW, "socket",
-		        SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domains[i]));
+		rule_if(f, SCMP_ACT_ALLOW, "socket", equals(0, (scmp_datum_t)domains[i]));
 }
 
 /* The flags of clone3 lie in memory, where no filter can look: with ENOSYS the C
  * library takes clone. */
 static void add_threads(struct filter *f, unsigned needs)
 {
-	rule_if(f, SCMP_ACT_ALLOW, "tgkill", SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	rule_if(f, SCMP_ACT_ALLOW, "tgkill", equals(0, (scmp_datum_t)getpid()));
 	if (!(needs & SANDBOX_THREADS))
 		return;
 	rule(f, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
-	rule_if(f, SCMP_ACT_ALLOW, "clone",
-	        SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+	rule_if(f, SCMP_ACT_ALLOW, "clone", has_bits(0, CLONE_THREAD, CLONE_THREAD));
 }
 
 static int load(scmp_filter_ctx ctx, unsigned needs)
