@@ -153,9 +153,23 @@ int tunnel_admit(struct chan *chan, const struct welcome *w)
 	return call_say(c, &m);
 }
 
+/* A stock client is told when another try may help (gRPC A6), or that none does. */
+static void finish(struct call *c, enum close_why why, const char *text)
+{
+	struct metadata m = { .n = 1 };
+
+	m.f[0].name = STR("grpc-retry-pushback-ms");
+	switch (why) {
+	case CLOSE_TUNNELS: m.f[0].value = STR("10000"); break; /* when another end may have left */
+	case CLOSE_QUOTA: m.f[0].value = STR("-1"); break;
+	default: m.n = 0;
+	}
+	serve_finish_with(c, close_grpc_status(why), text, &m);
+}
+
 void tunnel_refuse(struct chan *chan, enum close_why why, const char *text)
 {
-	serve_finish(call_of(chan), close_grpc_status(why), text);
+	finish(call_of(chan), why, text);
 }
 
 /* ---- an open tunnel ---- */
@@ -205,7 +219,7 @@ void tunnel_end(struct call *c, enum close_why why, const char *text)
 
 	if (c->state == CALL_OPEN)
 		call_say(c, &m);
-	serve_finish(c, close_grpc_status(why), text);
+	finish(c, why, text);
 }
 
 int tunnel_tell_peer(struct chan *chan, const struct peer_status *p)

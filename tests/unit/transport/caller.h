@@ -20,7 +20,7 @@ extern const struct transport_ops transport_grpc;
 enum { RPC_FIELDS_MAX = 12 };
 struct rpc {                      /* one call and what came back */
 	struct h2_stream *stream; /* NULL: closed */
-	char http[4], status[16], text[2048], accept[64], type[64];
+	char http[4], status[16], text[2048], accept[64], type[64], pushback[16];
 	unsigned n_heads;
 	struct buf body;
 	uint32_t code; /* as closed */
@@ -35,6 +35,7 @@ struct caller {
 	size_t chunk;  /* bytes handed over at once; 0: all */
 	bool withheld; /* the client's windows stay closed: nothing is read from the server */
 	int rc;        /* of the server, once it failed */
+	enum close_why refuse; /* CLOSE_NONE: ends of tunnels are left PENDING */
 	uint32_t goaway;
 	unsigned n_goaways, n_hello, n_ended;
 	char goaway_text[64];
@@ -50,8 +51,10 @@ static inline void rpc_keep(char *to, size_t cap, const struct h2_head *head, co
 
 static inline bool rpc_is_ours(struct str name)
 {
-	static const char *const ours[] = { ":status", "content-type", "grpc-status",
-		                            "grpc-message", "grpc-accept-encoding" };
+	static const char *const ours[] = {
+		":status",      "content-type",         "grpc-status",
+		"grpc-message", "grpc-accept-encoding", "grpc-retry-pushback-ms"
+	};
 
 	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
 		if (str_eq(name, str_of(ours[i])))
@@ -72,6 +75,7 @@ static inline void caller_head(void *owner, struct h2_stream *st, const struct h
 	rpc_keep(r->type, sizeof r->type, head, "content-type");
 	rpc_keep(r->status, sizeof r->status, head, "grpc-status");
 	rpc_keep(r->text, sizeof r->text, head, "grpc-message");
+	rpc_keep(r->pushback, sizeof r->pushback, head, "grpc-retry-pushback-ms");
 	rpc_keep(r->accept, sizeof r->accept, head, "grpc-accept-encoding");
 }
 static inline void caller_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t len)
@@ -109,13 +113,16 @@ static inline void caller_ping_ack(void *owner, uint64_t payload) { (void)owner,
 static const struct h2_events caller_events = { caller_head,   caller_data,   caller_end,
 	                                        caller_closed, caller_goaway, caller_ping_ack };
 
-/* Ends of tunnels are left PENDING. */
 static inline int caller_on_hello(void *owner, struct chan *c, const struct hello *h)
 {
 	struct caller *to = owner;
 
 	(void)h;
 	to->n_hello++;
+	if (to->refuse != CLOSE_NONE) {
+		c->ops->refuse(c, to->refuse, close_text(to->refuse));
+		return ERR_CLOSED;
+	}
 	c->up = to;
 	return ERR_AGAIN;
 }

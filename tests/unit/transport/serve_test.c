@@ -191,7 +191,7 @@ static void S4_T13_odd_paths_reach_no_handler(void **state)
 		else
 			assert_only(&r, "200", "12");
 	}
-	with(&c, &r, TUNNEL + 1, "x", "y"); /* no slash */
+	with(&c, &r, &TUNNEL[1], "x", "y"); /* no slash */
 	assert_int_equal(r.code, H2_PROTOCOL_ERROR);
 	assert_int_equal(c.n_hello, 0);
 	assert_true(is_alive(&c));
@@ -283,7 +283,7 @@ static void S8_G10_messages_have_nothing_to_do_with_frames(void **state)
 	uint8_t prefix[GRPC_PREFIX_LEN];
 	grpc_put_prefix(prefix, sizeof m);
 	for (size_t i = 0; i < sizeof prefix + sizeof m; i++) { /* a frame for each byte */
-		rpc_say_bytes(&c, &r, i < 5 ? prefix + i : m + i - 5, 1);
+		rpc_say_bytes(&c, &r, i < 5 ? prefix + i : &m[i - 5], 1);
 		caller_run(&c);
 	}
 	rpc_half_close(&c, &r);
@@ -310,6 +310,7 @@ static void G10_thousands_of_messages_in_one_frame(void **state)
 		n++;
 	assert_int_equal(n, 450);
 	rpc_done(&r);
+	caller_close(&c);
 	caller_open(&c, false);
 	rpc_start(&c, &r, TUNNEL);
 	rpc_say(&c, &r,
@@ -614,6 +615,37 @@ static void S26_settings_that_are_never_acknowledged_end_the_connection(void **s
 	caller_close(&c);
 }
 
+static void S27_each_refusal_has_its_status_and_a_hint_when_to_come_back(void **state)
+{
+	static const struct {
+		enum close_why why;
+		const char *status, *pushback;
+	} rows[] = {
+		{ CLOSE_UNAUTHENTICATED, "16", "" }, { CLOSE_DENIED, "7", "" },
+		{ CLOSE_TUNNELS, "8", "10000" },     { CLOSE_QUOTA, "8", "-1" },
+		{ CLOSE_SUPERSEDED, "10", "" },      { CLOSE_DRAINING, "14", "" },
+		{ CLOSE_UNAVAILABLE, "14", "" },     { CLOSE_INVALID, "3", "" },
+	};
+	struct caller c;
+	struct rpc r;
+
+	(void)state;
+	caller_open(&c, false);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		c.refuse = rows[i].why;
+		rpc_start(&c, &r, TUNNEL);
+		rpc_say(&c, &r,
+		        "\x0a\x05\x4a\x03\x1a\x01"
+		        "b",
+		        7);
+		caller_run(&c);
+		assert_string_equal(r.status, rows[i].status);
+		assert_string_equal(r.pushback, rows[i].pushback);
+		assert_null(r.stream);
+	}
+	caller_close(&c);
+}
+
 static void a_goaway_that_names_the_clients_own_stream_is_a_goodbye(void **state)
 {
 	static const char bytes[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
@@ -716,6 +748,7 @@ int main(void)
 		cmocka_unit_test(S22_the_last_goaway_follows_the_ping),
 		cmocka_unit_test(S22_who_answers_no_ping_is_not_waited_for),
 		cmocka_unit_test(S26_settings_that_are_never_acknowledged_end_the_connection),
+		cmocka_unit_test(S27_each_refusal_has_its_status_and_a_hint_when_to_come_back),
 		cmocka_unit_test(a_goaway_that_names_the_clients_own_stream_is_a_goodbye),
 		cmocka_unit_test(G18_cancelled_at_every_point_leaves_nothing),
 		cmocka_unit_test(G20_10000_health_checks_on_one_connection),
