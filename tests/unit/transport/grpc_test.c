@@ -206,7 +206,7 @@ static void admission_may_come_later(void **state)
 	pair_close(&p, OPS);
 }
 
-static void peer_states_and_notices_arrive(void **state)
+static void S23_peer_states_and_the_notice_of_a_drain_arrive(void **state)
 {
 	struct pair p;
 	struct peer_status s = { .state = PEER_NOT_MUTUAL,
@@ -461,7 +461,7 @@ int main(void)
 		cmocka_unit_test(window_shrinks_with_what_is_underway_and_comes_back),
 		cmocka_unit_test(refusal_reaches_the_client_with_its_words),
 		cmocka_unit_test(admission_may_come_later),
-		cmocka_unit_test(peer_states_and_notices_arrive),
+		cmocka_unit_test(S23_peer_states_and_the_notice_of_a_drain_arrive),
 		cmocka_unit_test(server_end_tells_why),
 		cmocka_unit_test(client_end_is_an_orderly_leave),
 		cmocka_unit_test(several_ends_share_one_connection),
