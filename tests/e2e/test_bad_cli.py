@@ -272,8 +272,8 @@ def test_C19_an_encrypted_key_is_not_asked_for_at_a_terminal(tmp_path):
                          stderr=subprocess.PIPE, text=True, start_new_session=True,
                          preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0))
     os.close(slave)
-    out, err = p.communicate(timeout=60)
-    assert p.returncode == USAGE and "has a passphrase" in err and "first start" in out
+    _, err = p.communicate(timeout=60)
+    assert p.returncode == USAGE and "has a passphrase" in err
     os.set_blocking(master, False)
     with pytest.raises(OSError):  # nothing was written to it: no data, or closed
         os.read(master, 100)
