@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/heap.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "common/net/cert.h"
@@ -27,6 +28,7 @@ enum {
 	ALPN_MAX = 8,
 	EXIT_RUNTIME = 1,
 	EXIT_CONFIG = 2,
+	TRIM_MS = 30000,
 };
 
 struct server {
@@ -35,6 +37,7 @@ struct server {
 	char **argv;
 	struct loop *loop;
 	struct timer *watchdog; /* NULL: nobody watches */
+	struct timer *trim;
 	struct worker_conf worker_conf;
 	struct worker *worker;
 	struct auth *auth;
@@ -177,6 +180,15 @@ static void on_dump(void *arg, int signo)
 	metric_print(STDERR_FILENO);
 }
 
+static void on_trim(void *arg)
+{
+	struct server *s = arg;
+
+	timer_set(s->trim, TRIM_MS);
+	if (heap_trim())
+		log_debug("memory that is free was given back");
+}
+
 /* ---- start ---- */
 
 static int listen_all(struct server *s)
@@ -278,8 +290,9 @@ static int open_all(struct server *s)
 	if (s->lock_fd < 0)
 		return complain(EXIT_RUNTIME, error);
 	s->loop = loop_new();
-	if (!s->loop)
+	if (!s->loop || !(s->trim = timer_new(s->loop, on_trim, s)))
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
+	timer_set(s->trim, TRIM_MS);
 	rc = open_worker(s);
 	if (rc == 0)
 		rc = rights_drop(&s->rights, s->key);
@@ -315,6 +328,7 @@ static void stop(struct server *s)
 	auth_stop(s->auth);
 	tls_ctx_unref(s->worker_conf.tls);
 	timer_free(s->watchdog);
+	timer_free(s->trim);
 	loop_free(s->loop);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);

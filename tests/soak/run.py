@@ -27,6 +27,7 @@ ASAN = "asan" in BUILD
 SIZES = [120, 120, 120, 120, 20]  # the last is the one whose readers stall for long
 STORM_S, PPS, FAULTS_PER_S = 12, (1500 if ASAN else 5000), 4
 SLOPE_MAX = 1024  # KiB an hour
+HEAP_LEFT_KB = 2048  # the pool of packets (1 MiB), read buffers, ids that were fought over
 NOISE_KB = 512  # what the allocator keeps or gives back by chance
 ROUTED = ["no_route", "not_declared", "not_mutual", "one_way", "over_limit"]  # decided between in and out
 LEFT = re.compile(r"end left id=(\S+) account=(\S+) from=(\S+) reason=(\S+) packets_in=(\d+) packets_out=(\d+) dropped=(\d+)")
@@ -59,9 +60,14 @@ class Soak:
         with open(self.relay.token) as f:
             token = f.read().strip()
         self.herd = Herd(world, self.relay, SIZES, SEED)
-        self.before = {"descriptors": descriptors(self.pid), "resident_kb": resident_kb(self.pid)}
+        self.before = self.state()
         self.floods = Floods(self.relay.port, token, SEED)
         self.calms, self.done = [], {"stops of the relay": 0, "stops of ends": 0, "reloads": 0}
+
+    def state(self):
+        """The heap in use says nothing under a sanitizer, whose allocator is another."""
+        return {"heap_kb": self.relay.counters()["heap_bytes"] // 1024, "resident_kb": resident_kb(self.pid),
+                "descriptors": descriptors(self.pid)}
 
     # -- storm
 
@@ -120,8 +126,7 @@ class Soak:
         seconds = self.herd.all_ready(90)
         self.settle(self.herd.total)
         time.sleep(1)
-        self.calms.append({"at_s": round(time.monotonic() - started, 1), "resident_kb": resident_kb(self.pid),
-                           "descriptors": descriptors(self.pid), "all_back_s": round(seconds, 1)})
+        self.calms.append({"at_s": round(time.monotonic() - started, 1), **self.state(), "all_back_s": round(seconds, 1)})
         print(f"calm {len(self.calms)}: {self.calms[-1]}", file=sys.stderr, flush=True)
 
     def run(self):
@@ -135,7 +140,7 @@ class Soak:
         reports = self.herd.reports()
         left_at = self.herd.leave()
         counters = self.settle(0)
-        after = {"descriptors": descriptors(self.pid), "resident_kb": resident_kb(self.pid)}
+        after = self.state()
         for p in self.herd.parts:
             p.p.stdin.close()
             check(p.exit_code(60) == 0, f"the ends ended with {p.p.returncode}:\n" + p.text()[-3000:])
@@ -159,14 +164,13 @@ def slope(points):
     return {"kb_per_hour": statistics.median(slopes), "low": slopes[low], "high": slopes[len(slopes) - 1 - low], "points": n}
 
 
-def memory(calms):
+def memory(calms, what):
     """After a warm-up of a third. Growth is proven when even the lower end of the interval exceeds the bound."""
     warm = calms[len(calms) // 3:]
-    found = slope([(c["at_s"], c["resident_kb"]) for c in warm])
+    found = slope([(c["at_s"], c[what]) for c in warm])
     check(found, "too few calms to say anything of memory")
     hours = (warm[-1]["at_s"] - warm[0]["at_s"]) / 3600
-    found |= {"hours": hours, "allowed_kb": SLOPE_MAX * hours + NOISE_KB, "grown_at_least_kb": found["low"] * hours}
-    return found
+    return found | {"hours": hours, "allowed_kb": SLOPE_MAX * hours + NOISE_KB, "grown_at_least_kb": found["low"] * hours}
 
 
 def by_connection(soak, left_at):
@@ -201,6 +205,7 @@ def account(soak, ends, relay, left_at):
     bad = [r["line"] for r in rows if r["up"] < 0 or r["down"] < 0 or (r["intact"] and (r["up"] or r["down"]))]
     found = {
         "sent by ends": ends["sent"], "delivered by ends": ends["delivered"],
+        "wrong at ends": {k: ends[k] for k in ("corrupt", "reordered", "foreign", "unwanted")},
         "dropped by ends": {k[5:]: v for k, v in ends.items() if k.startswith("drop_")},
         "into the relay": relay["packets_in_total"], "out of the relay's router": relay["packets_out_total"],
         "dropped by the relay": drops,
@@ -224,7 +229,7 @@ def account(soak, ends, relay, left_at):
 
 def judge(soak, ends, relay, after, left_at):
     found, conditions, bad = account(soak, ends, relay, left_at)
-    rss = memory(soak.calms)
+    rss, heap = memory(soak.calms, "resident_kb"), memory(soak.calms, "heap_kb")
     conditions |= {
         "no datagram damaged, reordered, of a stranger or not declared":
             ends["corrupt"] == ends["reordered"] == ends["foreign"] == ends["unwanted"] == 0,
@@ -232,11 +237,13 @@ def judge(soak, ends, relay, after, left_at):
         "descriptors: one for each end, all given back":
             all(c["descriptors"] == soak.before["descriptors"] + soak.herd.total for c in soak.calms)
             and after["descriptors"] == soak.before["descriptors"],
-        f"memory: growth above {SLOPE_MAX} KiB/h not proven": rss["grown_at_least_kb"] <= rss["allowed_kb"],
+        f"resident memory: growth above {SLOPE_MAX} KiB/h not proven": rss["grown_at_least_kb"] <= rss["allowed_kb"],
+        f"heap in use: growth above {SLOPE_MAX} KiB/h not proven": heap["grown_at_least_kb"] <= heap["allowed_kb"],
+        "heap in use: given back when all have left": after["heap_kb"] <= soak.before["heap_kb"] + HEAP_LEFT_KB,
         "traffic flowed": ends["delivered"] > 100 * MINUTES * 60,
     }
     return {"minutes": MINUTES, "seed": SEED, "build": os.path.basename(BUILD), "ends": soak.herd.total, "datagrams": found,
-            "memory": rss, "before": soak.before, "after": after, "calms": soak.calms, "counters": dict(relay),
+            "resident memory": rss, "heap in use": heap, "before": soak.before, "after": after, "calms": soak.calms, "counters": dict(relay),
             "faults": soak.done | {"of ends": ends["faults"]}, "floods": soak.floods.counts, "conditions": conditions,
             "suspect": bad[:20]}
 
@@ -250,7 +257,7 @@ def show(result):
             else:
                 print(f"{indent}{k:<{58 - len(indent)}} {v:>14}" if not isinstance(v, float) else
                       f"{indent}{k:<{58 - len(indent)}} {v:>14.3f}")
-    rows({k: result[k] for k in ("datagrams", "faults", "floods", "memory", "before", "after")})
+    rows({k: result[k] for k in ("datagrams", "faults", "floods", "resident memory", "heap in use", "before", "after")})
     for words, holds in result["conditions"].items():
         print(f"{'ok    ' if holds else 'FAILED'}  {words}")
     for line in result["suspect"]:

@@ -50,7 +50,8 @@ enum {
 
 struct head { /* in front of every datagram */
 	uint32_t magic, from, to, len;
-	uint64_t seq, seed;
+	uint32_t uplink, seq; /* two uplinks of one id take turns as the relay will */
+	uint64_t seed;
 };
 _Static_assert(sizeof(struct head) == HEAD, "no holes");
 enum { MAGIC = 0x74756e6e };
@@ -62,7 +63,6 @@ struct player { /* one of our ids; usually one uplink plays it, two in a takeove
 	unsigned peer_index[PEERS];
 	char peer_text[PEERS][PEER_MAX_LEN + 1];
 	struct str peers[PEERS];
-	uint64_t seq[PEERS];
 	struct timer *again;
 	bool is_refused; /* for good, and nobody took its id over */
 };
@@ -71,7 +71,12 @@ struct end {
 	struct list node;
 	struct player *player;
 	struct uplink *uplink;
+	uint32_t number, seq[PEERS];
 	bool is_over;
+};
+
+struct seen {
+	uint32_t uplink, seq; /* of the last datagram */
 };
 
 struct session {                     /* one connection of one end: what the tap counts */
@@ -81,7 +86,7 @@ struct session {                     /* one connection of one end: what the tap 
 	const char *account;
 	char from[ADDR_TEXT_LEN];
 	uint64_t handed, got;
-	uint64_t *seen; /* highest number of each player of all */
+	struct seen *seen; /* of each player of all */
 };
 
 static struct {
@@ -165,9 +170,8 @@ static void say(struct end *e, unsigned peer)
 	struct player *me = e->player;
 	unsigned size = some_size();
 	struct pkt *p = pkt_new(size);
-	struct head h = {
-		MAGIC, me->index, me->peer_index[peer], size, ++me->seq[peer], random64()
-	};
+	struct head h = { MAGIC,          me->index, me->peer_index[peer], size, e->number,
+		          ++e->seq[peer], random64() };
 
 	if (!p)
 		abort();
@@ -227,10 +231,10 @@ static void tap_packet(void *owner, struct chan *chan, struct pkt *p)
 	if (h.magic != MAGIC || h.len != p->len || h.from >= conf.total ||
 	    !is_filled(p->data + HEAD, p->len - HEAD, h.seed)) {
 		st.corrupt++;
-	} else if (h.seq <= s->seen[h.from]) {
+	} else if (h.uplink == s->seen[h.from].uplink && h.seq <= s->seen[h.from].seq) {
 		st.reordered++; /* or doubled */
 	} else {
-		s->seen[h.from] = h.seq;
+		s->seen[h.from] = (struct seen){ h.uplink, h.seq };
 	}
 	above->packet(owner, chan, p);
 }
@@ -380,6 +384,7 @@ static void on_again(void *arg)
 
 static void start(struct player *me)
 {
+	static uint32_t n_started;
 	struct end *e = calloc(1, sizeof *e);
 	struct uplink_conf c = {
 		.dial = { .host = "127.0.0.1", .port = conf.port },
@@ -397,6 +402,7 @@ static void start(struct player *me)
 
 	crypto_random(c.hello.instance, INSTANCE_LEN);
 	e->player = me;
+	e->number = ++n_started;
 	e->uplink = uplink_new(loop, &c, &uplink_events, e);
 	if (!e->uplink) {
 		fprintf(stderr, "out of memory or descriptors\n");

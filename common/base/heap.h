@@ -1,0 +1,20 @@
+/*
+ * The heap: how much of it is in use, and giving back what is not. The allocator
+ * keeps what a crowd has left behind (freed blocks lie between living ones), so
+ * resident memory would show the largest crowd of all time. Any thread.
+ */
+#ifndef TUNN_BASE_HEAP_H
+#define TUNN_BASE_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { HEAP_SPARE_MAX = 16 << 20 }; /* free bytes that are not worth a walk */
+
+size_t heap_in_use(void);
+/* Gives free pages back to the system if there are more than HEAP_SPARE_MAX bytes
+ * free and more than half of what is in use. Threads that allocate wait
+ * meanwhile: some milliseconds, so once in a while. True: it did. */
+bool heap_trim(void);
+
+#endif
