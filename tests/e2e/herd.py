@@ -16,7 +16,7 @@ def raise_descriptor_limit():
 class Herd:
     """`total` ends of several accounts in processes of `sizes` ends each."""
 
-    def __init__(self, world, relay, sizes, seed, n_accounts=10):
+    def __init__(self, world, relay, sizes, seed, n_accounts=10, one_source=False):
         raise_descriptor_limit()
         self.relay, self.total, self.parts = relay, sum(sizes), []
         assert self.total % 4 == 0, "every end has a partner and an opposite"
@@ -28,7 +28,7 @@ class Herd:
         first = 0
         for n in sizes:
             argv = [f"{BUILD}/support/ends", str(relay.port), f"{relay.state}/tls-cert.pem", tokens, str(self.total),
-                    str(first), str(n), str(seed + first)]
+                    str(first), str(n), str(seed + first)] + (["one"] if one_source else [])
             self.parts.append(world.program(argv, interactive=True))
             first += n
 

@@ -3,11 +3,11 @@
  * real uplink (dialling, TLS, gRPC, backing off) without a local port: datagrams
  * are made here and checked here.
  *
- *   ends PORT CERT TOKENS TOTAL FIRST N SEED
+ *   ends PORT CERT TOKENS TOTAL FIRST N SEED [one]
  *
  * TOKENS has lines `account token`; end i of TOTAL is e<i> of account i modulo their
  * number. FIRST and N say which of them this process plays. Every connection comes
- * from a network of its own in 127.0.0.0/8.
+ * from a network of its own in 127.0.0.0/8, or all from one address.
  *
  * Commands are lines on standard input:
  *   start          all ends connect
@@ -97,6 +97,7 @@ static struct {
 	struct tls_ctx *tls;
 	uint64_t seed;
 	unsigned connects;
+	bool is_one_source;
 } conf;
 
 static struct {
@@ -128,7 +129,7 @@ static unsigned below(unsigned n) { return (unsigned)(random64() % n); }
 /* In front of libc's: each connection comes from a /24 of its own, as ends do. */
 int connect(int fd, const struct sockaddr *to, socklen_t len)
 {
-	if (to->sa_family == AF_INET) {
+	if (to->sa_family == AF_INET && !conf.is_one_source) {
 		char text[32];
 		struct addr from;
 		unsigned n = conf.connects++;
@@ -602,6 +603,7 @@ static void set_up(char **argv)
 	conf.first = (unsigned)atoi(argv[5]);
 	conf.n = (unsigned)atoi(argv[6]);
 	conf.seed = strtoull(argv[7], NULL, 10);
+	conf.is_one_source = argv[8] != NULL;
 	read_tokens(argv[3]);
 	if (crypto_start() < 0 || cert_pin_of_file(argv[2], conf.pin, error) < 0 ||
 	    tls_client_ctx_new(&tls, &conf.tls, error) < 0) {
@@ -635,8 +637,8 @@ static void take_down(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 8) {
-		fprintf(stderr, "usage: ends PORT CERT TOKENS TOTAL FIRST N SEED\n");
+	if (argc != 8 && argc != 9) {
+		fprintf(stderr, "usage: ends PORT CERT TOKENS TOTAL FIRST N SEED [one]\n");
 		return 2;
 	}
 	set_up(argv);
