@@ -7,6 +7,7 @@
  *   grpc_tunnel.c     server: EstablishTunnel
  *   grpc_health.c     server: the health service
  *   grpc_reflection.c server: which services there are
+ *   grpc_page.c       server: plain HTTP for one of our pages
  *   grpc_dial.c       client: the request and its answers
  * One thread, that of the transport.
  */
@@ -40,6 +41,7 @@ struct method {
 	const char *path; /* "/package.Service/Method" */
 	enum streaming streaming;
 	bool is_channel;      /* its calls are channels, others are company for them */
+	bool is_plain;        /* HTTP without gRPC: no messages, only on_end */
 	uint32_t message_max; /* 0: GRPC_MESSAGE_MAX */
 	size_t own_len;       /* bytes of its own in each call, zeroed at first */
 	void (*on_start)(struct call *, const struct h2_head *); /* may be NULL */
@@ -184,6 +186,10 @@ void tunnel_end(struct call *, enum close_why, const char *text);
 
 /* grpc_health.c */
 int health_tell_serving(struct transport *, bool serving);
+
+/* grpc_page.c */
+/* Was the request for one of our pages? Then its answer follows. */
+bool page_head(struct transport *, struct h2_stream *, const struct h2_head *);
 
 /* grpc_dial.c */
 int dial_dial(struct transport *, const struct hello *, struct chan **c_out);

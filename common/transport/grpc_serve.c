@@ -237,7 +237,7 @@ void serve_head(void *owner, struct h2_stream *st, const struct h2_head *head, b
 	(void)end;
 	if (c) /* trailers of a request carry nothing of ours */
 		return;
-	if (turned_away(t, st, head, &m, &deadline_ms))
+	if (page_head(t, st, head) || turned_away(t, st, head, &m, &deadline_ms))
 		return;
 	c = call_new(t, st, m);
 	if (!c) {
@@ -275,7 +275,7 @@ void serve_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t l
 	struct call *c = h2_user(st);
 
 	(void)owner;
-	if (c)
+	if (c && !c->method->is_plain)
 		call_data(c, data, len, on_message, serve_broken);
 }
 
@@ -286,7 +286,9 @@ void serve_end(void *owner, struct h2_stream *st)
 	(void)owner;
 	if (!c)
 		return;
-	if (!deframer_is_between(&c->deframer))
+	if (c->method->is_plain)
+		c->method->on_end(c);
+	else if (!deframer_is_between(&c->deframer))
 		serve_broken(c, ERR_PROTOCOL);
 	else if (!c->has_spoken && is_one_request(c->method))
 		serve_finish(c, GRPC_UNIMPLEMENTED, "no request message");

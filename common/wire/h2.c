@@ -372,7 +372,6 @@ static int make_session(struct h2 *h)
 		/* Else on_begin_frame() would not see them. */
 		for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
 			nghttp2_option_set_user_recv_extension_type(opt, (uint8_t)type);
-		nghttp2_option_set_no_closed_streams(opt, 1);
 		nghttp2_option_set_max_deflate_dynamic_table_size(opt, 1024);
 		nghttp2_option_set_peer_max_concurrent_streams(opt, h->limits->streams);
 		rc = h->side == H2_SERVER ? nghttp2_session_server_new2(&h->session, cb, h, opt) :
@@ -389,8 +388,6 @@ static int greet(struct h2 *h)
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->limits->streams },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h->limits->header_list },
-		{ NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 1024 },
-		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 }, /* client only */
 	};
 	size_t n = sizeof iv / sizeof *iv - (h->side == H2_SERVER);

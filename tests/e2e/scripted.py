@@ -48,7 +48,6 @@ class Peer:
         self.s.settimeout(15)
         self.encoder, self.decoder, self.buffer, self.closed = hpack.Encoder(), hpack.Decoder(), b"", False
         self.held = None
-        self.encoder.header_table_size = 1024  # what our relay allows (RFC 7541 4.2)
         if greet:
             self.send(PREFACE)
             self.frame(SETTINGS)

@@ -166,6 +166,7 @@ CONNECTION_ERRORS = {
     "H18_hpack_endless_integer": ((HEADERS, END_HEADERS, 1, b"\x3f\xe1\x07\xff" + b"\x80" * 20 + b"\x01"), COMPRESSION_ERROR),
     "H22_push_promise_from_client": ((PUSH_PROMISE, END_HEADERS, 1, bytes([0, 0, 0, 2, 0x82])), PROTOCOL_ERROR),
     "H23_priority_of_4_bytes": ((PRIORITY, 0, 1, bytes(4)), FRAME_SIZE_ERROR),
+    "H23_priority_on_itself": ((PRIORITY, 0, 1, b"\0\0\0\1\5"), PROTOCOL_ERROR),
     "H24_ping_of_7_bytes": ((PING, 0, 0, b"1234567"), FRAME_SIZE_ERROR),
     "H24_ping_on_a_stream": ((PING, 0, 1, b"12345678"), PROTOCOL_ERROR),
     "H26_rst_on_idle_stream": ((RST_STREAM, 0, 1, bytes(4)), PROTOCOL_ERROR),
