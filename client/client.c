@@ -169,13 +169,17 @@ static int open_local(struct client *c)
 	return rc;
 }
 
+static uint64_t now_ms(void *arg) { return loop_now_ms(((struct client *)arg)->loop); }
+
 static int make_report(struct client *c)
 {
 	struct report_conf conf = { .out = stdout,
 		                    .err = stderr,
 		                    .port = c->conf->local.port,
 		                    .n_peers = c->conf->local.n_peers,
-		                    .peers = c->conf->peers };
+		                    .peers = c->conf->peers,
+		                    .now_ms = now_ms,
+		                    .arg = c };
 
 	c->report = report_new(&conf);
 	return c->report ? 0 : -1;

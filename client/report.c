@@ -6,12 +6,16 @@
 #include <time.h>
 
 #include "client/retry.h"
+#include "common/base/bucket.h"
+#include "common/base/token.h"
 
 enum {
 	LINE_LEN = 1024,
 	REASON_LEN = 400,
 	LINES_PER_PEER = 2, /* with more peers the start tells how many are up */
 	WHERE_SHOWN = 8,
+	NEWS_BURST = 40, /* lines about what changes, which the relay can make happen */
+	NEWS_PER_S = 1,
 };
 
 struct report_seen { /* what was last said of a peer */
@@ -33,24 +37,53 @@ struct report {
 	unsigned n_known, n_up, n_undeclared;
 	const char *undeclared; /* one of those peers */
 	bool next_told;
+	struct bucket news;
+	unsigned n_left_out;
 	struct report_seen peer[];
 };
 
-/* One line; what comes from outside must not move the cursor. */
-static void say(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(FILE *to, const char *fmt, ...)
+/* One line; what comes from outside must not move the cursor, and may hold what
+ * we sent. */
+static void say_line(FILE *to, const char *fmt, va_list ap)
 {
 	char line[LINE_LEN];
-	va_list ap;
 
-	va_start(ap, fmt);
 	vsnprintf(line, sizeof line, fmt, ap);
-	va_end(ap);
+	token_redact(line);
 	for (char *c = line; *c; c++)
 		if (*c < 0x20 || *c > 0x7e)
 			*c = '?';
 	fprintf(to, "tunn: %s\n", line);
 	fflush(to);
+}
+
+static void say(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(FILE *to, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say_line(to, fmt, ap);
+	va_end(ap);
+}
+
+/* A line that the relay can cause again and again. */
+static void say_news(struct report *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say_news(struct report *r, const char *fmt, ...)
+{
+	uint64_t now_ms = r->conf.now_ms ? r->conf.now_ms(r->conf.arg) : 0;
+	va_list ap;
+
+	if (!bucket_take(&r->news, 1, now_ms)) {
+		r->n_left_out++;
+		return;
+	}
+	if (r->n_left_out)
+		say(r->conf.out, "%u lines were left out, they came too fast", r->n_left_out);
+	r->n_left_out = 0;
+	va_start(ap, fmt);
+	say_line(r->conf.out, fmt, ap);
+	va_end(ap);
 }
 
 static void keep(char *dst, size_t cap, struct str s)
@@ -62,8 +95,10 @@ struct report *report_new(const struct report_conf *conf)
 {
 	struct report *r = calloc(1, sizeof *r + conf->n_peers * sizeof r->peer[0]);
 
-	if (r)
-		r->conf = *conf;
+	if (!r)
+		return NULL;
+	r->conf = *conf;
+	bucket_init(&r->news, NEWS_BURST, NEWS_PER_S, conf->now_ms ? conf->now_ms(conf->arg) : 0);
 	return r;
 }
 
@@ -157,9 +192,9 @@ void report_ready(struct report *r, unsigned n, struct str id, struct str accoun
 	if (n == 1)
 		say_first_ready(r);
 	else if (before[0] && r->node[0] && strcmp(before, r->node) != 0)
-		say(r->conf.out, "connected again, now to the relay node %s", r->node);
+		say_news(r, "connected again, now to the relay node %s", r->node);
 	else
-		say(r->conf.out, "connected again");
+		say_news(r, "connected again");
 }
 
 /* -- peers */
@@ -189,16 +224,16 @@ static void other_side(const struct report *r, const char *peer, char *out, size
 static void say_up(struct report *r, const char *peer)
 {
 	if (r->next_told) {
-		say(r->conf.out, "%s is up", peer);
+		say_news(r, "%s is up", peer);
 		return;
 	}
 	r->next_told = true;
 	if (r->role == ROLE_LISTEN)
-		say(r->conf.out,
-		    "%s is up; next: start what sends to %s, for WireGuard: wg-quick up wg0", peer,
-		    r->where);
+		say_news(r,
+		         "%s is up; next: start what sends to %s, for WireGuard: wg-quick up wg0",
+		         peer, r->where);
 	else
-		say(r->conf.out, "%s is up; its datagrams arrive at %s", peer, r->where);
+		say_news(r, "%s is up; its datagrams arrive at %s", peer, r->where);
 }
 
 static void say_state(struct report *r, const char *peer, enum peer_state state)
@@ -209,17 +244,17 @@ static void say_state(struct report *r, const char *peer, enum peer_state state)
 	switch (state) {
 	case PEER_UP: say_up(r, peer); break;
 	case PEER_ABSENT:
-		say(r->conf.out, "%s is not there%s, waiting%s", peer,
-		    is_of_other_account(r, peer) ? " or has not declared us" : "", command);
+		say_news(r, "%s is not there%s, waiting%s", peer,
+		         is_of_other_account(r, peer) ? " or has not declared us" : "", command);
 		break;
 	case PEER_NOT_MUTUAL:
-		say(r->conf.out, "%s is there but has not declared us%s", peer, command);
+		say_news(r, "%s is there but has not declared us%s", peer, command);
 		break;
 	case PEER_OVER_LIMIT:
-		say(r->conf.out,
-		    "%s: its account is over its rate, some datagrams to it are dropped", peer);
+		say_news(r, "%s: its account is over its rate, some datagrams to it are dropped",
+		         peer);
 		break;
-	case PEER_GONE: say(r->conf.out, "%s left, waiting", peer); break;
+	case PEER_GONE: say_news(r, "%s left, waiting", peer); break;
 	case PEER_UNSPECIFIED:
 	case PEER_STATE_N: break;
 	}
@@ -230,15 +265,15 @@ static void say_role(struct report *r, const char *peer, enum role role)
 	if (role == ROLE_UNKNOWN || role != r->role)
 		return;
 	if (role == ROLE_LISTEN)
-		say(r->conf.out,
-		    "both ends listen: where the program owns port %u (the WireGuard that %s "
-		    "or this end is reached at), run tunn with --forward",
-		    r->conf.port, peer);
+		say_news(r,
+		         "both ends listen: where the program owns port %u (the WireGuard that %s "
+		         "or this end is reached at), run tunn with --forward",
+		         r->conf.port, peer);
 	else
-		say(r->conf.out,
-		    "both ends forward: on the one that calls (the laptop) remove ListenPort "
-		    "from WireGuard and start tunn again, so that it can listen on %u",
-		    r->conf.port);
+		say_news(r,
+		         "both ends forward: on the one that calls (the laptop) remove ListenPort "
+		         "from WireGuard and start tunn again, so that it can listen on %u",
+		         r->conf.port);
 }
 
 static bool is_news(struct report_seen *seen, enum peer_state state)
@@ -253,13 +288,13 @@ static bool is_news(struct report_seen *seen, enum peer_state state)
 	return seen->state != state;
 }
 
-static void say_summary(const struct report *r)
+static void say_summary(struct report *r)
 {
 	if (r->n_undeclared)
-		say(r->conf.out, "%u of %u peers are up; %u did not declare us, %s is one", r->n_up,
-		    r->conf.n_peers, r->n_undeclared, r->undeclared);
+		say_news(r, "%u of %u peers are up; %u did not declare us, %s is one", r->n_up,
+		         r->conf.n_peers, r->n_undeclared, r->undeclared);
 	else
-		say(r->conf.out, "%u of %u peers are up", r->n_up, r->conf.n_peers);
+		say_news(r, "%u of %u peers are up", r->n_up, r->conf.n_peers);
 }
 
 /* With many peers the first round is one line. True: told, or not yet complete. */
@@ -310,12 +345,15 @@ void report_notice(struct report *r, const struct notice *n)
 {
 	char until[64];
 
+	if (n->kind == NOTICE_TOO_MANY_PINGS)
+		say_news(r, "the relay finds our signs of life too many: every %u s from now on",
+		         n->beat_ms / 1000);
 	if (n->kind != NOTICE_QUOTA)
 		return;
 	r->resets_unix_s = n->resets_unix_s;
 	reset_text(n->resets_unix_s, until, sizeof until);
 	if (n->percent != r->percent)
-		say(r->conf.out, "%u %% of the account's volume is used%s", n->percent, until);
+		say_news(r, "%u %% of the account's volume is used%s", n->percent, until);
 	r->percent = n->percent;
 }
 
@@ -356,7 +394,7 @@ void report_lost(struct report *r, enum close_why why, const char *text, uint32_
 	delay_text(delay_ms, delay, sizeof delay);
 	if (why == CLOSE_QUOTA)
 		reset_text(r->resets_unix_s, until, sizeof until);
-	say(r->conf.out, "reconnecting %s because: %s%s", delay, reason, until);
+	say_news(r, "reconnecting %s because: %s%s", delay, reason, until);
 }
 
 void report_held(struct report *r, const char *device, const char *tunnel)

@@ -23,7 +23,9 @@ struct report_conf { /* what it points to lives as long as the report */
 	FILE *out, *err;
 	uint16_t port;
 	unsigned n_peers;
-	const char *const *peers; /* as declared */
+	const char *const *peers;      /* as declared */
+	uint64_t (*now_ms)(void *arg); /* bounds the lines per second; NULL: no time passes */
+	void *arg;
 };
 
 /* What the local port does. where: per peer, listening on or forwarding to. */

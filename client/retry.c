@@ -37,9 +37,11 @@ struct retry_next retry_after(const struct retry_end *end, struct backoff *b, ui
 		return (struct retry_next){ .ends = true, .exit_code = EXIT_UNREACHABLE };
 	if (verdict == VERDICT_WAIT)
 		return (struct retry_next){ .delay_ms = quota_delay(end->reset_in_ms, random) };
-	/* Told to come again before it was ready: a relay that says only that is not
+	if (end->was_steady)
+		backoff_reset(b);
+	/* Told to come again soon after it began: a relay that says only that is not
 	 * to be asked ten times a second. */
-	if (verdict == VERDICT_NOW && end->was_ready)
+	if (verdict == VERDICT_NOW && end->was_steady)
 		return (struct retry_next){ .delay_ms = below(random, RETRY_NOW_SPREAD_MS + 1) };
 	return (struct retry_next){ .delay_ms = retry_delay(end, b, random) };
 }

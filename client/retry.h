@@ -15,6 +15,7 @@ enum { EXIT_REFUSED = 3, EXIT_UNREACHABLE = 4 };
 
 enum {
 	RETRY_NOW_SPREAD_MS = 200,
+	RETRY_STEADY_MS = 3000, /* a relay that ends us sooner is not asked faster and faster */
 	RETRY_FIGHT_MS = 10000,
 	RETRY_QUOTA_UNKNOWN_MS = 60000,
 	RETRY_QUOTA_MIN_MS = 1000,
@@ -23,7 +24,7 @@ enum {
 
 struct retry_end {
 	enum close_why why;
-	bool was_ready;      /* this connection had become ready */
+	bool was_steady;     /* this connection had been ready for RETRY_STEADY_MS */
 	bool was_ever_ready; /* some connection had */
 	bool once;           /* --once */
 	bool may_name_host;  /* the relay needs an id, and the host's was not tried yet */

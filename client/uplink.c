@@ -47,7 +47,7 @@ struct uplink {
 	bool held_off;     /* WAITING because the relay said so: no network change helps */
 	bool probe_wanted;
 	unsigned n_ready;
-	uint64_t due_ms, attempt_ms, ticked_ms, probed_ms;
+	uint64_t due_ms, attempt_ms, ready_ms, ticked_ms, probed_ms;
 	int64_t resets_unix_s;
 };
 
@@ -157,17 +157,23 @@ static int64_t reset_in_ms(const struct uplink *u)
 	return ms > 0 ? ms : 1;
 }
 
+static bool is_steady(const struct uplink *u)
+{
+	return u->state == UPLINK_READY && loop_now_ms(u->loop) - u->ready_ms >= RETRY_STEADY_MS;
+}
+
 /* The attempt or the connection came to an end that we did not choose. */
 static void lost(struct uplink *u, enum close_why why, const char *text)
 {
 	char words[TEXT_LEN]; /* the text may go with the link */
 	struct retry_end e = { .why = why,
-		               .was_ready = u->state == UPLINK_READY,
+		               .was_steady = is_steady(u),
 		               .was_ever_ready = u->n_ready > 0,
 		               .once = u->conf.once,
 		               .may_name_host = may_name_host(u, text),
 		               .reset_in_ms = reset_in_ms(u) };
 	struct retry_next next = retry_after(&e, &u->backoff, random_bits());
+	bool is_doubtful = u->state == UPLINK_SECURING || u->state == UPLINK_GREETING;
 
 	snprintf(words, sizeof words, "%s", text);
 	let_go(u);
@@ -176,6 +182,8 @@ static void lost(struct uplink *u, enum close_why why, const char *text)
 	} else if (e.may_name_host && why == CLOSE_INVALID) {
 		name_host(u);
 	} else {
+		if (is_doubtful)
+			dialler_judge(u->dialler, false);
 		u->held_off = why == CLOSE_QUOTA || why == CLOSE_FIGHT;
 		wait_for(u, next.delay_ms);
 		u->events->lost(u->owner, why, words, next.delay_ms);
@@ -259,7 +267,8 @@ static void send_parked(struct uplink *u)
 static void become_ready(struct uplink *u, const struct welcome *w)
 {
 	set_state(u, UPLINK_READY);
-	backoff_reset(&u->backoff);
+	u->ready_ms = loop_now_ms(u->loop);
+	dialler_judge(u->dialler, true);
 	u->resets_unix_s = 0;
 	if (u->n_ready++)
 		metric_add(METRIC_RECONNECTS, 1);
@@ -323,6 +332,8 @@ static void on_notice(void *owner, struct lane *lane, const struct notice *n)
 	/* It comes twice, with other times: in our stream and as GOAWAY. */
 	if (n->kind == NOTICE_DRAINING && u->state == UPLINK_READY && !timer_is_set(u->drain))
 		timer_set(u->drain, n->within_ms / 2);
+	if (n->kind == NOTICE_TOO_MANY_PINGS)
+		u->conf.transport.beat_ms = n->beat_ms;
 	if (n->kind == NOTICE_QUOTA)
 		u->resets_unix_s = n->resets_unix_s;
 	u->events->notice(u->owner, n);

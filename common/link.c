@@ -304,9 +304,10 @@ static void on_room(void *owner) { link_mark_dirty(owner); }
 static void on_conn_closed(void *owner, enum close_why why, const char *text)
 {
 	struct link *l = owner;
+	const char *last = l->transport ? l->ops->error_text(l->transport) : ""; /* a GOAWAY's */
 
 	l->conn_gone = true;
-	link_close_with(l, why, *text ? text : close_text(why));
+	link_close_with(l, why, *text ? text : *last ? last : close_text(why));
 }
 
 static const struct conn_events conn_events = { on_up, on_bytes, on_room, on_conn_closed };

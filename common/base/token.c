@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/crypto.h"
 #include "common/base/err.h"
@@ -94,4 +95,21 @@ void token_hash(const uint8_t pepper[static TOKEN_PEPPER_LEN], struct str secret
                 uint8_t hash_out[static TOKEN_HASH_LEN])
 {
 	crypto_keyed_digest(pepper, TOKEN_PEPPER_LEN, secret, hash_out, TOKEN_HASH_LEN);
+}
+
+void token_redact(char *text)
+{
+	for (char *p = text; (p = strstr(p, prefix)) != NULL;) {
+		p += PREFIX_LEN;
+		size_t len = 0;
+		while (is_base62(p + len, 1) || p[len] == '_')
+			len++;
+		if (len <= TOKEN_ID_LEN + 1) /* nothing secret */
+			continue;
+		char *secret = p + TOKEN_ID_LEN + 1;
+		size_t n = len - (TOKEN_ID_LEN + 1), stars = n < 3 ? n : 3;
+		memset(secret, '*', stars);
+		memmove(secret + stars, secret + n, strlen(secret + n) + 1);
+		p = secret + stars;
+	}
 }

@@ -29,4 +29,8 @@ struct str token_secret(struct str token);
 void token_hash(const uint8_t pepper[static TOKEN_PEPPER_LEN], struct str secret,
                 uint8_t hash_out[static TOKEN_HASH_LEN]);
 
+/* Takes the secret out of everything in a text that looks like a token or the
+ * beginning of one; its id stays. */
+void token_redact(char *text);
+
 #endif

@@ -22,6 +22,11 @@ enum {
 	TEXT_LEN = 512,
 };
 
+struct addrs {
+	struct addr v[RESOLVE_MAX];
+	size_t n;
+};
+
 struct attempt { /* one socket on its way */
 	struct dialler *dialler;
 	int fd; /* -1: unused */
@@ -38,8 +43,9 @@ struct dialler {
 	void *owner;
 	char device[ROUTE_DEVICE_LEN]; /* override of conf->bind_device */
 	struct resolve *resolve;
-	struct addr addrs[RESOLVE_MAX], good[RESOLVE_MAX];
-	size_t n_addrs, n_good, next;
+	struct addrs list, good, bad; /* to try now; proved good; connected in vain */
+	struct addr last;             /* that won */
+	size_t next;
 	struct attempt attempts[RESOLVE_MAX];
 	unsigned n_open;
 	struct timer *stagger, *deadline, *resolving;
@@ -50,6 +56,20 @@ struct dialler {
 };
 
 static void next_attempt(struct dialler *d);
+
+static bool addrs_have(const struct addrs *l, const struct addr *a)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_eq(&l->v[i], a))
+			return true;
+	return false;
+}
+
+static void addrs_add(struct addrs *l, const struct addr *a)
+{
+	if (l->n < RESOLVE_MAX && !addrs_have(l, a))
+		l->v[l->n++] = *a;
+}
 
 static const char *target_host(const struct dialler *d)
 {
@@ -114,8 +134,7 @@ static void won(struct attempt *a, const uint8_t *early, size_t early_len)
 	int fd = a->fd;
 	struct addr peer = a->to;
 
-	memcpy(d->good, d->addrs, sizeof d->good);
-	d->n_good = d->n_addrs;
+	d->last = a->to;
 	watch_free(a->watch);
 	proxy_free(a->proxy);
 	buf_done(&a->request);
@@ -130,7 +149,7 @@ static void attempt_failed(struct attempt *a)
 	struct dialler *d = a->dialler;
 
 	attempt_end(a);
-	if (d->next < d->n_addrs)
+	if (d->next < d->list.n)
 		next_attempt(d);
 	else if (d->n_open == 0)
 		give_up(d);
@@ -276,11 +295,11 @@ static int open_attempt(struct attempt *a)
 static void next_attempt(struct dialler *d)
 {
 	timer_clear(d->stagger);
-	while (d->next < d->n_addrs) {
+	while (d->next < d->list.n) {
 		struct attempt *a = &d->attempts[d->next];
-		a->to = d->addrs[d->next++];
+		a->to = d->list.v[d->next++];
 		if (open_attempt(a) == 0) {
-			if (d->next < d->n_addrs)
+			if (d->next < d->list.n)
 				timer_set(d->stagger, STAGGER_MS);
 			return;
 		}
@@ -294,18 +313,32 @@ static void on_stagger(void *arg) { next_attempt(arg); }
 
 /* ---- resolving ---- */
 
+/* What the name gives now, then what was good before, then what was not. */
+static void try_all(struct dialler *d, const struct addrs *found)
+{
+	const struct addrs *from[] = { found, &d->good };
+
+	d->list.n = d->next = 0;
+	for (unsigned last = 0; last < 2; last++)
+		for (unsigned k = 0; k < 2; k++)
+			for (size_t i = 0; i < from[k]->n; i++)
+				if (addrs_have(&d->bad, &from[k]->v[i]) == last)
+					addrs_add(&d->list, &from[k]->v[i]);
+	next_attempt(d);
+}
+
 static void try_good(struct dialler *d, const char *error)
 {
+	static const struct addrs none;
+
 	note(d, CLOSE_NETWORK, "cannot resolve %s: %s", target_host(d), error);
-	memcpy(d->addrs, d->good, sizeof d->addrs);
-	d->n_addrs = d->n_good;
-	d->next = 0;
-	next_attempt(d);
+	try_all(d, &none);
 }
 
 static void on_resolved(void *owner, const struct addr *addrs, size_t n, const char *error)
 {
 	struct dialler *d = owner;
+	struct addrs found = { .n = n };
 
 	d->resolve = NULL;
 	timer_clear(d->resolving);
@@ -313,16 +346,15 @@ static void on_resolved(void *owner, const struct addr *addrs, size_t n, const c
 		try_good(d, error);
 		return;
 	}
-	memcpy(d->addrs, addrs, n * sizeof *addrs);
-	d->n_addrs = n;
-	next_attempt(d);
+	memcpy(found.v, addrs, n * sizeof *addrs);
+	try_all(d, &found);
 }
 
 static void on_slow_resolve(void *arg)
 {
 	struct dialler *d = arg;
 
-	if (d->n_good == 0)
+	if (d->good.n == 0)
 		return; /* nothing better to do than to wait on */
 	resolve_cancel(d->resolve);
 	d->resolve = NULL;
@@ -368,7 +400,7 @@ struct dialler *dialler_new(struct loop *loop, const struct dial_conf *conf,
 void dialler_start(struct dialler *d, uint32_t timeout_ms)
 {
 	dialler_stop(d);
-	d->n_addrs = d->next = 0;
+	d->list.n = d->next = 0;
 	d->timeout_ms = d->conf->proxy.used && timeout_ms > PROXY_REPLY_MS ? PROXY_REPLY_MS :
 	                                                                     timeout_ms;
 	note(d, CLOSE_NETWORK, "%s has no address", target_host(d));
@@ -393,6 +425,25 @@ void dialler_free(struct dialler *d)
 	timer_free(d->deadline);
 	timer_free(d->resolving);
 	free(d);
+}
+
+void dialler_judge(struct dialler *d, bool is_good)
+{
+	struct addrs good = { .v = { d->last }, .n = 1 };
+
+	if (!d->last.len)
+		return;
+	if (!is_good) {
+		if (addrs_have(&d->bad, &d->last) || d->bad.n == RESOLVE_MAX)
+			d->bad.n = 0; /* they had their turn, this one last */
+		addrs_add(&d->bad, &d->last);
+		return;
+	}
+	for (size_t i = 0; i < d->list.n; i++)
+		if (!addrs_have(&d->bad, &d->list.v[i]))
+			addrs_add(&good, &d->list.v[i]);
+	d->good = good;
+	d->bad.n = 0;
 }
 
 void dialler_set_device(struct dialler *d, const char *device)

@@ -2,8 +2,9 @@
  * Dialling: from a host name to a connected TCP socket, through a proxy where
  * one is set. Resolves anew each time, tries both families (RFC 8305: 250 ms
  * between attempts, first to connect wins; through a proxy the winner is the
- * first that answers CONNECT, and a denial ends all), falls back to the last
- * addresses that worked when resolving fails. Belongs to its loop's thread.
+ * first that answers CONNECT, and a denial ends all). Addresses that proved good
+ * are tried behind what the name gives, also when it gives nothing any more;
+ * those that connected in vain come last. Belongs to its loop's thread.
  */
 #ifndef TUNN_NET_DIAL_H
 #define TUNN_NET_DIAL_H
@@ -31,7 +32,6 @@ struct dial_events {
 	void (*failed)(void *owner, enum close_why, const char *text);
 };
 
-/* A dialler keeps the last good addresses between attempts. */
 struct dialler;
 struct dialler *dialler_new(struct loop *, const struct dial_conf *, const struct dial_events *,
                             void *owner); /* NULL: out of memory */
@@ -39,6 +39,8 @@ struct dialler *dialler_new(struct loop *, const struct dial_conf *, const struc
  * inside. A running attempt is given up. */
 void dialler_start(struct dialler *, uint32_t timeout_ms);
 void dialler_stop(struct dialler *);
+/* What the last `connected` gave proved good, or did not. */
+void dialler_judge(struct dialler *, bool is_good);
 void dialler_free(struct dialler *); /* NULL allowed */
 /* Overrides for the next attempts (the watch on our own route keeps the old device). */
 void dialler_set_device(struct dialler *, const char *device /* "" none; copied */);

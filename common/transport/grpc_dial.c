@@ -68,6 +68,9 @@ static void take_status(struct call *c, const struct h2_head *head)
 		return;
 	c->status = grpc_status_parse(status);
 	grpc_message_decode(h2_head_get(head, "grpc-message", NULL), c->text, sizeof c->text);
+	if (!c->text[0] && c->status == GRPC_UNKNOWN)
+		snprintf(c->text, sizeof c->text, "grpc-status %.*s",
+		         (int)(status.len < 64 ? status.len : 64), status.len ? status.p : "");
 }
 
 static void take_response(struct call *c, const struct h2_head *head)
@@ -81,28 +84,29 @@ static void take_response(struct call *c, const struct h2_head *head)
 	if (str_eq(status, STR("200")) && grpc_is_content_type(type))
 		return;
 	c->not_grpc = true;
-	c->http_status = (int)(status.len == 3 ? (status.p[0] - '0') * 100 +
-	                                                         (status.p[1] - '0') * 10 +
-	                                                         status.p[2] - '0' :
-	                                         0);
-	if (c->status < 0)
-		c->status = grpc_status_of_http(status);
+	c->deadline_ms = c->chan.transport->now_ms + BODY_MS;
+	snprintf(c->http_status, sizeof c->http_status, "%.*s", (int)status.len, status.p);
+}
+
+/* HTTP without gRPC: the status is synthesised from that of HTTP. */
+static void finished_by_another(struct call *c)
+{
+	char words[GRPC_TEXT_MAX + 128];
+
+	snprintf(words, sizeof words, "HTTP %s, not a gRPC answer (captive portal or proxy?)%s%s",
+	         c->http_status, c->n_snippet ? ": " : "", c->text);
+	call_ended(c, grpc_close_why(grpc_status_of_http(str_of(c->http_status)), ""), words);
 }
 
 static void finished(struct call *c)
 {
-	int status = c->status < 0 ? GRPC_UNKNOWN : c->status;
-	enum close_why why = grpc_close_why(status, c->text);
-	char words[GRPC_TEXT_MAX + 128];
-
-	if (c->not_grpc && !c->text[0] && status != GRPC_UNAUTHENTICATED &&
-	    status != GRPC_PERMISSION_DENIED)
-		why = CLOSE_NOT_GRPC;
-	if (c->not_grpc)
-		snprintf(words, sizeof words,
-		         "HTTP %d, not a tunn relay (captive portal or proxy?)%s%s", c->http_status,
-		         c->n_snippet ? ": " : "", c->text);
-	call_ended(c, why, c->not_grpc ? words : c->text);
+	if (c->status >= 0)
+		call_ended(c, grpc_close_why(c->status, c->text), c->text);
+	else if (c->not_grpc)
+		finished_by_another(c);
+	else
+		call_ended(c, c->state == CALL_OPEN ? CLOSE_EOF : CLOSE_NOT_GRPC,
+		           "the stream ended without a grpc-status");
 }
 
 void dial_head(void *owner, struct h2_stream *st, const struct h2_head *head, bool end)
@@ -127,12 +131,13 @@ void dial_end(void *owner, struct h2_stream *st)
 
 void dial_closed(struct call *c, uint32_t code)
 {
-	if (c->status >= 0) {
+	if (c->status >= 0 || c->not_grpc) {
 		finished(c);
 		return;
 	}
 	c->status = grpc_status_of_rst(code);
-	snprintf(c->text, sizeof c->text, "the stream was reset with HTTP/2 code %u", code);
+	snprintf(c->text, sizeof c->text, "the stream was reset (HTTP/2 code %u, %s)", code,
+	         h2_code_name(code));
 	/* Each middlebox kills idle streams with a code of its own, so no reset is
 	 * ever a verdict (robustness.md, point 4). */
 	call_ended(c, CLOSE_RESET, c->text);
@@ -146,8 +151,11 @@ static void broken(struct call *c, int err)
 
 	if (c->stream)
 		h2_reset(t->h2, c->stream, H2_CANCEL);
-	call_ended(c, err == ERR_TOO_BIG ? CLOSE_TOO_BIG : CLOSE_PROTOCOL,
-	           "the relay sent a message that cannot be read");
+	if (err == -ETIMEDOUT)
+		call_ended(c, CLOSE_SLOW_START, "the relay stopped within a message");
+	else
+		call_ended(c, err == ERR_TOO_BIG ? CLOSE_TOO_BIG : CLOSE_PROTOCOL,
+		           "the relay sent a message that cannot be read");
 }
 
 static void take_registered(struct call *c, const struct msg *m)
@@ -262,14 +270,33 @@ static void on_message(struct call *c, const uint8_t *msg, size_t len)
 		call_datagram(c, msg, len, on_control, broken);
 }
 
+/* Enough is known of what is not gRPC. */
+static void stop_reading(struct call *c)
+{
+	h2_reset(c->chan.transport->h2, c->stream, H2_CANCEL);
+	finished(c);
+}
+
 /* Keeps the start of a body that is not gRPC: nearly always an error page. */
 static void keep_snippet(struct call *c, const uint8_t *data, size_t len)
 {
+	if (c->status >= 0)
+		return; /* the text is a status message */
 	for (size_t i = 0; i < len && c->n_snippet < BODY_SNIPPET; i++) {
 		bool printable = data[i] >= 0x20 && data[i] < 0x7f;
 		c->text[c->n_snippet++] = printable ? (char)data[i] : ' ';
 	}
 	c->text[c->n_snippet] = 0;
+	if (c->n_snippet == BODY_SNIPPET)
+		stop_reading(c);
+}
+
+void dial_tick(struct call *c)
+{
+	if (c->deadline_ms && c->chan.transport->now_ms >= c->deadline_ms)
+		stop_reading(c);
+	else if (call_is_late(c))
+		broken(c, -ETIMEDOUT);
 }
 
 void dial_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t len)

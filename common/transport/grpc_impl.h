@@ -25,6 +25,8 @@ enum {
 	BEAT_MS = 15000,        /* health_check or PING, +-10 % */
 	BEAT_ANSWER_MS = 10000, /* dead when nothing at all came after that */
 	BODY_SNIPPET = 256,     /* of what is not gRPC, for the error text */
+	BODY_MS = 1000,         /* for its arrival */
+	BEAT_MAX_MS = 120000,   /* however often we are told too_many_pings */
 	DRAIN_ANSWER_MS = 5000, /* of the PING behind the GOAWAY that announces a drain */
 	SERVE_METADATA_MAX = 4,
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
@@ -96,7 +98,8 @@ struct call {
 	bool no_encoding; /* server: grpc-encoding is absent or identity (S9) */
 
 	/* client: what came instead of a tunnel */
-	int http_status, status;
+	char http_status[4];
+	int status; /* of gRPC; -1: not told */
 	char text[GRPC_TEXT_MAX];
 	unsigned n_snippet;
 	bool not_grpc;
@@ -197,5 +200,6 @@ void dial_head(void *owner, struct h2_stream *, const struct h2_head *, bool end
 void dial_data(void *owner, struct h2_stream *, const uint8_t *data, size_t len);
 void dial_end(void *owner, struct h2_stream *);
 void dial_closed(struct call *, uint32_t code);
+void dial_tick(struct call *);
 
 #endif

@@ -91,14 +91,20 @@ struct peer_status {
 	struct str text; /* borrowed */
 };
 
-enum notice_kind { NOTICE_DRAINING, NOTICE_QUOTA, NOTICE_SUPERSEDED };
+enum notice_kind {
+	NOTICE_DRAINING,
+	NOTICE_QUOTA,
+	NOTICE_SUPERSEDED,
+	NOTICE_TOO_MANY_PINGS, /* client: the next conversations are to use beat_ms */
+};
 struct notice { /* borrowed */
 	enum notice_kind kind;
 	uint32_t within_ms; /* draining */
 	struct str target;  /* draining */
 	uint32_t percent;   /* quota */
 	int64_t resets_unix_s;
-	struct str text; /* superseded */
+	struct str text;  /* superseded */
+	uint32_t beat_ms; /* too many pings */
 };
 
 /* What a transport tells its owner, the link. */
@@ -124,6 +130,7 @@ struct transport_events {
 struct transport_conf {
 	const char *authority;       /* client: host[:port] as in :authority */
 	const char *user_agent;      /* client */
+	uint32_t beat_ms;            /* client: between signs of life; 0: the default */
 	const char *node;            /* server: this node's name */
 	const char *host_address;    /* where the connection comes from; the link fills it in */
 	bool serving;                /* server: first answer of the health service */

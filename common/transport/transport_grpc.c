@@ -47,6 +47,30 @@ static void on_closed(void *owner, struct h2_stream *st, uint32_t code)
 		call_ended(c, CLOSE_CANCELLED, "");
 }
 
+static uint32_t beat_of(const struct transport *t)
+{
+	return t->conf->beat_ms ? t->conf->beat_ms : BEAT_MS;
+}
+
+static void tell_all(struct transport *t, const struct notice *n, enum call_state least)
+{
+	list_each(it, tmp, &t->calls) {
+		struct call *c = container_of(it, struct call, node);
+		if (c->state >= least && c->chan.up)
+			t->events->notice(t->owner, &c->chan, n);
+	}
+}
+
+/* Proposal A8: twice the time between pings, on the next connections. */
+static void tell_too_many_pings(struct transport *t)
+{
+	uint32_t beat_ms = 2 * beat_of(t);
+	struct notice n = { .kind = NOTICE_TOO_MANY_PINGS,
+		            .beat_ms = beat_ms < BEAT_MAX_MS ? beat_ms : BEAT_MAX_MS };
+
+	tell_all(t, &n, CALL_AWAIT);
+}
+
 static void on_goaway(void *owner, uint32_t code, struct str debug)
 {
 	struct transport *t = owner;
@@ -58,12 +82,10 @@ static void on_goaway(void *owner, uint32_t code, struct str debug)
 		         debug.p ? debug.p : "");
 	if (t->side == SIDE_SERVER || t->draining_told)
 		return;
+	if (code == H2_ENHANCE_YOUR_CALM && str_eq(debug, STR("too_many_pings")))
+		tell_too_many_pings(t);
 	t->draining_told = true;
-	list_each(it, tmp, &t->calls) {
-		struct call *c = container_of(it, struct call, node);
-		if (c->state == CALL_OPEN)
-			t->events->notice(t->owner, &c->chan, &n);
-	}
+	tell_all(t, &n, CALL_OPEN);
 }
 
 /* Everything that was under way when the drain was announced has arrived: the
@@ -94,9 +116,11 @@ static const struct h2_events client_events = { dial_head, dial_data, dial_end,
 
 /* ---- operations ---- */
 
-static uint64_t next_beat(uint64_t now_ms)
+static uint64_t next_beat(const struct transport *t)
 {
-	return now_ms + BEAT_MS * 9 / 10 + crypto_random_below(BEAT_MS / 5);
+	uint32_t beat_ms = beat_of(t);
+
+	return t->now_ms + beat_ms * 9 / 10 + crypto_random_below(beat_ms / 5);
 }
 
 static int grpc_open(const struct transport_conf *conf, enum side side, uint64_t now_ms,
@@ -112,7 +136,7 @@ static int grpc_open(const struct transport_conf *conf, enum side side, uint64_t
 	t->side = side;
 	t->serving = conf->serving;
 	t->now_ms = t->last_rx_ms = t->busy_ms = now_ms;
-	t->next_beat_ms = next_beat(now_ms);
+	t->next_beat_ms = next_beat(t);
 	t->rtt_us = -1;
 	list_init(&t->calls);
 	list_init(&t->retired);
@@ -212,8 +236,8 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 		struct call *c = container_of(it, struct call, node);
 		if (t->side == SIDE_SERVER)
 			serve_tick(c);
-		else if (call_is_late(c))
-			call_ended(c, CLOSE_SLOW_START, "the relay stopped within a message");
+		else
+			dial_tick(c);
 	}
 	t->inside = false;
 	grpc_sweep(t);
@@ -226,7 +250,7 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 	if (t->dead_ms && now_ms >= t->dead_ms)
 		return failed(t, -ETIMEDOUT, "no sign of life");
 	if (now_ms >= t->next_beat_ms) {
-		t->next_beat_ms = next_beat(now_ms);
+		t->next_beat_ms = next_beat(t);
 		ask(t, BEAT_ANSWER_MS);
 	}
 	return failed(t, h2_tick(t->h2, now_ms), h2_error_text(t->h2));

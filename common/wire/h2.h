@@ -100,6 +100,7 @@ void h2_set_user(struct h2_stream *, void *user);
 void *h2_user(const struct h2_stream *);
 unsigned h2_n_streams(const struct h2 *);
 
+const char *h2_code_name(uint32_t code); /* "CANCEL"; "unknown" */
 const char *h2_library_version(void);
 
 #endif

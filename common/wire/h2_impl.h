@@ -42,7 +42,7 @@ struct h2 {
 
 	/* One header block is in progress at a time (RFC 9113 4.3). */
 	struct h2_field fields[H2_HEADER_FIELDS_MAX];
-	size_t n_fields, list_size;
+	size_t n_fields, list_size, n_skipped;
 	char *text; /* limits->header_list bytes, only while a block is in progress */
 	size_t text_len;
 	int32_t block_id; /* stream of the block in progress, 0: none */

@@ -9,6 +9,7 @@ enum {
 	H2_STREAM_WINDOW = 1 << 20,  /* 100 Mbit/s at 80 ms; memory per stream */
 	H2_CONN_WINDOW = 4 << 20,    /* memory per connection that is not read */
 	H2_HEADER_FIELDS_MAX = 100,  /* CPU of many tiny fields */
+	H2_SKIPPED_FIELDS_MAX = 4,   /* client: fields that do not fit, of one block */
 	H2_FRAME_DATA_MAX = 16375,   /* 9 + this = one TLS record (limits.md 2.4) */
 	H2_WINDOW_UPDATE_BASE = 200, /* WINDOW_UPDATEs beyond base + 10 per DATA sent */
 	H2_WINDOW_UPDATE_PER_DATA = 10,

@@ -1,4 +1,4 @@
-"""A peer that says exactly the HTTP/2 bytes it is told to, over real TLS."""
+"""A peer that says exactly the HTTP/2 bytes it is told to, over real TLS; its twin, a relay, is in scripted_relay.py."""
 import contextlib
 import socket
 import ssl
@@ -38,21 +38,15 @@ def register(token, tunnel_id=b"peer", peers=(b"other",), more=b"", role=b""):
     return message(field(1, field(1, tunnel_id) + field(3, token.encode()) + field(9, relay) + more))
 
 
-class Peer:
-    def __init__(self, port, greet=True, alpn=("h2",), source="127.0.0.1"):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(list(alpn))
-        self.s = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 15, (source, 0)))
+class Wire:
+    """Frames of HTTP/2 over a socket, on either side."""
+
+    def __init__(self, s):
+        self.s = s
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.s.settimeout(15)
         self.encoder, self.decoder, self.buffer, self.closed = hpack.Encoder(), hpack.Decoder(), b"", False
         self.held = None
-        if greet:
-            self.send(PREFACE)
-            self.frame(SETTINGS)
-            self.read_until(lambda f: f.type == SETTINGS and not f.flags & ACK)
-            self.frame(SETTINGS, ACK)
 
     def send(self, data):
         try:
@@ -98,7 +92,8 @@ class Peer:
         if payload is None or head is None:
             return None
         f = types.SimpleNamespace(type=head[3], flags=head[4], stream=int.from_bytes(head[5:9], "big"), payload=payload)
-        f.fields = dict(self.decoder.decode(payload)) if f.type == HEADERS else None
+        f.list = self.decoder.decode(payload) if f.type == HEADERS else None
+        f.fields = f.list and dict(f.list)
         if f.type == PING and not f.flags & ACK:
             self.frame(PING, ACK, 0, payload)
         return f
@@ -137,8 +132,21 @@ class Peer:
             pass
         return True
 
-    def call(self, stream=1, path=TUNNEL, *more, **kw):
-        self.headers(stream, request_fields(path, *more, **kw))
-
     def close(self):
         self.s.close()
+
+
+class Peer(Wire):
+    def __init__(self, port, greet=True, alpn=("h2",), source="127.0.0.1"):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(list(alpn))
+        super().__init__(context.wrap_socket(socket.create_connection(("127.0.0.1", port), 15, (source, 0))))
+        if greet:
+            self.send(PREFACE)
+            self.frame(SETTINGS)
+            self.read_until(lambda f: f.type == SETTINGS and not f.flags & ACK)
+            self.frame(SETTINGS, ACK)
+
+    def call(self, stream=1, path=TUNNEL, *more, **kw):
+        self.headers(stream, request_fields(path, *more, **kw))

@@ -140,6 +140,30 @@ static void hash_is_keyed_blake2b_256(void **state)
 	                    "1fb0395656807e0bf4720bb9161df8c93a764105853d923b42dc8abcacce45bc");
 }
 
+static void the_secret_is_taken_out_of_a_text(void **state)
+{
+	static const struct {
+		const char *text, *without;
+	} rows[] = {
+		{ "", "" },
+		{ "tunn: nothing", "tunn: nothing" },
+		{ "tunn_", "tunn_" },
+		{ "tunn_abcdefgh_", "tunn_abcdefgh_" },
+		{ "a tunn_abcdefgh_SECRET_0123abcd, b", "a tunn_abcdefgh_***, b" },
+		{ "cut: tunn_abcdefgh_S", "cut: tunn_abcdefgh_*" },
+		{ "tunn_abcdefgh_XYZ0 tunn_abcdefgh_XYZ1", "tunn_abcdefgh_*** tunn_abcdefgh_***" },
+		{ "tunn_tunn_abcdefgh_S", "tunn_tunn_abcd***" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[100];
+		strcpy(text, rows[i].text);
+		token_redact(text);
+		assert_string_equal(text, rows[i].without);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +177,7 @@ int main(void)
 		cmocka_unit_test(A01_lower_cased_token_is_refused),
 		cmocka_unit_test(hash_depends_on_secret_and_pepper),
 		cmocka_unit_test(hash_is_keyed_blake2b_256),
+		cmocka_unit_test(the_secret_is_taken_out_of_a_text),
 	};
 
 	if (crypto_start() < 0)

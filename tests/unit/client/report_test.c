@@ -20,11 +20,16 @@ static FILE *out, *err;
 static char *out_text, *err_text_;
 static size_t out_len, err_len;
 
+static uint64_t now_ms;
+static uint64_t time_of_test(void *arg) { return (void)arg, now_ms; }
+
 static void begin(const char *const *peers, unsigned n)
 {
 	out = open_memstream(&out_text, &out_len);
 	err = open_memstream(&err_text_, &err_len);
-	struct report_conf conf = { out, err, 51820, n, peers };
+	struct report_conf conf = { out, err, 51820, n, peers, time_of_test, NULL };
+
+	now_ms = 0;
 	report = report_new(&conf);
 	assert_non_null(report);
 }
@@ -275,6 +280,37 @@ static void the_held_device_comes_with_the_line_to_add(void **state)
 	assert_true(said("FwMark"));
 }
 
+static void lines_that_the_relay_causes_are_bounded(void **state)
+{
+	struct peer_status up = { .state = PEER_UP }, gone = { .state = PEER_GONE };
+	struct notice quota = { .kind = NOTICE_QUOTA };
+
+	(void)state;
+	begin(one_peer, 1);
+	for (unsigned i = 0; i < 10000; i++) {
+		quota.percent = i;
+		report_peer(report, 0, i % 2 ? &up : &gone);
+		report_notice(report, &quota);
+		report_ready(report, 2 + i, STR("intern-wg"), STR("me"), STR("n2"));
+	}
+	assert_in_range(n_lines(), 10, 50);
+	now_ms = 10000;
+	report_lost(report, CLOSE_RESET, "", 200, now_ms);
+	assert_true(said("lines were left out"));
+	assert_true(said("the connection was reset"));
+	report_over(report, EXIT_REFUSED, CLOSE_DENIED, "");
+	assert_non_null(strstr(err_text_, "ended:"));
+}
+
+static void a_token_that_comes_back_is_not_shown(void **state)
+{
+	(void)state;
+	begin(one_peer, 1);
+	report_lost(report, CLOSE_NOT_GRPC, "you said tunn_abcdefgh_SECRET0123456789", 200, 0);
+	assert_true(said("you said tunn_abcdefgh_***"));
+	assert_false(said("SECRET"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +328,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_refusal_goes_to_standard_error_with_a_way_out, end),
 		cmocka_unit_test_teardown(quota_tells_until_when, end),
 		cmocka_unit_test_teardown(the_held_device_comes_with_the_line_to_add, end),
+		cmocka_unit_test_teardown(lines_that_the_relay_causes_are_bounded, end),
+		cmocka_unit_test_teardown(a_token_that_comes_back_is_not_shown, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,7 +57,9 @@ static void a_needed_id_is_given_at_once(void **state)
 
 static void a_drained_connection_returns_within_its_spread(void **state)
 {
-	struct retry_end end = { .why = CLOSE_DRAINING, .was_ready = true, .was_ever_ready = true };
+	struct retry_end end = { .why = CLOSE_DRAINING,
+		                 .was_steady = true,
+		                 .was_ever_ready = true };
 	struct backoff b = { 0 };
 
 	(void)state;
@@ -66,7 +68,7 @@ static void a_drained_connection_returns_within_its_spread(void **state)
 	assert_int_equal(b.step_ms, 0);
 }
 
-static void draining_before_ready_backs_off(void **state)
+static void draining_too_soon_backs_off(void **state)
 {
 	struct retry_end end = { .why = CLOSE_DRAINING };
 	struct backoff b = { 0 };
@@ -105,7 +107,7 @@ int main(void)
 		cmocka_unit_test(once_ends_with_4_only_before_the_first_connection),
 		cmocka_unit_test(a_needed_id_is_given_at_once),
 		cmocka_unit_test(a_drained_connection_returns_within_its_spread),
-		cmocka_unit_test(draining_before_ready_backs_off),
+		cmocka_unit_test(draining_too_soon_backs_off),
 		cmocka_unit_test(quota_waits_for_its_reset),
 		cmocka_unit_test(fighting_instances_stay_away_for_10_s),
 	};

@@ -102,7 +102,7 @@ struct dialler {
 	char device[ROUTE_DEVICE_LEN];
 };
 static struct dialler dialler;
-static unsigned n_dials;
+static unsigned n_dials, n_good, n_doubted;
 
 struct dialler *dialler_new(struct loop *l, const struct dial_conf *c, const struct dial_events *e,
                             void *owner)
@@ -119,6 +119,7 @@ void dialler_start(struct dialler *d, uint32_t timeout_ms)
 }
 void dialler_stop(struct dialler *d) { d->running = false; }
 void dialler_free(struct dialler *d) { (void)d; }
+void dialler_judge(struct dialler *d, bool is_good) { (void)d, is_good ? n_good++ : n_doubted++; }
 void dialler_set_device(struct dialler *d, const char *device) { strcpy(d->device, device); }
 
 /* -- link */
@@ -133,6 +134,7 @@ struct link {
 	struct key last_dst;
 	char id[64];
 	bool lane_ended;
+	uint32_t beat_ms;
 };
 static struct links links;
 static struct link link_of[64];
@@ -151,7 +153,7 @@ int link_open(struct links *l, const struct link_conf *c, const struct link_even
 	le = e;
 	le_owner = owner;
 	*link_out = &link_of[n_links];
-	link_of[n_links++] = (struct link){ .used = true };
+	link_of[n_links++] = (struct link){ .used = true, .beat_ms = c->transport.beat_ms };
 	return 0;
 }
 void link_close(struct link *k, enum close_why why)
@@ -413,9 +415,58 @@ static void failures_back_off_and_readiness_resets(void **state)
 	}
 	assert_in_range(last_delay, 8000, 12000);
 	connect_all();
+	pass(RETRY_STEADY_MS);
 	le->closed(le_owner, current(), CLOSE_RESET, "");
 	assert_int_equal(last_why, CLOSE_RESET);
 	assert_in_range(last_delay, 160, 240);
+}
+
+static void a_relay_that_ends_us_at_once_is_asked_less_and_less(void **state)
+{
+	static const enum close_why whys[] = { CLOSE_DRAINING, CLOSE_RESET, CLOSE_DONE };
+
+	(void)state;
+	start();
+	for (unsigned i = 0; i < 12; i++) {
+		connect_all();
+		pass(RETRY_STEADY_MS - 1);
+		le->ended(le_owner, lane(), whys[i % 3], "");
+		pass(last_delay);
+	}
+	assert_in_range(last_delay, 8000, 12000);
+}
+
+static void an_address_that_was_no_relay_is_doubted(void **state)
+{
+	(void)state;
+	n_good = n_doubted = 0;
+	start();
+	dial_fails();
+	assert_int_equal(n_doubted, 0); /* the dialler knows that itself */
+	pass(last_delay);
+	tcp_and_tls_work();
+	le->closed(le_owner, current(), CLOSE_SLOW_START, "no answer");
+	assert_int_equal(n_doubted, 1);
+	pass(last_delay);
+	connect_all();
+	assert_int_equal(n_good, 1);
+	le->closed(le_owner, current(), CLOSE_RESET, "");
+	assert_int_equal(n_doubted, 1);
+}
+
+static void G27_signs_of_life_are_rarer_on_the_connections_to_come(void **state)
+{
+	struct notice n = { .kind = NOTICE_TOO_MANY_PINGS, .beat_ms = 30000 };
+
+	(void)state;
+	start();
+	connect_all();
+	assert_int_equal(current()->beat_ms, 0);
+	le->notice(le_owner, lane(), &n);
+	le->closed(le_owner, current(), CLOSE_EOF, "");
+	pass(last_delay);
+	connect_all();
+	assert_int_equal(current()->beat_ms, 30000);
 }
 
 static void tls_success_alone_does_not_reset_the_backoff(void **state)
@@ -518,6 +569,7 @@ static void a_draining_relay_is_left_in_time(void **state)
 	(void)state;
 	start();
 	connect_all();
+	pass(RETRY_STEADY_MS);
 	le->notice(le_owner, lane(), &n);
 	pass(1000);
 	n.within_ms = 60000;
@@ -781,6 +833,9 @@ int main(void)
 		T(young_datagrams_wait_for_the_link_and_old_ones_do_not),
 		T(failures_back_off_and_readiness_resets),
 		T(tls_success_alone_does_not_reset_the_backoff),
+		T(a_relay_that_ends_us_at_once_is_asked_less_and_less),
+		T(an_address_that_was_no_relay_is_doubted),
+		T(G27_signs_of_life_are_rarer_on_the_connections_to_come),
 		T(a_refusal_for_good_ends_it),
 		T(once_gives_up_after_the_first_failure),
 		T(once_keeps_a_connection_that_had_worked),

@@ -132,6 +132,31 @@ static void dial(void)
 	until(told);
 }
 
+static void hang_up(void)
+{
+	close_if_open(&given);
+	close_if_open(&accepted);
+	n_connected = n_failed = 0;
+}
+
+/* At every address of this machine, on the same port. */
+static void listen_everywhere(void)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	close(listening);
+	listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_return_code(bind(listening, (struct sockaddr *)&any, sizeof any), errno);
+	assert_return_code(listen(listening, 16), errno);
+}
+
+static const char *peer_ip(void)
+{
+	static char text[INET_ADDRSTRLEN];
+
+	return inet_ntop(AF_INET, &((struct sockaddr_in *)&peer.ss)->sin_addr, text, sizeof text);
+}
+
 static void a_host_that_listens_is_reached(void **state)
 {
 	int on = 0;
@@ -197,13 +222,56 @@ static void addresses_that_worked_are_tried_where_resolving_fails(void **state)
 	names_are((const char *const[]){ "127.0.0.1", NULL });
 	conf.host = "relay.test";
 	dial();
-	close_if_open(&given);
-	close_if_open(&accepted);
-	n_connected = 0;
+	dialler_judge(dialler, true);
+	hang_up();
 	names_rc = EAI_AGAIN;
 	dial();
 	assert_int_equal(n_connected, 1);
 	assert_int_equal(n_failed, 0);
+}
+
+static void addresses_that_proved_nothing_are_not_tried_where_resolving_fails(void **state)
+{
+	(void)state;
+	names_are((const char *const[]){ "127.0.0.1", NULL });
+	conf.host = "relay.test";
+	dial();
+	hang_up();
+	names_rc = EAI_AGAIN;
+	dial();
+	assert_int_equal(n_failed, 1);
+}
+
+static void F19_behind_a_stale_address_the_good_one_is_tried(void **state)
+{
+	(void)state;
+	names_are((const char *const[]){ "127.0.0.1", NULL });
+	conf.host = "relay.test";
+	dial();
+	dialler_judge(dialler, true);
+	hang_up();
+	names_are((const char *const[]){ "127.0.0.9", NULL });
+	dial();
+	assert_int_equal(n_connected, 1);
+	assert_string_equal(peer_ip(), "127.0.0.1");
+}
+
+static void G28_an_address_that_connects_in_vain_comes_last(void **state)
+{
+	static const char *const ips[] = { "127.0.0.1", "127.0.0.2", NULL };
+	static const char *const expected[] = { "127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1",
+		                                "127.0.0.2" };
+
+	(void)state;
+	listen_everywhere();
+	names_are(ips);
+	conf.host = "relay.test";
+	for (unsigned i = 0; i < sizeof expected / sizeof *expected; i++) {
+		dial();
+		assert_string_equal(peer_ip(), expected[i]);
+		dialler_judge(dialler, i == 0);
+		hang_up();
+	}
 }
 
 static void a_dialler_may_be_used_again(void **state)
@@ -664,6 +732,9 @@ int main(void)
 		TEST(the_next_address_is_tried_where_the_first_refuses),
 		TEST(where_all_addresses_refuse_the_last_is_named),
 		TEST(addresses_that_worked_are_tried_where_resolving_fails),
+		TEST(addresses_that_proved_nothing_are_not_tried_where_resolving_fails),
+		TEST(F19_behind_a_stale_address_the_good_one_is_tried),
+		TEST(G28_an_address_that_connects_in_vain_comes_last),
 		TEST(a_dialler_may_be_used_again),
 		TEST(a_new_start_gives_the_running_attempt_up),
 		TEST(a_dialler_stopped_while_it_resolves_says_nothing),

@@ -324,6 +324,22 @@ static void silence_is_noticed_within_the_bound_by_both_sides(void **state)
 	pair_close(&p, OPS);
 }
 
+static void G27_half_as_many_signs_of_life_where_that_was_asked_for(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	connect_pair(&p);
+	p.client_conf.beat_ms = 30000;
+	for (int s = 0; s < 20; s++) { /* the beat that was set before */
+		p.now_ms += 1000;
+		OPS->tick(p.client, p.now_ms);
+		pair_run(&p, OPS);
+	}
+	assert_in_range(ticks_until_dead(&p, p.client), 25, 45);
+	pair_close(&p, OPS);
+}
+
 static void probe_shortens_the_wait(void **state)
 {
 	struct pair p;
@@ -468,6 +484,7 @@ int main(void)
 		cmocka_unit_test(heartbeat_keeps_an_idle_conversation_alive),
 		cmocka_unit_test(silence_is_noticed_within_the_bound_by_both_sides),
 		cmocka_unit_test(probe_shortens_the_wait),
+		cmocka_unit_test(G27_half_as_many_signs_of_life_where_that_was_asked_for),
 		cmocka_unit_test(an_error_of_http2_is_told_when_its_goaway_is_said),
 		cmocka_unit_test(S22_a_drain_is_announced_and_ends_with_the_last_stream),
 		cmocka_unit_test(an_end_that_never_registers_is_ended),

@@ -776,8 +776,8 @@ static void a_flood_of_empty_data_ends_the_connection(void **state)
 static void a_flood_of_priority_ends_the_connection(void **state)
 {
 	(void)state;
-	assert_flood(PRIORITY, 0, 1, "\0\0\0\0\5", 5, limits_default.controls_burst - 10,
-	             limits_default.controls_burst + 10);
+	assert_flood(PRIORITY, 0, 1, "\0\0\0\0\5", 5, limits_default.glitches_burst - 10,
+	             limits_default.glitches_burst + 10);
 }
 
 static void a_flood_of_unknown_frames_ends_the_connection(void **state)
