@@ -139,15 +139,18 @@ static void hang_up(void)
 	n_connected = n_failed = 0;
 }
 
-/* At every address of this machine, on the same port. */
+/* At every address of this machine, on a port that is free at all of them. */
 static void listen_everywhere(void)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in any = { .sin_family = AF_INET };
+	socklen_t len = sizeof any;
 
 	close(listening);
 	listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_return_code(bind(listening, (struct sockaddr *)&any, sizeof any), errno);
 	assert_return_code(listen(listening, 16), errno);
+	assert_return_code(getsockname(listening, (struct sockaddr *)&any, &len), errno);
+	conf.port = port = ntohs(any.sin_port);
 }
 
 static const char *peer_ip(void)
