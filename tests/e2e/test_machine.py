@@ -115,7 +115,8 @@ class Clock:
     def __init__(self, path):
         self.path = path
         self.set(0)
-        self.env = {**os.environ, "LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": path, "FAKETIME_NO_CACHE": "1",
+        # libfaketime removes a file when the program ends, which an end may not
+        self.env = {**os.environ, "TUNN_SECCOMP": "log", "LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": path, "FAKETIME_NO_CACHE": "1",
                     "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
     def set(self, offset):
