@@ -166,11 +166,12 @@ install: all
 	install -Dm644 docs/tunn.1 $(DESTDIR)$(PREFIX)/share/man/man1/tunn.1
 	install -d $(DESTDIR)$(UNITDIR)
 	[ -e $(DESTDIR)/etc/tunn/server.yaml ] || install -Dm644 docs/systemd/server.yaml $(DESTDIR)/etc/tunn/server.yaml
+	install -Dm644 docs/systemd/tunn-server.socket $(DESTDIR)$(UNITDIR)/tunn-server.socket
 	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/tunn-server.service > $(DESTDIR)$(UNITDIR)/tunn-server.service
 	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/tunn-relay@.service > $(DESTDIR)$(UNITDIR)/tunn-relay@.service
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/tunn $(DESTDIR)$(PREFIX)/share/man/man1/tunn.1 \
-	  $(DESTDIR)$(UNITDIR)/tunn-server.service $(DESTDIR)$(UNITDIR)/tunn-relay@.service
+	  $(DESTDIR)$(UNITDIR)/tunn-server.service $(DESTDIR)$(UNITDIR)/tunn-server.socket $(DESTDIR)$(UNITDIR)/tunn-relay@.service
 clean: ; rm -rf build
 help:
 	@sed -nE 's/^([a-z-]+):.*/  make \1/p' Makefile | sort -u

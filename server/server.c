@@ -12,10 +12,12 @@
 #include "common/base/metric.h"
 #include "common/net/cert.h"
 #include "common/net/conn.h"
+#include "common/net/handover.h"
 #include "common/net/loop.h"
 #include "common/net/notify.h"
 #include "server/accounts.h"
 #include "server/auth.h"
+#include "server/expiry.h"
 #include "server/first.h"
 #include "server/mail.h"
 #include "server/rights.h"
@@ -38,6 +40,7 @@ struct server {
 	struct loop *loop;
 	struct timer *watchdog; /* NULL: nobody watches */
 	struct timer *trim;
+	struct expiry expiry;
 	struct worker_conf worker_conf;
 	struct worker *worker;
 	struct auth *auth;
@@ -151,6 +154,7 @@ static void reload(struct server *s)
 		reload_failed("out of memory");
 		return;
 	}
+	expiry_of(&s->expiry, tls_not_after_unix_s(ctx));
 	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
 	rights_fit(&s->rights, &news->limits);
 	post(s, MAIL_CONFIG, 0, news);
@@ -214,6 +218,33 @@ static int listen_all(struct server *s)
 	return 0;
 }
 
+/* What the service manager listens on counts, not --listen. */
+static int take_listeners(struct server *s, const int *fds, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct addr bound;
+		char text[ADDR_TEXT_LEN];
+		if (worker_take_listener(s->worker, fds[i], &bound) < 0)
+			return complain(EXIT_RUNTIME, "out of memory or descriptors");
+		if (i == 0)
+			s->bound = bound;
+		printf("tunn: listening on %s, handed over by the service manager\n",
+		       addr_text(&bound, text));
+	}
+	return 0;
+}
+
+static int listen_somewhere(struct server *s)
+{
+	int fds[HANDOVER_MAX];
+	char error[HANDOVER_ERROR_LEN];
+	int n = handover_take(fds, error);
+
+	if (n < 0)
+		return complain(EXIT_CONFIG, error);
+	return n ? take_listeners(s, fds, n) : listen_all(s);
+}
+
 /* The command line that works on the other side. */
 static void print_client_line(const struct server *s)
 {
@@ -248,9 +279,10 @@ static int open_worker(struct server *s)
 	s->worker_conf.limits = s->opts->limits;
 	rights_fit(&s->rights, &s->worker_conf.limits);
 	s->worker_conf.reflection = s->opts->reflection;
-	if (worker_new(&s->worker_conf, &s->worker) < 0)
+	if (expiry_start(&s->expiry, s->loop) < 0 || worker_new(&s->worker_conf, &s->worker) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
-	return listen_all(s);
+	expiry_of(&s->expiry, tls_not_after_unix_s(s->worker_conf.tls));
+	return listen_somewhere(s);
 }
 
 static int start_accounts(struct server *s)
@@ -329,6 +361,7 @@ static void stop(struct server *s)
 	tls_ctx_unref(s->worker_conf.tls);
 	timer_free(s->watchdog);
 	timer_free(s->trim);
+	expiry_stop(&s->expiry);
 	loop_free(s->loop);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);

@@ -241,6 +241,19 @@ int worker_listen(struct worker *w, const struct addr *addr, bool any, struct ad
 	return rc;
 }
 
+int worker_take_listener(struct worker *w, int fd, struct addr *bound_out)
+{
+	if (w->n_listeners == LISTENERS_MAX) {
+		close(fd);
+		return -EMFILE;
+	}
+	int rc = listener_take(w->loop, fd, on_accepted, w, &w->listeners[w->n_listeners],
+	                       bound_out);
+	if (rc == 0)
+		w->n_listeners++;
+	return rc;
+}
+
 static void *run(void *arg)
 {
 	struct worker *w = arg;

@@ -18,6 +18,7 @@ METRIC(RECONNECTS, "reconnects_total", "client: connections to the relay after t
 METRIC(ACCEPT_ERRORS, "accept_errors_total", "accept(2) failures")
 METRIC(NO_TE, "requests_without_te_total",
        "gRPC requests without te: trailers, which a proxy has stripped")
+METRIC(CERT_DAYS_LEFT, "certificate_days_left", "whole days until the certificate expires")
 METRIC(RELOAD_FAILURES, "reload_failures_total", "reloads refused, old configuration kept")
 METRIC(TLS_BYTES_IN, "tls_bytes_in_total", "bytes read from sockets, TLS records included")
 METRIC(TLS_BYTES_OUT, "tls_bytes_out_total", "bytes written to sockets, TLS records included")

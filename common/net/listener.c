@@ -95,16 +95,12 @@ static int bind_any(const struct addr *addr)
 	return fd;
 }
 
-int listener_open(struct loop *loop, const struct addr *addr, bool any,
+int listener_take(struct loop *loop, int fd,
                   void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
                   struct listener **listener_out, struct addr *bound_out)
 {
-	int fd = any ? bind_any(addr) : bind_socket(addr, false);
-	struct listener *l;
+	struct listener *l = calloc(1, sizeof *l);
 
-	if (fd < 0)
-		return fd;
-	l = calloc(1, sizeof *l);
 	if (!l) {
 		close(fd);
 		return -ENOMEM;
@@ -114,13 +110,23 @@ int listener_open(struct loop *loop, const struct addr *addr, bool any,
 	l->watch = watch_new(loop, fd, on_readable, l);
 	l->pause = timer_new(loop, on_pause_over, l);
 	bound_out->len = sizeof bound_out->ss;
-	if (!l->watch || !l->pause || watch_want(l->watch, WATCH_READ) < 0 ||
+	if (!l->watch || !l->pause || fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ||
+	    watch_want(l->watch, WATCH_READ) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&bound_out->ss, &bound_out->len) < 0) {
 		listener_close(l);
 		return -ENOMEM;
 	}
 	*listener_out = l;
 	return 0;
+}
+
+int listener_open(struct loop *loop, const struct addr *addr, bool any,
+                  void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
+                  struct listener **listener_out, struct addr *bound_out)
+{
+	int fd = any ? bind_any(addr) : bind_socket(addr, false);
+
+	return fd < 0 ? fd : listener_take(loop, fd, accepted, owner, listener_out, bound_out);
 }
 
 void listener_close(struct listener *l)

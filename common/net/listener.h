@@ -19,6 +19,10 @@ struct listener;
 int listener_open(struct loop *, const struct addr *, bool any,
                   void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
                   struct listener **listener_out, struct addr *bound_out);
+/* The same with a socket that listens already; takes it, also on failure. */
+int listener_take(struct loop *, int fd,
+                  void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
+                  struct listener **listener_out, struct addr *bound_out);
 void listener_close(struct listener *); /* NULL allowed */
 
 #endif

@@ -35,6 +35,9 @@ struct tls_server_conf {
 int tls_server_ctx_new(const struct tls_server_conf *, struct tls_ctx **ctx_out,
                        char error_out[static TLS_ERROR_LEN]);
 
+/* When the certificate of a server's context expires. */
+int64_t tls_not_after_unix_s(const struct tls_ctx *);
+
 /* Client. ca_file NULL: the system's store. pin NULL: none; a pin replaces
  * chain and name checks unless ca_file is given too (product.md section 3). */
 struct tls_client_conf {

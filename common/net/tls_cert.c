@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/pkcs12.h>
@@ -11,6 +12,14 @@ static const char *name_text(const X509_NAME *name, char out[static 128])
 {
 	X509_NAME_oneline(name, out, 128);
 	return out;
+}
+
+int64_t tls_not_after_unix_s(const struct tls_ctx *ctx)
+{
+	X509 *cert = SSL_CTX_get0_certificate(ctx->ssl);
+	struct tm tm;
+
+	return cert && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1 ? timegm(&tm) : 0;
 }
 
 static int check_dates(const X509 *cert, const struct tls_server_conf *conf,

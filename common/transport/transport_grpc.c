@@ -103,6 +103,8 @@ static void on_ping_ack(void *owner, uint64_t payload)
 
 	if (payload == DRAIN_MARK) {
 		end_drain(t);
+	} else if (payload == t->fresh_mark) {
+		t->stale_until_ms = 0;
 	} else if (payload && payload == t->beat_sent_ms) {
 		t->rtt_us = (int64_t)(t->now_ms - payload) * 1000;
 		t->beat_sent_ms = 0;

@@ -24,11 +24,11 @@ SANITIZER_REPORT = r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error
 class Program:
     """A process whose output can be waited for."""
 
-    def __init__(self, argv, ns=None, env=None, stdin=None, interactive=False):
+    def __init__(self, argv, ns=None, env=None, stdin=None, interactive=False, pass_fds=()):
         if ns:
             argv = ["ip", "netns", "exec", ns] + argv
         self.argv = argv
-        self.p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
+        self.p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, pass_fds=pass_fds,
                                   stdin=subprocess.PIPE if interactive or stdin is not None else subprocess.DEVNULL)
         if stdin is not None:
             self.p.stdin.write(stdin)

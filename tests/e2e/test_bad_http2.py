@@ -201,7 +201,7 @@ def test_H17_other_frame_inside_a_header_block(peer):
     assert peer.goaway() == PROTOCOL_ERROR
 
 
-def test_H17_too_many_continuations(peer):
+def test_H17_T07_too_many_continuations(peer):
     peer.headers(1, request_fields(), 0)
     for _ in range(20):
         peer.frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b")

@@ -158,6 +158,15 @@ def test_T02_a_header_block_that_trickles_in_ends_at_its_deadline(short):
     assert 1.5 < seconds_until_closed(p.s, bytes(100)) < 8
 
 
+def test_T07_a_header_block_that_never_ends_ends_at_its_deadline(short):
+    p = Peer(short.port)
+    start = time.monotonic()
+    p.headers(1, request_fields(), 0)
+    p.frame(9, 0, 1, b"")
+    assert p.goaway() == 11
+    assert 1.5 < time.monotonic() - start < 8
+
+
 def test_T02_a_message_that_trickles_in_ends_its_stream_at_the_deadline(short):
     p, token = Peer(short.port), open(short.token).read().strip()
     p.call()

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/metric.h"
 #include "tests/unit/transport/back_to_back.h"
 
 extern const struct transport_ops transport_grpc;
@@ -136,6 +137,39 @@ static void many_datagrams_keep_their_order(void **state)
 		assert_true(key_eq(&got->dst, &p.at_client.peer_keys[i % 3 == 0]));
 		pkt_free(got);
 	}
+	pair_close(&p, OPS);
+}
+
+static void F04_after_a_stop_what_was_sent_before_is_dropped_and_what_comes_after_is_not(
+                void **state)
+{
+	struct pair p;
+
+	(void)state;
+	connect_pair(&p);
+	uint64_t stale = metric_drop_sum(DROP_STALE);
+	OPS->send(p.at_client.chan, packet(NULL, &p.at_client.peer_keys[0], "old", 100));
+	p.now_ms += 10000; /* the relay stood still */
+	OPS->freshen(p.server, p.now_ms);
+	pair_run(&p, OPS);
+	assert_null(pktq_pop(&p.at_server.packets));
+	assert_int_equal(metric_drop_sum(DROP_STALE), stale + 1);
+	exchange(&p, 100);
+	pair_close(&p, OPS);
+}
+
+static void F04_an_end_that_does_not_answer_is_heard_again_in_time(void **state)
+{
+	struct pair p;
+	struct buf lost = { 0 };
+
+	(void)state;
+	connect_pair(&p);
+	OPS->freshen(p.server, p.now_ms);
+	OPS->flush(p.server, &lost, 0);
+	buf_done(&lost);
+	p.now_ms += 10000;
+	exchange(&p, 100);
 	pair_close(&p, OPS);
 }
 
@@ -486,6 +520,9 @@ int main(void)
 		cmocka_unit_test(probe_shortens_the_wait),
 		cmocka_unit_test(G27_half_as_many_signs_of_life_where_that_was_asked_for),
 		cmocka_unit_test(an_error_of_http2_is_told_when_its_goaway_is_said),
+		cmocka_unit_test(
+		                F04_after_a_stop_what_was_sent_before_is_dropped_and_what_comes_after_is_not),
+		cmocka_unit_test(F04_an_end_that_does_not_answer_is_heard_again_in_time),
 		cmocka_unit_test(S22_a_drain_is_announced_and_ends_with_the_last_stream),
 		cmocka_unit_test(an_end_that_never_registers_is_ended),
 		cmocka_unit_test(bad_identifiers_are_refused_before_the_owner_sees_them),
