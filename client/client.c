@@ -12,7 +12,12 @@
 #include "common/net/notify.h"
 #include "common/net/resolve.h"
 
-enum { GOODBYE_MS = 1000, DESCRIPTORS_LEAST = 32, DESCRIPTORS_FEW = 128 };
+enum {
+	GOODBYE_MS = 1000,
+	DESCRIPTORS_LEAST = 32,
+	DESCRIPTORS_FEW = 128,
+	DESCRIPTORS_KEPT = 64, /* for the connection to the relay, names, the loop */
+};
 
 struct client {
 	const struct client_conf *conf;
@@ -159,10 +164,19 @@ static void tell_start(struct client *c)
 	             up->dial.proxy.used ? up->dial.proxy.host : NULL);
 }
 
+static unsigned sockets_for_flows(unsigned descriptors)
+{
+	return descriptors > 2 * DESCRIPTORS_KEPT ? descriptors - DESCRIPTORS_KEPT :
+	                                            descriptors / 2;
+}
+
 static int open_local(struct client *c)
 {
 	char error[LOCAL_ERROR_LEN];
-	int rc = local_open(c->loop, &c->conf->local, on_local_packet, c, &c->local, error);
+	struct local_conf conf = c->conf->local;
+
+	conf.sockets_max = sockets_for_flows(process_descriptors());
+	int rc = local_open(c->loop, &conf, on_local_packet, c, &c->local, error);
 
 	if (rc)
 		fprintf(stderr, "tunn: %s\n", error);

@@ -1,6 +1,7 @@
 #include "client/flow.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,8 @@ struct flow_table {
 	void (*gone)(void *owner, void *socket);
 	void *owner;
 	unsigned n_peers;
+	unsigned flows_max; /* of a peer */
+	unsigned n_sockets, sockets_max;
 	struct flow_peer peer[];
 };
 
@@ -56,6 +59,8 @@ struct flow_table *flow_table_new(unsigned n_peers, void (*gone)(void *owner, vo
 	t->gone = gone;
 	t->owner = owner;
 	t->n_peers = n_peers;
+	t->flows_max = FLOWS_MAX;
+	t->sockets_max = UINT_MAX;
 	for (unsigned i = 0; i < n_peers; i++)
 		list_init(&t->peer[i].flows);
 	return t;
@@ -68,6 +73,7 @@ static void forget(struct flow_table *t, struct flow *f)
 
 	map_del(&t->by_number, &f->by_number);
 	if (f->socket) {
+		t->n_sockets--;
 		if (t->gone)
 			t->gone(t->owner, f->socket);
 	} else {
@@ -143,15 +149,39 @@ static struct addr_key addr_key_of(unsigned peer, const struct addr *a)
 	return k;
 }
 
+/* The flow to give up for another of the same peer, or NULL. */
+static struct flow *longest_idle(struct flow_peer *peer)
+{
+	struct list *it = peer->flows.next;
+
+	if (it != &peer->flows && is_kept(container_of(it, struct flow, age)))
+		it = it->next;
+	return it == &peer->flows ? NULL : container_of(it, struct flow, age);
+}
+
 static void make_room(struct flow_table *t, struct flow_peer *peer)
 {
-	struct flow *f = oldest(peer);
+	if (peer->n >= t->flows_max)
+		forget(t, longest_idle(peer)); /* flows_max is more than one */
+}
 
-	if (peer->n < FLOWS_MAX)
-		return;
-	if (is_kept(f)) /* second oldest then: FLOWS_MAX is more than one */
-		f = container_of(f->age.next, struct flow, age);
-	forget(t, f);
+void flow_limit_sockets(struct flow_table *t, unsigned n)
+{
+	unsigned share = n / t->n_peers;
+
+	t->sockets_max = n;
+	t->flows_max = share < 2 ? 2 : share < FLOWS_MAX ? share : FLOWS_MAX;
+}
+
+bool flow_make_room(struct flow_table *t, unsigned peer)
+{
+	make_room(t, &t->peer[peer]);
+	if (t->n_sockets < t->sockets_max)
+		return true;
+	struct flow *f = longest_idle(&t->peer[peer]);
+	if (f)
+		forget(t, f);
+	return f;
 }
 
 static uint32_t lowest_free(const struct flow_peer *peer)
@@ -258,5 +288,6 @@ int flow_set_socket(struct flow_table *t, unsigned peer, uint32_t number, void *
 	if (!f)
 		return -ENOMEM;
 	f->socket = socket;
+	t->n_sockets++;
 	return 0;
 }

@@ -42,7 +42,13 @@ const struct addr *flow_to_addr(struct flow_table *, unsigned peer, uint32_t num
  * number other than 0 which is in use is known to as well. */
 void flow_peer_echoes(struct flow_table *, unsigned peer, bool echoes);
 
-/* Forwarding end. */
+/* Forwarding end. At most n sockets in all and an even share for each peer, two at
+ * least: no peer takes the descriptors that others, or a new connection to the
+ * relay, will need. */
+void flow_limit_sockets(struct flow_table *, unsigned n);
+/* Before a socket is opened: gives up this peer's longest idle where it must.
+ * False: the peer has none to give. */
+bool flow_make_room(struct flow_table *, unsigned peer);
 void *flow_to_socket(struct flow_table *, unsigned peer, uint32_t number, uint64_t now_ms);
 /* Takes the socket unless it fails: 0 or -ENOMEM. The number is not in use. */
 int flow_set_socket(struct flow_table *, unsigned peer, uint32_t number, void *socket,

@@ -110,7 +110,7 @@ static int open_socket(struct local *l, struct socket *s)
 
 static struct socket *new_socket(struct local *l, unsigned peer, uint32_t flow)
 {
-	struct socket *s = calloc(1, sizeof *s);
+	struct socket *s = flow_make_room(l->flows, peer) ? calloc(1, sizeof *s) : NULL;
 
 	if (!s)
 		return NULL;
@@ -315,6 +315,8 @@ static int start(struct local *l, const struct local_conf *conf, char error_out[
 		return -ENOMEM;
 	}
 	timer_set(l->expire, EXPIRE_EVERY_MS);
+	if (conf->sockets_max)
+		flow_limit_sockets(l->flows, conf->sockets_max);
 	if (conf->listen)
 		return listen_all(l, conf, error_out);
 	return conf->forward ? start_forwarding(l, conf, error_out) : choose(l, conf, error_out);

@@ -28,6 +28,7 @@ struct local_conf { /* borrowed for the call */
 	bool listen, forward;     /* neither: decide */
 	const char *listen_addr;  /* NULL: loopback */
 	const char *forward_host; /* NULL: 127.0.0.1 */
+	unsigned sockets_max;     /* when forwarding, for all flows; 0: no bound but theirs */
 };
 
 /* A datagram of a local program for this peer; flow is set. Takes the packet. */

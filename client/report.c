@@ -37,7 +37,7 @@ struct report {
 	unsigned n_known, n_up, n_undeclared;
 	const char *undeclared; /* one of those peers */
 	bool next_told;
-	struct bucket news;
+	struct bucket news, ways; /* of peers and account; of the connection */
 	unsigned n_left_out;
 	struct report_seen peer[];
 };
@@ -68,13 +68,14 @@ static void say(FILE *to, const char *fmt, ...)
 }
 
 /* A line that the relay can cause again and again. */
-static void say_news(struct report *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say_news(struct report *r, const char *fmt, ...)
+static void say_news(struct report *, struct bucket *, const char *fmt, ...)
+                __attribute__((format(printf, 3, 4)));
+static void say_news(struct report *r, struct bucket *from, const char *fmt, ...)
 {
 	uint64_t now_ms = r->conf.now_ms ? r->conf.now_ms(r->conf.arg) : 0;
 	va_list ap;
 
-	if (!bucket_take(&r->news, 1, now_ms)) {
+	if (!bucket_take(from, 1, now_ms)) {
 		r->n_left_out++;
 		return;
 	}
@@ -99,6 +100,7 @@ struct report *report_new(const struct report_conf *conf)
 		return NULL;
 	r->conf = *conf;
 	bucket_init(&r->news, NEWS_BURST, NEWS_PER_S, conf->now_ms ? conf->now_ms(conf->arg) : 0);
+	r->ways = r->news;
 	return r;
 }
 
@@ -192,9 +194,9 @@ void report_ready(struct report *r, unsigned n, struct str id, struct str accoun
 	if (n == 1)
 		say_first_ready(r);
 	else if (before[0] && r->node[0] && strcmp(before, r->node) != 0)
-		say_news(r, "connected again, now to the relay node %s", r->node);
+		say_news(r, &r->ways, "connected again, now to the relay node %s", r->node);
 	else
-		say_news(r, "connected again");
+		say_news(r, &r->ways, "connected again");
 }
 
 /* -- peers */
@@ -224,16 +226,16 @@ static void other_side(const struct report *r, const char *peer, char *out, size
 static void say_up(struct report *r, const char *peer)
 {
 	if (r->next_told) {
-		say_news(r, "%s is up", peer);
+		say_news(r, &r->news, "%s is up", peer);
 		return;
 	}
 	r->next_told = true;
 	if (r->role == ROLE_LISTEN)
-		say_news(r,
+		say_news(r, &r->news,
 		         "%s is up; next: start what sends to %s, for WireGuard: wg-quick up wg0",
 		         peer, r->where);
 	else
-		say_news(r, "%s is up; its datagrams arrive at %s", peer, r->where);
+		say_news(r, &r->news, "%s is up; its datagrams arrive at %s", peer, r->where);
 }
 
 static void say_state(struct report *r, const char *peer, enum peer_state state)
@@ -244,17 +246,18 @@ static void say_state(struct report *r, const char *peer, enum peer_state state)
 	switch (state) {
 	case PEER_UP: say_up(r, peer); break;
 	case PEER_ABSENT:
-		say_news(r, "%s is not there%s, waiting%s", peer,
+		say_news(r, &r->news, "%s is not there%s, waiting%s", peer,
 		         is_of_other_account(r, peer) ? " or has not declared us" : "", command);
 		break;
 	case PEER_NOT_MUTUAL:
-		say_news(r, "%s is there but has not declared us%s", peer, command);
+		say_news(r, &r->news, "%s is there but has not declared us%s", peer, command);
 		break;
 	case PEER_OVER_LIMIT:
-		say_news(r, "%s: its account is over its rate, some datagrams to it are dropped",
+		say_news(r, &r->news,
+		         "%s: its account is over its rate, some datagrams to it are dropped",
 		         peer);
 		break;
-	case PEER_GONE: say_news(r, "%s left, waiting", peer); break;
+	case PEER_GONE: say_news(r, &r->news, "%s left, waiting", peer); break;
 	case PEER_UNSPECIFIED:
 	case PEER_STATE_N: break;
 	}
@@ -265,12 +268,12 @@ static void say_role(struct report *r, const char *peer, enum role role)
 	if (role == ROLE_UNKNOWN || role != r->role)
 		return;
 	if (role == ROLE_LISTEN)
-		say_news(r,
+		say_news(r, &r->news,
 		         "both ends listen: where the program owns port %u (the WireGuard that %s "
 		         "or this end is reached at), run tunn with --forward",
 		         r->conf.port, peer);
 	else
-		say_news(r,
+		say_news(r, &r->news,
 		         "both ends forward: on the one that calls (the laptop) remove ListenPort "
 		         "from WireGuard and start tunn again, so that it can listen on %u",
 		         r->conf.port);
@@ -291,10 +294,10 @@ static bool is_news(struct report_seen *seen, enum peer_state state)
 static void say_summary(struct report *r)
 {
 	if (r->n_undeclared)
-		say_news(r, "%u of %u peers are up; %u did not declare us, %s is one", r->n_up,
-		         r->conf.n_peers, r->n_undeclared, r->undeclared);
+		say_news(r, &r->news, "%u of %u peers are up; %u did not declare us, %s is one",
+		         r->n_up, r->conf.n_peers, r->n_undeclared, r->undeclared);
 	else
-		say_news(r, "%u of %u peers are up", r->n_up, r->conf.n_peers);
+		say_news(r, &r->news, "%u of %u peers are up", r->n_up, r->conf.n_peers);
 }
 
 /* With many peers the first round is one line. True: told, or not yet complete. */
@@ -346,14 +349,15 @@ void report_notice(struct report *r, const struct notice *n)
 	char until[64];
 
 	if (n->kind == NOTICE_TOO_MANY_PINGS)
-		say_news(r, "the relay finds our signs of life too many: every %u s from now on",
+		say_news(r, &r->news,
+		         "the relay finds our signs of life too many: every %u s from now on",
 		         n->beat_ms / 1000);
 	if (n->kind != NOTICE_QUOTA)
 		return;
 	r->resets_unix_s = n->resets_unix_s;
 	reset_text(n->resets_unix_s, until, sizeof until);
 	if (n->percent != r->percent)
-		say_news(r, "%u %% of the account's volume is used%s", n->percent, until);
+		say_news(r, &r->news, "%u %% of the account's volume is used%s", n->percent, until);
 	r->percent = n->percent;
 }
 
@@ -394,7 +398,7 @@ void report_lost(struct report *r, enum close_why why, const char *text, uint32_
 	delay_text(delay_ms, delay, sizeof delay);
 	if (why == CLOSE_QUOTA)
 		reset_text(r->resets_unix_s, until, sizeof until);
-	say_news(r, "reconnecting %s because: %s%s", delay, reason, until);
+	say_news(r, &r->ways, "reconnecting %s because: %s%s", delay, reason, until);
 }
 
 void report_held(struct report *r, const char *device, const char *tunnel)

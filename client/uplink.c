@@ -153,8 +153,11 @@ static int64_t reset_in_ms(const struct uplink *u)
 {
 	if (!u->resets_unix_s)
 		return 0;
-	int64_t ms = u->resets_unix_s * 1000 - clock_unix_ms();
-	return ms > 0 ? ms : 1;
+	int64_t now_s = clock_unix_ms() / 1000;
+	if (u->resets_unix_s <= now_s)
+		return 1;
+	int64_t s = u->resets_unix_s - now_s; /* may be centuries */
+	return s < RETRY_QUOTA_MAX_MS / 1000 ? s * 1000 : RETRY_QUOTA_MAX_MS;
 }
 
 static bool is_steady(const struct uplink *u)

@@ -179,6 +179,7 @@ static void take_packet(struct call *c, const struct datagram *d)
 	int i = name.p ? call_peer_by_name(c, name) : (int)c->last_in;
 
 	if (i < 0 || (unsigned)i >= c->n_peers) {
+		c->last_in = c->n_peers; /* "the same again" is nobody either */
 		metric_drop(DROP_NOT_DECLARED);
 		return;
 	}
@@ -253,9 +254,14 @@ int call_say(struct call *c, const struct msg *m)
 {
 	if (!c->stream)
 		return ERR_CLOSED;
+	struct h2 *h2 = c->chan.transport->h2;
+	/* Datagrams keep to the window; what waits beyond it is our talk. */
+	c->deaf |= buf_len(h2_outgoing(c->stream)) > UNREAD_MAX && h2_window(h2, c->stream) == 0;
+	if (c->deaf)
+		return ERR_FLOOD; /* the next tick ends it */
 	int rc = msg_encode(m, h2_outgoing(c->stream));
 	if (rc == 0)
-		h2_resume(c->chan.transport->h2, c->stream);
+		h2_resume(h2, c->stream);
 	return rc;
 }
 
@@ -295,6 +301,13 @@ int call_send(struct chan *chan, struct pkt *p)
 	pkt_free(p);
 	h2_resume(chan->transport->h2, c->stream);
 	return 0;
+}
+
+void call_end_deaf(struct call *c)
+{
+	if (c->stream)
+		h2_reset(c->chan.transport->h2, c->stream, H2_ENHANCE_YOUR_CALM);
+	call_ended(c, CLOSE_STALLED, "the answers that it asks for are not read");
 }
 
 bool call_is_late(const struct call *c)

@@ -295,6 +295,8 @@ void dial_tick(struct call *c)
 {
 	if (c->deadline_ms && c->chan.transport->now_ms >= c->deadline_ms)
 		stop_reading(c);
+	else if (c->deaf)
+		call_end_deaf(c);
 	else if (call_is_late(c))
 		broken(c, -ETIMEDOUT);
 }

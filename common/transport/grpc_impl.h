@@ -28,6 +28,7 @@ enum {
 	BODY_MS = 1000,         /* for its arrival */
 	BEAT_MAX_MS = 120000,   /* however often we are told too_many_pings */
 	DRAIN_ANSWER_MS = 5000, /* of the PING behind the GOAWAY that announces a drain */
+	UNREAD_MAX = 64 * 1024, /* of what we say beside datagrams: who makes us has to read */
 	SERVE_METADATA_MAX = 4,
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };
@@ -84,6 +85,7 @@ struct call {
 	bool responded;                              /* server: response HEADERS are out */
 	bool has_spoken;                             /* server: a message has come */
 	bool beats;                                  /* server: the end has sent a health_check */
+	bool deaf;                                   /* more than UNREAD_MAX waits for it */
 	uint32_t version;
 
 	struct str id; /* client: as asked for */
@@ -156,6 +158,7 @@ void call_datagram(struct call *, const uint8_t *msg, size_t len,
 size_t call_window(const struct chan *);
 int call_send(struct chan *, struct pkt *);
 bool call_is_late(const struct call *);
+void call_end_deaf(struct call *);
 void call_answer_health(struct call *, const struct msg *);
 /* Tells the owner once that the channel is over, and retires it. */
 void call_ended(struct call *, enum close_why, const char *text);

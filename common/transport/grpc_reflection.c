@@ -7,8 +7,7 @@
 #include "common/wire/descriptor.h"
 
 enum {
-	NAME_LEN_MAX = 1024,    /* of what is asked for, since it is echoed */
-	UNREAD_MAX = 64 * 1024, /* of answers in one stream: who asks has to read */
+	NAME_LEN_MAX = 1024, /* of what is asked for, since it is echoed */
 };
 
 static_assert((int)REFLECTION_ITEMS_MAX >= (int)DESCRIPTOR_FILES_MAX, "an answer holds all files");

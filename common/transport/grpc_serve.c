@@ -304,6 +304,8 @@ void serve_tick(struct call *c)
 		if (c->stream)
 			h2_reset(t->h2, c->stream, H2_CANCEL);
 		call_ended(c, CLOSE_DEADLINE, "");
+	} else if (c->deaf) {
+		call_end_deaf(c);
 	} else if (call_is_late(c) ||
 	           (!c->has_spoken && t->now_ms - c->opened_ms > t->conf->limits->register_ms)) {
 		const char *text = "the message did not arrive in time";

@@ -134,9 +134,9 @@ class Relay:
         self.listener.settimeout(25)
         return n
 
-    def end(self, *args, port=None, mode="--listen", url=None):
-        return self.world.program([TUNN, "relay", str(port or free_port()), "--id", "me", "--peer", "peer", "--relay",
-                                   url or self.url, "--pin", self.pin, "--token-file", self.token, mode, *args])
+    def end(self, *args, port=None, mode="--listen", url=None, within=(), **kw):
+        return self.world.program([*within, TUNN, "relay", str(port or free_port()), "--id", "me", "--peer", "peer", "--relay",
+                                   url or self.url, "--pin", self.pin, "--token-file", self.token, mode, *args], **kw)
 
     def close(self):
         for s in [self.listener, *self.open]:

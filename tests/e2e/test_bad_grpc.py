@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from harness import World, ask
-from scripted import (CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, TUNNEL, WINDOW_UPDATE, Peer, field, message, register,
+from scripted import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, RST_STREAM, TUNNEL, WINDOW_UPDATE, Peer, field, message, register,
                       request_fields)
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, \
@@ -339,3 +339,26 @@ def test_P14_any_version_is_served_as_ours(relay, peer, version):
     answer = peer.read_until(lambda f: f.type == DATA).payload
     assert b"\x28\x01" in answer  # version = 1
     assert peer.is_alive()
+
+
+def test_an_end_that_does_not_read_the_answers_it_asks_for_is_ended(relay, peer):
+    peer.call(1)
+    peer.frame(DATA, 0, 1, register(relay.secret, b"deaf", (b"other",)))
+    assert registered(peer, 1)
+    for _ in range(500):  # its window of 64 KiB stays shut
+        peer.frame(DATA, 0, 1, message(field(5, b"\x08\x4d")) * 100)
+    assert peer.rst(1) == ENHANCE_YOUR_CALM
+    assert peer.is_alive()
+
+
+def test_the_same_peer_again_after_an_undeclared_one_is_nobody(relay, peer):
+    peer.call(1)
+    peer.frame(DATA, 0, 1, register(relay.secret, b"sender2", (b"receiver2",)))
+    assert registered(peer, 1)
+    before = relay.counters()
+    for to in (field(2, b"receiver2"), field(2, b"stranger"), b""):
+        peer.frame(DATA, 0, 1, message(field(11, to + field(3, b"data"))))
+    assert peer.is_alive()
+    now = relay.counters()
+    assert now["drop_not_declared"] - before["drop_not_declared"] == 2
+    assert now["drop_no_route"] - before["drop_no_route"] == 1

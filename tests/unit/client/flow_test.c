@@ -262,6 +262,45 @@ static void U06_a_peer_cannot_open_sockets_without_end(void **state)
 	flow_table_free(t);
 }
 
+static void U06_sockets_are_shared_evenly_and_the_rest_is_kept(void **state)
+{
+	struct flow_table *t = table(3);
+
+	(void)state;
+	flow_limit_sockets(t, 30);
+	for (uint32_t i = 0; i < 100; i++) {
+		assert_true(flow_make_room(t, 0));
+		flow_set_socket(t, 0, i, &sockets[i], i);
+		assert_in_range(flow_count(t, 0), 1, 10);
+	}
+	assert_int_equal(n_gone, 90);
+	assert_ptr_equal(flow_to_socket(t, 0, 0, 200), &sockets[0]);
+	assert_ptr_equal(flow_to_socket(t, 0, 99, 200), &sockets[99]);
+	flow_table_free(t);
+}
+
+static void U06_where_there_are_fewer_sockets_than_peers_some_get_none(void **state)
+{
+	struct flow_table *t = table(4);
+
+	(void)state;
+	flow_limit_sockets(t, 3);
+	for (unsigned peer = 0; peer < 3; peer++) {
+		assert_true(flow_make_room(t, peer));
+		flow_set_socket(t, peer, 0, &sockets[peer], 0);
+	}
+	assert_false(flow_make_room(t, 3));
+	assert_false(flow_make_room(t, 0)); /* number 0 stays */
+	flow_table_free(t);
+	t = table(2);
+	flow_limit_sockets(t, 2);
+	flow_set_socket(t, 0, 5, &sockets[5], 0);
+	flow_set_socket(t, 1, 0, &sockets[0], 0);
+	assert_true(flow_make_room(t, 0)); /* instead of its own */
+	assert_ptr_equal(last_gone, &sockets[5]);
+	flow_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +317,8 @@ int main(void)
 		cmocka_unit_test(a_socket_is_found_by_peer_and_number),
 		cmocka_unit_test(idle_sockets_close_but_the_first_stays),
 		cmocka_unit_test(U06_a_peer_cannot_open_sockets_without_end),
+		cmocka_unit_test(U06_sockets_are_shared_evenly_and_the_rest_is_kept),
+		cmocka_unit_test(U06_where_there_are_fewer_sockets_than_peers_some_get_none),
 	};
 	if (crypto_start())
 		return 1;
