@@ -145,10 +145,11 @@ demo: demo-deps
 bench: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH)
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
-# make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]
+# make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]; then a minute at full rate of each kind of end
 soak: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(B)/support/ends
 	$(Q)TUNN_BUILD=$(B) MINUTES=$(MINUTES) SEED=$(SEED) /usr/bin/python3 tests/soak/run.py
+	$(Q)TUNN_BUILD=$(B) FULL_RATE_SECONDS=60 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e/test_herd.py -k full_rate
 asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay e2e
 tsan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=tsan CC=clang unit e2e
 debug: ; $(Q)$(MAKE) --no-print-directory FLAVOUR=debug CFLAGS='-O0 -g3' all

@@ -30,7 +30,8 @@ enum {
 	ALPN_MAX = 8,
 	EXIT_RUNTIME = 1,
 	EXIT_CONFIG = 2,
-	TRIM_MS = 30000,
+	TRIM_MS = 2000,
+	QUIET_PACKETS = 200,
 };
 
 struct server {
@@ -41,6 +42,7 @@ struct server {
 	struct timer *watchdog; /* NULL: nobody watches */
 	struct timer *trim;
 	struct expiry expiry;
+	uint64_t n_packets; /* when it was last asked */
 	struct worker_conf worker_conf;
 	struct worker *worker;
 	struct auth *auth;
@@ -184,12 +186,16 @@ static void on_dump(void *arg, int signo)
 	metric_print(STDERR_FILENO);
 }
 
+/* Workers that allocate wait for it, so only when that delays nobody. */
 static void on_trim(void *arg)
 {
 	struct server *s = arg;
+	uint64_t n = metric_sum(METRIC_PKTS_IN) + metric_sum(METRIC_PKTS_OUT);
+	bool is_quiet = n - s->n_packets < QUIET_PACKETS;
 
+	s->n_packets = n;
 	timer_set(s->trim, TRIM_MS);
-	if (heap_trim())
+	if (is_quiet && heap_trim())
 		log_debug("memory that is free was given back");
 }
 

@@ -14,7 +14,7 @@ enum { HEAP_SPARE_MAX = 16 << 20 }; /* free bytes that are not worth a walk */
 size_t heap_in_use(void);
 /* Gives free pages back to the system if there are more than HEAP_SPARE_MAX bytes
  * free and more than half of what is in use. Threads that allocate wait
- * meanwhile: some milliseconds, so once in a while. True: it did. */
+ * meanwhile, tens of milliseconds for 100 MB: when it is quiet. True: it did. */
 bool heap_trim(void);
 
 #endif

@@ -1,7 +1,10 @@
 """@grpc/grpc-js, generated from our proto at run time, as one end of a tunnel."""
 import os
+import time
 
 from harness import ROOT, ask, endpoint, free_port
+
+SECONDS = float(os.environ.get("FULL_RATE_SECONDS") or 5)
 
 
 def stock(world, relay, me, peer, *mode):
@@ -33,6 +36,19 @@ def test_grpc_js_with_a_wrong_token_sees_unauthenticated(world, relay):
     other = world.relay(name="other")
     relay.token = other.token
     stock(world, relay, "js", "home").wait_for("status 16")
+
+
+def test_full_rate_of_grpc_js_with_its_64_KiB_windows_trips_no_limit(world, relay):
+    ends = [stock(world, relay, me, peer, "full") for me, peer in ("ab", "ba")]
+    for end in ends:
+        end.wait_for("registered account main")
+    time.sleep(SECONDS)  # the length is the point
+    c = relay.counters()
+    tripped = {k: v for k, v in c.items() if v and (k.startswith("close_") or k in ("refusals_total", "connections_turned_away_total"))}
+    assert not tripped and c["connections_accepted_total"] == c["connections_open"] == 2, dict(c)
+    for end in ends:
+        assert int(end.wait_for(r"received (\d+)", after=end.count()).group(1)) > 100 * SECONDS
+        assert "status" not in end.text()
 
 
 def test_grpc_js_passes_the_interop_cases(world, service):

@@ -1,6 +1,7 @@
 // A stock grpc-js end: registers, sends datagrams of every size to its peer, and checks that the same
 // bytes come back. Then echoes what its peer sends until it is told `bye`.
-// usage: end.mjs PROTO PORT CERT TOKEN-FILE ID PEER [echo]   echo: skips the sizes
+// usage: end.mjs PROTO PORT CERT TOKEN-FILE ID PEER [echo | full]
+//   echo: skips the sizes; full: sends without end as fast as it may, prints each second how much came
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -27,11 +28,26 @@ function next() {
   call.write({ udp_packet: { peer_id: peer, data: waiting } });
 }
 
+let received = 0;
+const datagram = { udp_packet: { peer_id: peer, data: randomBytes(1420) } };
+function pour() {
+  while (call.write(datagram));
+  call.once("drain", () => setImmediate(pour));
+}
+
 call.on("data", (m) => {
   if (m.register_response) console.log(`registered account ${m.register_response.account}`);
   if (m.health_check) call.write({ health_check_response: { timestamp: m.health_check.timestamp } });
-  if (m.peer_status?.state === "UP" && mode !== "echo") next();
+  if (m.peer_status?.state === "UP" && mode === "full") {
+    pour();
+    setInterval(() => console.log(`received ${received}`), 1000);
+  }
+  if (m.peer_status?.state === "UP" && !mode) next();
   if (!m.udp_packet) return;
+  if (mode === "full") {
+    received++;
+    return;
+  }
   if (waiting) {
     if (!m.udp_packet.data.equals(waiting)) {
       console.log(`wrong bytes: ${m.udp_packet.data.length} for ${waiting.length}`);
