@@ -33,13 +33,13 @@ static bool is_glibc(void)
 
 static void what_a_crowd_left_between_living_blocks_is_given_back(void **state)
 {
-	void **block = calloc(N, sizeof *block);
 	size_t before, full;
 
 	(void)state;
-	assert_non_null(block);
 	if (!is_glibc())
 		skip();
+	void **block = calloc(N, sizeof *block);
+	assert_non_null(block);
 	before = heap_in_use();
 	assert_false(heap_trim());
 	for (unsigned i = 0; i < N; i++) {
