@@ -51,6 +51,12 @@ OBJ      := $(SRC:%.c=$(B)/%.o) $(GEN:build/%.c=$(B)/%.o)
 UNIT     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*_test.c tests/unit/*/*_test.c))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support/*.c))
+# Every unit test that opens no socket (docs/TESTING.md).
+NOMEM_IN := base/% transport/% wire/% client/backoff% client/flow% client/options% client/parked% \
+            client/report% client/retry% client/uplink% net/addr% net/loop% net/mailbox% net/proxy% \
+            net/route% net/tls% server/accounts% server/first% server/options% server/router% server/state%
+NOMEM_WITH := inject units
+NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%)))
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all debug demo test unit e2e interop fuzz fuzz-replay soak asan tsan bench lint format install \
@@ -104,6 +110,10 @@ $(B)/unit/%: tests/unit/%.c $(B)/libtunn.a
 	@$(if $(V),,echo "  TEST $*")
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -lcmocka -o $@
+$(B)/nomem/unit/%: tests/unit/%.c $(NOMEM_WITH:%=$(B)/tests/nomem/%.o) $(B)/libtunn.a
+	@$(if $(V),,echo "  TEST nomem $*")
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -DUNTIL_LIMIT_MS=500 $(HARDLINK) $< $(NOMEM_WITH:%=$(B)/tests/nomem/%.o) $(B)/libtunn.a $(LDLIBS) -lcmocka -o $@
 $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
@@ -126,6 +136,8 @@ $(B)/interop/tunn: tests/interop/test_service.c $(TESTPROTO) $(B)/tunn.o $(B)/li
 
 unit: $(UNIT)
 	$(Q)tests/support/run-unit $(UNIT)
+nomem: $(NOMEM)
+	$(Q)tests/nomem/run $(NOMEM)
 fuzz-replay: $(FUZZ)
 	$(Q)for f in $(FUZZ); do t=$${f##*/fuzz_}; $$f tests/fuzz/corpus/$$t || exit 1; done
 e2e: programs

@@ -8,6 +8,8 @@
 
 #include "common/base/clock.h"
 
+enum { UNSET_MS = INT32_MAX }; /* a timer that is not set looks up every 24 days */
+
 struct watch {
 	struct loop *loop;
 	struct event *read, *write;
@@ -17,7 +19,8 @@ struct watch {
 
 struct timer {
 	struct loop *loop;
-	struct event *ev;
+	struct event *ev; /* always pending, so that setting the timer needs no memory */
+	bool set;
 	void (*cb)(void *arg);
 	void *arg;
 };
@@ -227,13 +230,22 @@ void watch_free(struct watch *w)
 
 /* ---- timers ---- */
 
+static int pend(struct timer *t, uint64_t delay_ms)
+{
+	struct timeval tv = { (time_t)(delay_ms / 1000), (suseconds_t)(delay_ms % 1000) * 1000 };
+	return event_add(t->ev, &tv);
+}
+
 static void on_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct timer *t = arg;
+	bool was_set = t->set;
 
 	(void)fd, (void)what;
 	t->loop->now_ms = clock_now_ms();
-	t->cb(t->arg);
+	timer_clear(t);
+	if (was_set)
+		t->cb(t->arg);
 }
 
 struct timer *timer_new(struct loop *l, void (*cb)(void *arg), void *arg)
@@ -244,8 +256,8 @@ struct timer *timer_new(struct loop *l, void (*cb)(void *arg), void *arg)
 		return NULL;
 	*t = (struct timer){ .loop = l, .cb = cb, .arg = arg };
 	t->ev = evtimer_new(l->base, on_timeout, t);
-	if (!t->ev) {
-		free(t);
+	if (!t->ev || pend(t, UNSET_MS) < 0) {
+		timer_free(t);
 		return NULL;
 	}
 	return t;
@@ -253,18 +265,24 @@ struct timer *timer_new(struct loop *l, void (*cb)(void *arg), void *arg)
 
 void timer_set(struct timer *t, uint64_t delay_ms)
 {
-	struct timeval tv = { (time_t)(delay_ms / 1000), (suseconds_t)(delay_ms % 1000) * 1000 };
-	event_add(t->ev, &tv);
+	t->set = true;
+	pend(t, delay_ms);
 }
 
-void timer_clear(struct timer *t) { event_del(t->ev); }
-bool timer_is_set(const struct timer *t) { return event_pending(t->ev, EV_TIMEOUT, NULL); }
+void timer_clear(struct timer *t)
+{
+	t->set = false;
+	pend(t, UNSET_MS);
+}
+
+bool timer_is_set(const struct timer *t) { return t->set; }
 
 void timer_free(struct timer *t)
 {
 	if (!t)
 		return;
-	event_free(t->ev);
+	if (t->ev)
+		event_free(t->ev);
 	free(t);
 }
 

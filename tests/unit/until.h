@@ -9,7 +9,9 @@
 
 #include "common/net/loop.h"
 
-enum { UNTIL_LIMIT_MS = 20000 };
+#ifndef UNTIL_LIMIT_MS
+#define UNTIL_LIMIT_MS 20000
+#endif
 
 static struct loop *loop; /* between loop_set_up() and loop_tear_down() */
 static struct timer *until_look, *until_limit;
@@ -38,6 +40,7 @@ static inline void loop_set_up(void)
 	assert_non_null(loop);
 	until_look = timer_new(loop, until_on_look, NULL);
 	until_limit = timer_new(loop, until_on_limit, NULL);
+	assert_true(until_look && until_limit);
 	until_late = false;
 }
 

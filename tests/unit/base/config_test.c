@@ -99,6 +99,7 @@ static void C09_only_regular_files_of_a_mebibyte(void **state)
 	char *big = malloc(CONFIG_FILE_MAX + 1);
 	(void)state;
 
+	assert_non_null(big);
 	assert_int_equal(config_read(file_path("missing"), &c, error), ERR_CONFIG);
 	assert_non_null(strstr(error, "missing: cannot be opened: No such file"));
 	assert_int_equal(config_read("/tmp", &c, error), ERR_CONFIG);
@@ -187,6 +188,7 @@ static void deep_nesting_and_many_keys_end_early(void **state)
 	size_t n = 0;
 	(void)state;
 
+	assert_non_null(text);
 	memset(text, '[', 199999);
 	text[199999] = 0;
 	assert_refused(text, ":1:1: ");

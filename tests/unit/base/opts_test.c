@@ -74,6 +74,12 @@ static const struct opt_command command = {
 };
 
 static struct target t;
+
+static void assert_text(const char *got, const char *wanted)
+{
+	assert_non_null(got);
+	assert_string_equal(got, wanted);
+}
 static char *kept[256]; /* what values point into */
 static unsigned n_kept;
 
@@ -92,6 +98,7 @@ static int read_words(const char *words, struct opt_list *rest)
 	int argc = 1;
 	bool help = true;
 
+	assert_non_null(text);
 	for (char *w = strtok(text, " "); w; w = strtok(NULL, " "))
 		argv[argc++] = w;
 	memset(&t, 0, sizeof t);
@@ -133,17 +140,17 @@ static void both_ways_of_writing_a_value(void **state)
 	(void)state;
 	assert_int_equal(read_argv("--id a --fw-mark=0x1F --peer=b --peer c --fast --drain=2s 7"),
 	                 0);
-	assert_string_equal(t.id, "a");
+	assert_text(t.id, "a");
 	assert_int_equal(t.mark, 31);
 	assert_int_equal(t.peers.n, 2);
-	assert_string_equal(t.peers.v[1], "c");
+	assert_text(t.peers.v[1], "c");
 	assert_true(t.fast);
 	assert_int_equal(t.drain_ms, 2000);
-	assert_string_equal(t.port, "7");
+	assert_text(t.port, "7");
 	assert_int_equal(read_argv("--id=a=b"), 0);
-	assert_string_equal(t.id, "a=b");
+	assert_text(t.id, "a=b");
 	assert_int_equal(read_argv("--id=--fast"), 0);
-	assert_string_equal(t.id, "--fast");
+	assert_text(t.id, "--fast");
 }
 
 static void the_stronger_source_wins(void **state)
@@ -155,11 +162,11 @@ static void the_stronger_source_wins(void **state)
 	assert_int_equal(read_file("id: file\nfw-mark: 3\ndrain: 5s\npeer: [f1]\nfast: yes\n",
 	                           "--id argv"),
 	                 0);
-	assert_string_equal(t.id, "argv");
+	assert_text(t.id, "argv");
 	assert_int_equal(t.mark, 2);
 	assert_int_equal(t.drain_ms, 5000);
 	assert_int_equal(t.peers.n, 3);
-	assert_string_equal(t.peers.v[2], "e3");
+	assert_text(t.peers.v[2], "e3");
 	assert_true(t.fast);
 	assert_int_equal(read_argv("--peer a"), 0);
 	assert_int_equal(t.peers.n, 1);
@@ -173,9 +180,9 @@ static void the_file_may_be_named_by_a_variable(void **state)
 	(void)state;
 	setenv("TUNN_CONFIG", file_with("e.yaml", "id: from-env-file\n"), 1);
 	assert_int_equal(read_argv(""), 0);
-	assert_string_equal(t.id, "from-env-file");
+	assert_text(t.id, "from-env-file");
 	assert_int_equal(read_file("id: other\n", ""), 0);
-	assert_string_equal(t.id, "other");
+	assert_text(t.id, "other");
 }
 
 static void an_empty_variable_counts_as_unset(void **state)
@@ -194,9 +201,9 @@ static void an_optional_argument_may_be_left_out(void **state)
 	assert_int_equal(read_argv("--listen 7"), 0);
 	assert_true(t.listen);
 	assert_null(t.listen_addr);
-	assert_string_equal(t.port, "7");
+	assert_text(t.port, "7");
 	assert_int_equal(read_argv("--listen ::1 7"), 0);
-	assert_string_equal(t.listen_addr, "::1");
+	assert_text(t.listen_addr, "::1");
 	assert_int_equal(read_argv("--forward --fast"), 0);
 	assert_true(t.forward && t.fast);
 	assert_null(t.forward_host);
@@ -204,7 +211,7 @@ static void an_optional_argument_may_be_left_out(void **state)
 	assert_true(t.listen);
 	assert_null(t.listen_addr);
 	assert_int_equal(read_file("forward: 10.0.0.1\n", ""), 0);
-	assert_string_equal(t.forward_host, "10.0.0.1");
+	assert_text(t.forward_host, "10.0.0.1");
 }
 
 static void of_two_that_exclude_each_other_the_stronger_source_wins(void **state)
@@ -289,7 +296,7 @@ static void once_is_enough(void **state)
 	assert_int_equal(read_argv("--peer a --peer b --peer a"), ERR_CONFIG);
 	assert_said("--peer \"a\" is given twice");
 	assert_int_equal(read_argv("--peer a --peer b --peer c --peer d --peer e"), 0);
-	assert_string_equal(t.peers.v[4], "e");
+	assert_text(t.peers.v[4], "e");
 	assert_int_equal(read_argv("--peer a --peer b --peer c --peer d --peer e --peer f"),
 	                 ERR_CONFIG);
 	assert_said("--peer is given more than 5 times");

@@ -22,6 +22,7 @@ static void any_size_up_to_the_largest_datagram_fits(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		struct pkt *p = pkt_new(sizes[i]);
+		assert_non_null(p);
 		memset(p->data, 0xee, sizes[i]);
 		pkt_free(p);
 	}

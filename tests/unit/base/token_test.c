@@ -92,6 +92,7 @@ static void A01_every_other_length_is_refused(void **state)
 	memset(t + TOKEN_LEN, '0', TOKEN_LEN);
 	for (size_t len = 0; len < sizeof t; len++) {
 		char *exact = malloc(len ? len : 1); /* a sanitizer sees one byte too many */
+		assert_non_null(exact);
 		memcpy(exact, t, len);
 		assert_int_equal(token_check((struct str){ exact, len }),
 		                 len == TOKEN_LEN ? 0 : ERR_INVALID);

@@ -21,6 +21,7 @@ static int read_words(const char *words)
 	int argc = 1;
 	bool help;
 
+	assert_non_null(text);
 	for (char *w = strtok(text, " "); w; w = strtok(NULL, " "))
 		argv[argc++] = w;
 	assert_true(n_kept < 256);
@@ -283,6 +284,7 @@ static void C21_token_files_that_are_refused(void **state)
 	assert_int_equal(take_token(), ERR_CONFIG);
 	assert_said("more than one line");
 	char *huge = calloc(1, 5000);
+	assert_non_null(huge);
 	memset(huge, 'a', 4999);
 	use_text(huge);
 	free(huge);

@@ -27,6 +27,7 @@ static void begin(const char *const *peers, unsigned n)
 {
 	out = open_memstream(&out_text, &out_len);
 	err = open_memstream(&err_text_, &err_len);
+	assert_true(out && err);
 	struct report_conf conf = { out, err, 51820, n, peers, time_of_test, NULL };
 
 	now_ms = 0;

@@ -40,6 +40,8 @@ struct timer *timer_new(struct loop *l, void (*cb)(void *arg), void *arg)
 	struct timer *t = calloc(1, sizeof *t);
 
 	(void)l;
+	if (!t)
+		return NULL;
 	t->cb = cb;
 	t->arg = arg;
 	for (unsigned i = 0; i < TIMERS_MAX; i++) {
@@ -360,6 +362,7 @@ static struct pkt *packet(void)
 {
 	struct pkt *p = pkt_new(4);
 
+	assert_non_null(p);
 	p->born_ms = now_ms;
 	memset(&p->src, 0, sizeof p->src);
 	return p;

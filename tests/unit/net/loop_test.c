@@ -47,6 +47,7 @@ static void phases_run_in_their_order_after_the_events(void **state)
 	struct timer *t = timer_new(loop, on_timer, &name);
 
 	(void)state;
+	assert_non_null(t);
 	loop_defer(loop, LOOP_SWEEP, &sweep);
 	loop_defer(loop, LOOP_POST, &post);
 	loop_defer(loop, LOOP_FLUSH, &flush);
@@ -226,6 +227,7 @@ static void what_waits_for_the_sweep_is_swept_when_the_loop_goes(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		struct owned *o = calloc(1, sizeof *o);
+		assert_true(short_lived && o);
 		o->sweep.cb = free_owned;
 		o->freed = &freed;
 		loop_defer(short_lived, LOOP_SWEEP, &o->sweep);
@@ -243,8 +245,10 @@ static void timers_fire_once_in_order_of_their_time(void **state)
 	struct timer *t[3];
 
 	(void)state;
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3; i++) {
 		t[i] = timer_new(loop, on_timer, &names[i]);
+		assert_non_null(t[i]);
+	}
 	timer_set(t[2], 30);
 	timer_set(t[1], 20);
 	timer_set(t[0], 500);
@@ -276,6 +280,7 @@ static void a_watch_may_be_freed_from_its_own_callback(void **state)
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	watch = watch_new(loop, fds[0], free_own_watch, NULL);
+	assert_non_null(watch);
 	assert_int_equal(watch_want(watch, WATCH_READ), 0);
 	assert_int_equal(write(fds[1], "x", 1), 1);
 	until(swept);
@@ -297,6 +302,7 @@ static void a_watch_freed_while_both_ways_are_ready_tells_no_more(void **state)
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	watch = watch_new(loop, fds[0], free_watch_once, NULL);
+	assert_non_null(watch);
 	assert_int_equal(watch_want(watch, WATCH_READ | WATCH_WRITE), 0);
 	assert_int_equal(write(fds[1], "x", 1), 1);
 	until(swept);
@@ -321,6 +327,7 @@ static void a_timer_may_be_freed_from_its_own_callback(void **state)
 {
 	(void)state;
 	own = timer_new(loop, free_own_timer, NULL);
+	assert_non_null(own);
 	timer_set(own, 0);
 	until(swept);
 	assert_string_equal(order, "s");
@@ -342,6 +349,7 @@ static void a_watch_tells_until_it_is_not_wanted(void **state)
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	watch = watch_new(loop, fds[0], count_readable, NULL);
+	assert_non_null(watch);
 	watch_want(watch, WATCH_READ);
 	assert_int_equal(write(fds[1], "x", 1), 1);
 	until(three);
@@ -431,6 +439,7 @@ static void run_gives_the_code_of_stop(void **state)
 	struct timer *t = timer_new(loop, stop, NULL);
 
 	(void)state;
+	assert_non_null(t);
 	timer_set(t, 0);
 	assert_int_equal(loop_run(loop), 42);
 	timer_free(t);

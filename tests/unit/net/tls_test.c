@@ -398,15 +398,17 @@ static void a_reissue_keeps_the_key_and_so_the_pin(void **state)
 static void write_expired(void)
 {
 	FILE *f = fopen(certs_key, "r");
-	EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+	EVP_PKEY *key = f ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
 	X509 *cert = X509_new();
 
+	assert_true(key && cert);
 	fclose(f);
 	X509_gmtime_adj(X509_getm_notBefore(cert), -86400);
 	X509_gmtime_adj(X509_getm_notAfter(cert), -3600);
 	X509_set_pubkey(cert, key);
 	assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
 	f = fopen(certs_cert, "w");
+	assert_non_null(f);
 	assert_int_equal(PEM_write_X509(f, cert), 1);
 	fclose(f);
 	X509_free(cert);
@@ -494,6 +496,7 @@ static void the_certificate_is_what_the_manual_says(void **state)
 	snprintf(command, sizeof command, "openssl x509 -in %s -noout -text -checkend %lu",
 	         certs_cert, 3600ul * 24 * 3650);
 	FILE *f = popen(command, "r");
+	assert_non_null(f);
 	text[fread(text, 1, sizeof text - 1, f)] = 0;
 	assert_int_equal(pclose(f), 0); /* ten years */
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)

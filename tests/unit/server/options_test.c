@@ -13,6 +13,7 @@ static int read_words(const char *words)
 	int argc = 1;
 	bool help;
 
+	assert_non_null(text);
 	for (char *w = strtok(text, " "); w; w = strtok(NULL, " "))
 		argv[argc++] = w;
 	assert_true(n_kept < 128);

@@ -124,6 +124,7 @@ static void send_to(struct end *from, const struct key *dst, uint8_t byte)
 {
 	struct pkt *p = pkt_new(1);
 
+	assert_non_null(p);
 	p->data[0] = byte;
 	p->dst = *dst;
 	memset(&p->src, 0xee, sizeof p->src);

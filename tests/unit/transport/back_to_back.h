@@ -111,7 +111,8 @@ static inline void pair_ended(void *owner, struct chan *c, enum close_why why, c
 static const struct transport_events pair_events = { pair_hello, pair_ready,  pair_packet,
 	                                             pair_peer,  pair_notice, pair_ended };
 
-static inline void pair_open(struct pair *p, const struct transport_ops *ops)
+/* False: out of memory; pair_close() is due all the same. */
+static inline bool pair_open(struct pair *p, const struct transport_ops *ops)
 {
 	*p = (struct pair){ .now_ms = 1000000 };
 	p->server_conf = (struct transport_conf){ .node = "n1",
@@ -121,8 +122,9 @@ static inline void pair_open(struct pair *p, const struct transport_ops *ops)
 	p->client_conf = (struct transport_conf){ .authority = "relay.test",
 		                                  .user_agent = "test",
 		                                  .limits = &limits_default };
-	ops->open(&p->server_conf, SIDE_SERVER, p->now_ms, &pair_events, p, &p->server);
-	ops->open(&p->client_conf, SIDE_CLIENT, p->now_ms, &pair_events, p, &p->client);
+	return ops->open(&p->server_conf, SIDE_SERVER, p->now_ms, &pair_events, p, &p->server) ==
+	                       0 &&
+	       ops->open(&p->client_conf, SIDE_CLIENT, p->now_ms, &pair_events, p, &p->client) == 0;
 }
 
 static inline void pair_close(struct pair *p, const struct transport_ops *ops)
@@ -169,7 +171,7 @@ static inline void pair_run(struct pair *p, const struct transport_ops *ops)
 	}
 }
 
-static inline void pair_dial(struct pair *p, const struct transport_ops *ops, const char *id,
+static inline int pair_dial(struct pair *p, const struct transport_ops *ops, const char *id,
                              const struct str *peers, unsigned n_peers)
 {
 	struct hello h = { .id = str_of(id),
@@ -182,8 +184,10 @@ static inline void pair_dial(struct pair *p, const struct transport_ops *ops, co
 		           .n_peers = n_peers,
 		           .peers = peers };
 
-	if (ops->dial(p->client, &h, &p->at_client.chan) == 0)
+	int rc = ops->dial(p->client, &h, &p->at_client.chan);
+	if (rc == 0)
 		p->at_client.chan->up = &p->at_client;
+	return rc;
 }
 
 #endif

@@ -16,8 +16,8 @@ static const struct str peers[] = { { "home-wg", 7 }, { "other/box", 9 } };
 
 static void connect_pair(struct pair *p)
 {
-	pair_open(p, OPS);
-	pair_dial(p, OPS, "laptop", peers, 2);
+	assert_true(pair_open(p, OPS));
+	assert_int_equal(pair_dial(p, OPS, "laptop", peers, 2), 0);
 	pair_run(p, OPS);
 	assert_int_equal(p->at_client.n_ready, 1);
 }
@@ -27,6 +27,7 @@ static struct pkt *packet(const struct key *src, const struct key *dst, const ch
 {
 	struct pkt *pkt = pkt_new(len);
 
+	assert_non_null(pkt);
 	for (size_t i = 0; i < len; i++)
 		pkt->data[i] = (uint8_t)text[i % strlen(text)];
 	memset(&pkt->src, 0, sizeof pkt->src);
@@ -107,9 +108,9 @@ static void bytes_may_be_cut_anywhere(void **state)
 
 	(void)state;
 	for (size_t chunk = 1; chunk < 40; chunk += chunk < 8 ? 1 : 7) {
-		pair_open(&p, OPS);
+		assert_true(pair_open(&p, OPS));
 		p.chunk = chunk;
-		pair_dial(&p, OPS, "laptop", peers, 2);
+		assert_int_equal(pair_dial(&p, OPS, "laptop", peers, 2), 0);
 		pair_run(&p, OPS);
 		assert_int_equal(p.at_client.n_ready, 1);
 		exchange(&p, 300);
@@ -184,6 +185,7 @@ static void window_shrinks_with_what_is_underway_and_comes_back(void **state)
 	OPS->send(p.at_client.chan, packet(NULL, &p.at_client.peer_keys[0], "x", 60000));
 	assert_true(OPS->window(p.at_client.chan) <= whole - 60000);
 	for (int i = 0; i < 40; i++) {
+		assert_non_null(p.at_client.chan);
 		OPS->send(p.at_client.chan, packet(NULL, &p.at_client.peer_keys[0], "x", 60000));
 		pair_run(&p, OPS);
 	}
@@ -204,9 +206,9 @@ static void refusal_reaches_the_client_with_its_words(void **state)
 	struct pair p;
 
 	(void)state;
-	pair_open(&p, OPS);
+	assert_true(pair_open(&p, OPS));
 	p.admit = refuse_token;
-	pair_dial(&p, OPS, "laptop", peers, 2);
+	assert_int_equal(pair_dial(&p, OPS, "laptop", peers, 2), 0);
 	pair_run(&p, OPS);
 	assert_int_equal(p.at_client.n_ready, 0);
 	assert_int_equal(p.at_client.n_ended, 1);
@@ -228,11 +230,12 @@ static void admission_may_come_later(void **state)
 	struct hello h = { .id = STR("laptop"), .n_peers = 2, .peers = peers };
 
 	(void)state;
-	pair_open(&p, OPS);
+	assert_true(pair_open(&p, OPS));
 	p.admit = later;
-	pair_dial(&p, OPS, "laptop", peers, 2);
+	assert_int_equal(pair_dial(&p, OPS, "laptop", peers, 2), 0);
 	pair_run(&p, OPS);
 	assert_int_equal(p.at_client.n_ready, 0);
+	assert_non_null(p.at_server.chan);
 	welcome_all(p.at_server.chan, &h, "acme");
 	pair_run(&p, OPS);
 	assert_int_equal(p.at_client.n_ready, 1);
@@ -296,7 +299,7 @@ static void several_ends_share_one_connection(void **state)
 	struct hello h = { .version = 1, .bidirectional = true, .n_peers = 1, .peers = &one };
 
 	(void)state;
-	pair_open(&p, OPS);
+	assert_true(pair_open(&p, OPS));
 	for (int i = 0; i < 50; i++) {
 		char id[16];
 		struct chan *c;
@@ -425,8 +428,8 @@ static void S22_a_drain_is_announced_and_ends_with_the_last_stream(void **state)
 	struct pair p;
 
 	(void)state;
-	pair_open(&p, OPS);
-	pair_dial(&p, OPS, "laptop", peers, 2);
+	assert_true(pair_open(&p, OPS));
+	assert_int_equal(pair_dial(&p, OPS, "laptop", peers, 2), 0);
 	pair_run(&p, OPS);
 	OPS->goodbye(p.server, CLOSE_DRAINING);
 	assert_int_equal(last_stream_said(p.server), INT32_MAX);
@@ -450,8 +453,8 @@ static void an_end_that_never_registers_is_ended(void **state)
 	struct pair p;
 
 	(void)state;
-	pair_open(&p, OPS);
-	pair_dial(&p, OPS, "laptop", peers, 2);
+	assert_true(pair_open(&p, OPS));
+	assert_int_equal(pair_dial(&p, OPS, "laptop", peers, 2), 0);
 	move_without_data(&p);
 	pair_move(&p, OPS, p.server, p.client, &p.rc_client);
 	move_without_data(&p); /* acknowledges SETTINGS */
@@ -476,8 +479,8 @@ static void bad_identifiers_are_refused_before_the_owner_sees_them(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		pair_open(&p, OPS);
-		pair_dial(&p, OPS, bad[i], peers, 2);
+		assert_true(pair_open(&p, OPS));
+		assert_int_equal(pair_dial(&p, OPS, bad[i], peers, 2), 0);
 		pair_run(&p, OPS);
 		assert_int_equal(p.at_server.n_hello, 0);
 		assert_int_equal(p.at_client.why, CLOSE_INVALID);
@@ -486,8 +489,8 @@ static void bad_identifiers_are_refused_before_the_owner_sees_them(void **state)
 	const struct str bad_peers[] = { STR("a/b/c"),      STR("/a"),   STR("a/"),
 		                         STR("nodekey:12"), STR("x\0y"), STR("") };
 	for (size_t i = 0; i < sizeof bad_peers / sizeof *bad_peers; i++) {
-		pair_open(&p, OPS);
-		pair_dial(&p, OPS, "good", &bad_peers[i], 1);
+		assert_true(pair_open(&p, OPS));
+		assert_int_equal(pair_dial(&p, OPS, "good", &bad_peers[i], 1), 0);
 		pair_run(&p, OPS);
 		assert_int_equal(p.at_server.n_hello, 0);
 		assert_int_equal(p.at_client.why, CLOSE_INVALID);

@@ -110,6 +110,7 @@ static void a_message_cut_anywhere_is_malformed(void **state)
 	(void)state;
 	for (size_t len = 1; len < n; len++) {
 		uint8_t *copy = malloc(len);
+		assert_non_null(copy);
 		memcpy(copy, ours + GRPC_PREFIX_LEN, len);
 		assert_int_equal(datagram_decode(copy, len, &out), ERR_PROTOCOL);
 		free(copy);

@@ -153,11 +153,13 @@ static void respond(bool end)
 {
 	const struct h2_field f[] = { { STR(":status"), STR("200") } };
 
+	assert_non_null(server.stream);
 	assert_int_equal(h2_respond(server.h2, server.stream, f, 1, end), 0);
 }
 
 static void say(struct side *s, const char *byte, size_t n)
 {
+	assert_non_null(s->stream);
 	uint8_t *room = buf_room(h2_outgoing(s->stream), n);
 
 	assert_non_null(room);
@@ -181,8 +183,8 @@ static void frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t stream, c
 		                  (uint8_t)(stream >> 8),
 		                  (uint8_t)stream };
 
-	buf_add(b, head, sizeof head);
-	buf_add(b, p, n);
+	assert_int_equal(buf_add(b, head, sizeof head), 0);
+	assert_int_equal(buf_add(b, p, n), 0);
 }
 
 enum {
@@ -382,6 +384,7 @@ static void input_that_stops_anywhere_leaves_nothing_behind(void **state)
 		set_up(state);
 		discard_output(server.h2);
 		uint8_t *copy = malloc(len ? len : 1);
+		assert_non_null(copy);
 		memcpy(copy, buf_data(&b), len);
 		assert_int_equal(h2_input(server.h2, copy, len, now_ms), 0);
 		assert_int_equal(server.n_ends, 0);

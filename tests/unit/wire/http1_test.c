@@ -163,6 +163,7 @@ static void bytes_at_random_are_never_read_beyond(void **state)
 	for (unsigned i = 0; i < 2000; i++) {
 		size_t len = (size_t)(rand_r(&seed) % 200) + 1;
 		char *text = malloc(len); /* exact: a sanitizer sees one byte too many */
+		assert_non_null(text);
 		for (size_t k = 0; k < len; k++)
 			text[k] = (char)rand_r(&seed);
 		if (i % 2 && len > 9)

@@ -359,6 +359,7 @@ static void a_message_cut_anywhere_is_refused_or_shorter_never_overread(void **s
 	size_t n = buf_len(&b) - GRPC_PREFIX_LEN;
 	for (size_t len = 1; len < n; len++) {
 		uint8_t *copy = malloc(len);
+		assert_non_null(copy);
 		memcpy(copy, buf_data(&b) + GRPC_PREFIX_LEN, len);
 		assert_int_equal(decode(copy, len, &out), ERR_PROTOCOL);
 		arena_clear(&arena);
