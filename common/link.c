@@ -261,6 +261,8 @@ static void on_up(void *owner, const char *alpn)
 {
 	struct link *l = owner;
 
+	if (l->state == LINK_DEAD) /* let go in this turn */
+		return;
 	if (l->side == SIDE_SERVER)
 		l->ops = transport_of_alpn(alpn);
 	else if (strcmp(alpn, l->ops->alpn) != 0)

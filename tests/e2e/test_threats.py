@@ -188,7 +188,8 @@ def test_T24_a_hundred_thousand_ids_make_no_metric(relay):
         data = register(relay.secret, b"n-%d" % batch, peers)
         peer.call(stream)
         peer.frame(DATA, 0, stream, data[:16000])
-        assert len(data) < 16000 and peer.read_until(lambda f: f.stream == stream and f.type in (HEADERS, DATA)).type
+        assert len(data) < 16000
+        peer.read_until(lambda f: f.stream == stream and f.type == DATA)  # it is registered
         if batch % 40 == 39:
             peer.close()
     assert relay.counters()["registrations_total"] >= 200

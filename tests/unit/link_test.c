@@ -231,6 +231,21 @@ static void say(unsigned lane, unsigned number)
 
 /* ---- tests ---- */
 
+static void stop_at_once(void) { loop_stop(loop, 0); }
+
+/* The client's last words of TLS are there when the relay has already let it go. */
+static void a_link_closed_before_its_handshake_ends_hears_no_more(void **state)
+{
+	(void)state;
+	in_up = stop_at_once;
+	loop_run(loop);
+	assert_int_equal(client.n_up, 1);
+	assert_int_equal(link_state(server.link), LINK_SECURING);
+	link_close(server.link, CLOSE_CROWDED);
+	until(server_closed);
+	assert_int_equal(server.why, CLOSE_CROWDED);
+}
+
 static bool two_arrived(void) { return server.n_packets == 2 && client.n_packets == 2; }
 
 static void packets_of_every_size_pass_both_ways(void **state)
@@ -578,6 +593,7 @@ static int free_tls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_link_closed_before_its_handshake_ends_hears_no_more),
 		TEST(packets_of_every_size_pass_both_ways),
 		TEST(an_end_refused_at_once_hears_why),
 		TEST(an_end_refused_later_hears_why),
