@@ -10,7 +10,7 @@ import time
 import pytest
 from harness import RELAY_IP, TUNN, Net, ask, endpoint, free_port, sh
 from herd import Herd
-from scripted import (ACK, DATA, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, Peer, message, register)
+from scripted import ACK, DATA, SETTINGS, WINDOW_UPDATE, Peer, register
 
 # -- F03: another binary takes over
 
@@ -185,18 +185,6 @@ for i in range(1000):
 def rss_kb(p):
     with open(f"/proc/{p.p.pid}/status") as f:
         return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
-
-
-def stuck_end(relay, name, window=None):
-    """An end `name` of a stock client with home as its peer; window 0: it allows no DATA."""
-    p = Peer(relay.port, greet=False)
-    p.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    p.frame(SETTINGS, 0, 0, b"" if window is None else struct.pack(">HI", 4, window))
-    p.read_until(lambda f: f.type == SETTINGS and not f.flags & ACK)
-    p.frame(SETTINGS, ACK)
-    p.call()
-    p.frame(DATA, 0, 1, register(open(relay.token).read().strip(), name, (b"home",)))
-    return p
 
 
 @pytest.mark.parametrize("how", ["F13_reads_nothing", "T10_opens_no_window", "T10_opens_a_window_of_bytes"])
