@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -77,6 +78,10 @@ static int choose_proxy(struct command *cmd, struct proxy_conf *proxy_out)
 
 	if (proxy_choose(cmd->opts.proxy, cmd->host, cmd->port, proxy_out, warning, error))
 		return fail(EXIT_USAGE, "proxy", "", error);
+	if (proxy_out->used && proxy_out->port == cmd->port &&
+	    strcasecmp(proxy_out->host, cmd->host) == 0)
+		return fail(EXIT_USAGE, "proxy", cmd->authority,
+		            "is the relay itself (--proxy, https_proxy); a proxy is another program");
 	if (warning[0])
 		fprintf(stderr, "tunn relay: %s\n", warning);
 	return 0;

@@ -43,9 +43,9 @@ struct link {
 	struct addr peer, local;
 	char peer_text[ADDR_TEXT_LEN];
 	enum close_why why;
-	char text[256];
-	bool inside; /* a transport call runs: lanes are freed later */
-	bool dirty;  /* in links->dirty */
+	char text[384]; /* names of certificates and the way out fit */
+	bool inside;    /* a transport call runs: lanes are freed later */
+	bool dirty;     /* in links->dirty */
 	struct list dirty_node;
 	bool conn_gone; /* the conn told `closed`: its pointer is dead */
 	uint64_t stalled_since_ms;

@@ -14,7 +14,13 @@
 #include "common/net/addr.h"
 #include "common/wire/http1.h"
 
-enum { DEFAULT_PORT = 443, URL_LEN = 1024, REQUEST_LEN = 2048 };
+enum {
+	DEFAULT_PORT = 443,
+	URL_LEN = 1024,
+	REQUEST_LEN = 2048,
+	TLS_ALERT = 21, /* RFC 8446 5.1: types of records */
+	TLS_HANDSHAKE = 22,
+};
 
 struct proxy {
 	struct proxy_conf conf;
@@ -372,10 +378,15 @@ static int wants_login(struct proxy *p, const struct http1_head *head)
 {
 	char schemes[200] = "";
 
+	schemes_of(head->proxy_authenticate, schemes, sizeof schemes);
+	if (schemes[0] && !strcasestr(schemes, "Basic"))
+		return refused(p, CLOSE_PROXY_DENIED,
+		               "wants a login (407) and offers %s, but we speak Basic only: a "
+		               "program such as cntlm can stand in between",
+		               schemes);
 	if (p->conf.user[0])
 		return refused(p, CLOSE_PROXY_DENIED,
 		               "the login was not accepted (407); it is not tried again");
-	schemes_of(head->proxy_authenticate, schemes, sizeof schemes);
 	if (!schemes[0])
 		return refused(p, CLOSE_PROXY_DENIED,
 		               "wants a login (407) but does not say which kind");
@@ -439,6 +450,9 @@ int proxy_reply(struct proxy *p, const uint8_t *data, size_t len, size_t *used_o
 	if (rc == ERR_TOO_BIG)
 		return refused(p, CLOSE_PROXY,
 		               "the answer does not end (over 16 KiB or 100 lines)");
+	if (rc < 0 && len > 1 && data[0] >= TLS_ALERT && data[0] <= TLS_HANDSHAKE && data[1] == 3)
+		return refused(p, CLOSE_PROXY,
+		               "what answers speaks TLS: that is no http:// proxy, is it the relay?");
 	if (rc < 0)
 		return refused(p, CLOSE_PROXY, "what answers does not speak HTTP");
 	return judge(p, http1_head(p->http));

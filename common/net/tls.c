@@ -174,8 +174,9 @@ static void explain_chain(struct tls *t, X509 *cert, int verify)
 	name_of(cert ? X509_get_issuer_name(cert) : NULL, issuer, sizeof issuer);
 	snprintf(t->error, sizeof t->error,
 	         "certificate of %s issued by %s not trusted: %s; a private relay needs --pin "
-	         "sha256:HEX (it prints it) or --ca FILE",
-	         subject, issuer, X509_verify_cert_error_string(verify));
+	         "sha256:HEX (it prints it) or --ca FILE; where TLS is intercepted by %s, use "
+	         "--ca with its certificate",
+	         subject, issuer, X509_verify_cert_error_string(verify), issuer);
 }
 
 /* OpenSSL forgets the certificate it refuses: its names are taken here. */
@@ -191,8 +192,13 @@ int tls_on_verify(int ok, X509_STORE_CTX *store)
 
 static int failed(struct tls *t)
 {
-	const char *reason = ERR_reason_error_string(ERR_peek_error());
+	unsigned long err = ERR_peek_error();
+	const char *reason = ERR_reason_error_string(err);
 
+	if (!t->error[0] && !t->ctx->server && ERR_GET_REASON(err) == SSL_R_TLSV1_ALERT_UNKNOWN_CA)
+		snprintf(t->error, sizeof t->error,
+		         "TLS is intercepted on the way, by a box that does not trust the relay's "
+		         "certificate itself (alert unknown_ca)");
 	if (!t->error[0])
 		snprintf(t->error, sizeof t->error, "TLS: %s",
 		         reason ? reason : "connection failed");
@@ -204,7 +210,7 @@ static int check_pin(struct tls *t)
 {
 	X509 *cert = SSL_get0_peer_certificate(t->ssl);
 	uint8_t hash[TLS_PIN_LEN];
-	char hex[2 * TLS_PIN_LEN + 1];
+	char hex[2 * TLS_PIN_LEN + 1], issuer[48];
 
 	t->pin_checked = true;
 	if (!cert || !tls_spki_hash(cert, hash)) {
@@ -214,10 +220,12 @@ static int check_pin(struct tls *t)
 	if (crypto_same(hash, t->ctx->pin, TLS_PIN_LEN))
 		return 0;
 	hex_encode(hash, sizeof hash, hex);
+	name_of(X509_get_issuer_name(cert), issuer, sizeof issuer);
 	snprintf(t->error, sizeof t->error,
 	         "the relay showed the key sha256:%s, which is not the pinned one: wrong relay, a "
-	         "new key, or somebody intercepts TLS; compare with what the relay prints",
-	         hex);
+	         "new key, or somebody intercepts TLS (the certificate was issued by %s); compare "
+	         "with what the relay prints",
+	         hex, issuer);
 	return ERR_TLS;
 }
 

@@ -15,7 +15,7 @@
 
 #include "common/base/buf.h"
 
-enum { TLS_PIN_LEN = 32, TLS_RECORD_MAX = 16384, TLS_ERROR_LEN = 256 };
+enum { TLS_PIN_LEN = 32, TLS_RECORD_MAX = 16384, TLS_ERROR_LEN = 384 };
 
 struct tls_ctx;
 struct tls;

@@ -369,13 +369,29 @@ static void X05_a_407_names_what_is_offered(void **state)
 	(void)state;
 	assert_refused("", "HTTP/1.1 407 A\r\n\r\n", CLOSE_PROXY_DENIED, "does not say which kind");
 	assert_refused("", "HTTP/1.1 407 A\r\nProxy-Authenticate: Shibboleth\r\n\r\n",
-	               CLOSE_PROXY_DENIED, "offers Shibboleth");
+	               CLOSE_PROXY_DENIED, "offers Shibboleth, but we speak Basic only");
 	assert_refused("",
 	               "HTTP/1.1 407 A\r\nProxy-Authenticate: Negotiate, NTLM, Basic realm=\"a,b\"\r\n\r\n",
 	               CLOSE_PROXY_DENIED, "offers Negotiate, NTLM, Basic)");
 	assert_refused("",
 	               "HTTP/1.1 407 A\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: Digest realm=x, nonce=\"y, z\"\r\n\r\n",
-	               CLOSE_PROXY_DENIED, "offers Negotiate, Digest)");
+	               CLOSE_PROXY_DENIED, "offers Negotiate, Digest, but we speak Basic only");
+}
+
+static void X06_a_proxy_that_knows_only_ntlm_is_told_apart_from_a_wrong_password(void **state)
+{
+	(void)state;
+	assert_refused("u",
+	               "HTTP/1.1 407 A\r\nProxy-Authenticate: NTLM\r\nProxy-Connection: close\r\n\r\n",
+	               CLOSE_PROXY_DENIED, "offers NTLM, but we speak Basic only");
+}
+
+static void X13_an_answer_in_tls_is_called_that(void **state)
+{
+	(void)state;
+	assert_refused("", "\x15\x03\x03\x01\x02\x02\x28", CLOSE_PROXY, "is it the relay?");
+	assert_refused("", "\x16\x03\x01\x01\x02\x02\x28", CLOSE_PROXY, "is it the relay?");
+	assert_refused("", "\x17\x03\x01\x01\x02\x02\x28", CLOSE_PROXY, "does not speak HTTP");
 }
 
 static void X07_a_login_that_is_not_accepted_is_final(void **state)
@@ -438,7 +454,6 @@ static void X04_what_is_no_http_or_does_not_end_is_told(void **state)
 	memset(endless + 20, 'a', sizeof endless - 21);
 	assert_refused("", endless, CLOSE_PROXY, "does not end");
 	assert_refused("", "HTTP/1.1 20x OK\r\n\r\n", CLOSE_PROXY, "does not speak HTTP");
-	assert_refused("", "\x15\x03\x01\x02\x02(\n", CLOSE_PROXY, "does not speak HTTP");
 }
 
 static const char *reply_of_lines(unsigned n)
@@ -511,6 +526,8 @@ int main(void)
 		TEST(X02_a_length_in_the_answer_is_ignored),
 		TEST(an_answer_may_come_byte_by_byte),
 		TEST(X05_a_407_names_what_is_offered),
+		TEST(X06_a_proxy_that_knows_only_ntlm_is_told_apart_from_a_wrong_password),
+		TEST(X13_an_answer_in_tls_is_called_that),
 		TEST(X07_a_login_that_is_not_accepted_is_final),
 		TEST(X08_a_redirect_shows_where_to_and_no_more),
 		TEST(X08_a_redirect_without_a_host_or_with_a_login_is_told_too),
