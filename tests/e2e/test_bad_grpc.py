@@ -185,7 +185,7 @@ def test_G18_cancelled_at_every_point_leaves_nothing(relay, peer):
         peer.call(2 * i + 1)
         peer.frame(DATA, 0, 2 * i + 1, data[:cut])
         peer.frame(RST_STREAM, 0, 2 * i + 1, struct.pack(">I", CANCEL))
-        assert peer.is_alive()
+    assert peer.is_alive()  # once: a PING each would be too many, where nothing was answered before the cancel
     peer.call(11)
     peer.frame(DATA, 0, 11, register(relay.secret, b"after"))
     assert registered(peer, 11)
