@@ -1,5 +1,6 @@
 #include "tests/unit/said.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 #include "common/base/heap.h"
@@ -23,9 +24,9 @@ static size_t resident_kb(void)
 /* What a sanitizer's allocator does is its own affair. */
 static bool is_glibc(void)
 {
-	size_t before = heap_in_use();
+	size_t before = mallinfo2().uordblks;
 	void *volatile p = malloc(100000);
-	bool counted = heap_in_use() >= before + 100000;
+	bool counted = mallinfo2().uordblks >= before + 100000;
 
 	free(p);
 	return counted;
