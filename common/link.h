@@ -117,6 +117,8 @@ int lane_tell_notice(struct lane *, const struct notice *);
 void lane_end(struct lane *, enum close_why, const char *text); /* lane is dead */
 /* Packets of link_send() that went no further: dropped, or still waiting. */
 uint64_t lane_n_unsent(const struct lane *);
+/* Datagrams that came and were dropped before link_events.packet. */
+uint64_t lane_n_ignored(const struct lane *);
 struct link *lane_link(const struct lane *);
 void lane_set_user(struct lane *, void *user);
 void *lane_user(const struct lane *);

@@ -45,6 +45,7 @@ void lane_drop_queues(struct lane *la, enum drop_why why)
 }
 
 uint64_t lane_n_unsent(const struct lane *la) { return la->n_dropped + la->urgent.n + la->data.n; }
+uint64_t lane_n_ignored(const struct lane *la) { return la->chan ? la->chan->n_ignored : 0; }
 
 void link_mark_dirty(struct link *l)
 {

@@ -280,10 +280,11 @@ static void left(struct session *s, enum close_why why)
 {
 	metric_add(METRIC_SESSIONS_OPEN, -1);
 	log_info("end left id=%s account=%s from=%s reason=%s packets_in=%llu packets_out=%llu "
-	         "dropped=%llu",
+	         "dropped=%llu ignored=%llu",
 	         s->member.id, s->member.account, s->address, close_label(why),
 	         (unsigned long long)s->packets_in, (unsigned long long)s->packets_out,
-	         (unsigned long long)lane_n_unsent(s->lane));
+	         (unsigned long long)lane_n_unsent(s->lane),
+	         (unsigned long long)lane_n_ignored(s->lane));
 }
 
 void session_on_ended(void *owner, struct lane *lane, enum close_why why, const char *text)

@@ -171,6 +171,12 @@ void call_data(struct call *c, const uint8_t *data, size_t len,
 		c->partial_ms = c->chan.transport->now_ms;
 }
 
+static void ignore(struct call *c, enum drop_why why)
+{
+	c->chan.n_ignored++;
+	metric_drop(why);
+}
+
 static void take_packet(struct call *c, const struct datagram *d)
 {
 	struct transport *t = c->chan.transport;
@@ -180,21 +186,21 @@ static void take_packet(struct call *c, const struct datagram *d)
 
 	if (i < 0 || (unsigned)i >= c->n_peers) {
 		c->last_in = c->n_peers; /* "the same again" is nobody either */
-		metric_drop(DROP_NOT_DECLARED);
+		ignore(c, DROP_NOT_DECLARED);
 		return;
 	}
 	c->last_in = (unsigned)i;
 	if (d->data.len > PAYLOAD_MAX) {
-		metric_drop(DROP_TOO_BIG);
+		ignore(c, DROP_TOO_BIG);
 		return;
 	}
 	if (t->now_ms < t->stale_until_ms) {
-		metric_drop(DROP_STALE);
+		ignore(c, DROP_STALE);
 		return;
 	}
 	struct pkt *p = pkt_new(d->data.len);
 	if (!p) {
-		metric_drop(DROP_NOMEM);
+		ignore(c, DROP_NOMEM);
 		return;
 	}
 	if (d->data.len)

@@ -43,7 +43,8 @@ struct transport; /* opaque: one conversation */
 struct chan {
 	const struct transport_ops *ops;
 	struct transport *transport;
-	void *up; /* set by the link; NULL while it has not seen the channel */
+	void *up;           /* set by the link; NULL while it has not seen the channel */
+	uint64_t n_ignored; /* datagrams of an open channel that came, but were dropped here */
 };
 
 enum side { SIDE_SERVER, SIDE_CLIENT };

@@ -16,7 +16,7 @@
  *   report         one line of JSON, and the counters
  *   leave          all ends say goodbye and stay away; `left` when they have
  * End of file ends the program. Each connection that ends says what went over it:
- *   session id=ID account=A from=ADDR handed=N got=N
+ *   session id=ID account=A from=ADDR handed=N got=N ignored=N
  */
 #include <errno.h>
 #include <stdio.h>
@@ -85,7 +85,8 @@ struct session {                     /* one connection of one end: what the tap 
 	char id[NAME_MAX_LEN + 1];
 	const char *account;
 	char from[ADDR_TEXT_LEN];
-	uint64_t handed, got;
+	struct chan *chan; /* NULL: not dialled yet, or over */
+	uint64_t handed, got, ignored;
 	struct seen *seen; /* of each player of all */
 };
 
@@ -220,6 +221,19 @@ static void on_talk(void *arg)
 
 static struct transport_ops tap_ops;
 
+static void take_leave(struct session *s)
+{
+	if (s->chan)
+		s->ignored = s->chan->n_ignored;
+	s->chan = NULL;
+}
+
+static void tap_ended(void *owner, struct chan *chan, enum close_why why, const char *text)
+{
+	take_leave(map_get(&sessions, &chan->transport));
+	above->ended(owner, chan, why, text);
+}
+
 static void tap_packet(void *owner, struct chan *chan, struct pkt *p)
 {
 	struct session *s = map_get(&sessions, &chan->transport);
@@ -249,6 +263,7 @@ static int tap_open(const struct transport_conf *c, enum side side, uint64_t now
 	above = events;
 	tapped = *events;
 	tapped.packet = tap_packet;
+	tapped.ended = tap_ended;
 	s->seen = calloc(conf.total, sizeof *s->seen);
 	int rc = real->open(c, side, now_ms, &tapped, owner, &s->transport);
 	if (rc == 0) {
@@ -269,7 +284,10 @@ static int tap_dial(struct transport *t, const struct hello *hello, struct chan 
 	snprintf(s->id, sizeof s->id, "%.*s", (int)hello->id.len, hello->id.p);
 	s->account = conf.account[(unsigned)atoi(s->id + 1) % conf.n_accounts];
 	addr_text(link_local(s->link), s->from);
-	return real->dial(t, hello, c_out);
+	int rc = real->dial(t, hello, c_out);
+	if (rc == 0)
+		s->chan = *c_out;
+	return rc;
 }
 
 static int tap_send(struct chan *chan, struct pkt *p)
@@ -281,18 +299,26 @@ static int tap_send(struct chan *chan, struct pkt *p)
 	return real->send(chan, p);
 }
 
+static void tap_end(struct chan *chan, enum close_why why, const char *text)
+{
+	take_leave(map_get(&sessions, &chan->transport));
+	real->end(chan, why, text);
+}
+
 static void say_session(const struct session *s)
 {
 	st.sessions++;
 	if (s->id[0])
-		printf("session id=%s account=%s from=%s handed=%llu got=%llu\n", s->id, s->account,
-		       s->from, (unsigned long long)s->handed, (unsigned long long)s->got);
+		printf("session id=%s account=%s from=%s handed=%llu got=%llu ignored=%llu\n",
+		       s->id, s->account, s->from, (unsigned long long)s->handed,
+		       (unsigned long long)s->got, (unsigned long long)s->ignored);
 }
 
 static void tap_free(struct transport *t)
 {
 	struct session *s = map_del(&sessions, &t);
 
+	take_leave(s);
 	say_session(s);
 	free(s->seen);
 	free(s);
@@ -306,6 +332,7 @@ static void make_tap(void)
 	tap_ops.open = tap_open;
 	tap_ops.dial = tap_dial;
 	tap_ops.send = tap_send;
+	tap_ops.end = tap_end;
 	tap_ops.free = tap_free;
 	map_init(&sessions, sizeof(struct transport *));
 }
