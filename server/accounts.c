@@ -320,9 +320,23 @@ int accounts_token_new(struct accounts *a, const char *account, const char *id,
 
 /* ---- the question ---- */
 
-static void copy_column(sqlite3_stmt *st, int column, char out[static NAME_MAX_LEN + 1])
+/* False: out of memory. */
+static bool copy_column(sqlite3_stmt *st, int column, char out[static NAME_MAX_LEN + 1])
 {
-	snprintf(out, NAME_MAX_LEN + 1, "%s", (const char *)sqlite3_column_text(st, column));
+	const unsigned char *text = sqlite3_column_text(st, column);
+
+	snprintf(out, NAME_MAX_LEN + 1, "%s", text ? (const char *)text : "");
+	return text != NULL;
+}
+
+static void take_identity(sqlite3_stmt *st, struct identity *who)
+{
+	bool ok = copy_column(st, 0, who->account);
+
+	who->has_bound = sqlite3_column_type(st, 2) != SQLITE_NULL;
+	if (who->has_bound)
+		ok = copy_column(st, 2, who->bound_id) && ok;
+	who->why = ok ? CLOSE_NONE : CLOSE_UNAVAILABLE;
 }
 
 void accounts_authenticate(struct accounts *a, struct str token, int64_t now_unix_s,
@@ -333,8 +347,8 @@ void accounts_authenticate(struct accounts *a, struct str token, int64_t now_uni
 	bool known, alive = false;
 
 	sqlite3_reset(a->find);
-	sqlite3_bind_text(a->find, 1, token_id(token).p, TOKEN_ID_LEN, SQLITE_STATIC);
-	int rc = sqlite3_step(a->find);
+	int rc = sqlite3_bind_text(a->find, 1, token_id(token).p, TOKEN_ID_LEN, SQLITE_STATIC);
+	rc = rc == SQLITE_OK ? sqlite3_step(a->find) : rc;
 	known = rc == SQLITE_ROW && sqlite3_column_bytes(a->find, 1) == TOKEN_HASH_LEN;
 	if (known) {
 		memcpy(stored, sqlite3_column_blob(a->find, 1), TOKEN_HASH_LEN);
@@ -348,11 +362,7 @@ void accounts_authenticate(struct accounts *a, struct str token, int64_t now_uni
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
 		who.why = CLOSE_UNAVAILABLE;
 	} else if (known && same && alive) {
-		who.why = CLOSE_NONE;
-		copy_column(a->find, 0, who.account);
-		who.has_bound = sqlite3_column_type(a->find, 2) != SQLITE_NULL;
-		if (who.has_bound)
-			copy_column(a->find, 2, who.bound_id);
+		take_identity(a->find, &who);
 	}
 	sqlite3_reset(a->find);
 	sqlite3_clear_bindings(a->find);

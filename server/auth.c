@@ -17,7 +17,8 @@ struct question {
 	struct mailbox *reply;
 	unsigned kind;
 	uint64_t number;
-	struct identity *who; /* of the answer, made by the asker: no answer fails here */
+	struct identity *who;  /* of the answer, made by the asker with ... */
+	struct letter *letter; /* ... what it comes in: no answer fails */
 	char token[TOKEN_LEN];
 };
 
@@ -25,6 +26,7 @@ struct auth {
 	struct accounts *accounts;
 	struct loop *loop;
 	struct mailbox *mailbox;
+	struct letter *last; /* for MAIL_STOP */
 	pthread_t thread;
 	int64_t offset_ms;   /* of the clock of the wall to the steady one; 0: never asked */
 	atomic_uint waiting; /* relaxed: a bound, not an order */
@@ -37,6 +39,7 @@ static void question_free(struct question *q)
 	if (!q)
 		return;
 	identity_free(q->who);
+	letter_free(q->letter);
 	crypto_wipe(q, sizeof *q);
 	free(q);
 }
@@ -51,7 +54,8 @@ static struct question *question_new(struct mailbox *reply, unsigned kind, uint6
 	*q = (struct question){ .reply = reply, .kind = kind, .number = number };
 	memcpy(q->token, token.p, TOKEN_LEN);
 	q->who = calloc(1, sizeof *q->who);
-	if (q->who)
+	q->letter = letter_new();
+	if (q->who && q->letter)
 		return q;
 	question_free(q);
 	return NULL;
@@ -80,9 +84,9 @@ static void answer(struct auth *a, struct question *q)
 	struct mail m = { .kind = q->kind, .number = q->number, .ptr = q->who };
 
 	accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN }, now_s(a), q->who);
-	if (mailbox_post(q->reply, &m) == 0)
-		q->who = NULL;
-	/* else out of memory: the deadline of the greeting ends the asker */
+	mailbox_post_letter(q->reply, q->letter, &m);
+	q->who = NULL;
+	q->letter = NULL;
 	leave(a);
 	question_free(q);
 }
@@ -108,7 +112,8 @@ static void *run(void *arg)
 static int start_thread(struct auth *a)
 {
 	a->loop = loop_new();
-	int rc = a->loop ? mailbox_new(a->loop, on_mail, a, &a->mailbox) : -ENOMEM;
+	a->last = letter_new();
+	int rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, a, &a->mailbox) : -ENOMEM;
 	return rc < 0 ? rc : -pthread_create(&a->thread, NULL, run, a);
 }
 
@@ -117,6 +122,7 @@ static void auth_free(struct auth *a)
 	if (!a)
 		return;
 	mailbox_free(a->mailbox);
+	letter_free(a->last);
 	loop_free(a->loop);
 	accounts_close(a->accounts);
 	free(a);
@@ -149,8 +155,8 @@ void auth_stop(struct auth *a)
 
 	if (!a)
 		return;
-	while (mailbox_post(a->mailbox, &m) < 0)
-		; /* out of memory passes */
+	mailbox_post_letter(a->mailbox, a->last, &m);
+	a->last = NULL;
 	pthread_join(a->thread, NULL);
 	auth_free(a);
 }

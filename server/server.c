@@ -45,6 +45,7 @@ struct server {
 	uint64_t n_packets; /* when it was last asked */
 	struct worker_conf worker_conf;
 	struct worker *worker;
+	struct letter *last; /* for MAIL_DRAIN, which must not fail */
 	struct auth *auth;
 	struct rights rights;
 	int lock_fd;
@@ -103,17 +104,17 @@ static int make_tls(struct server *s, const struct server_options *o, struct tls
 
 /* ---- signals ---- */
 
-static void post(struct server *s, enum mail_kind kind, uint64_t number, void *ptr)
+static int post(struct server *s, enum mail_kind kind, void *ptr)
 {
-	struct mail m = { .kind = kind, .number = number, .ptr = ptr };
+	struct mail m = { .kind = kind, .ptr = ptr };
 
-	if (mailbox_post(worker_mailbox(s->worker), &m) < 0)
-		log_error("out of memory");
+	return mailbox_post(worker_mailbox(s->worker), &m);
 }
 
 static void on_stop(void *arg, int signo)
 {
 	struct server *s = arg;
+	struct mail m = { .kind = MAIL_DRAIN, .number = s->opts->drain_ms };
 
 	if (s->draining) {
 		log_warn("signal %d again: ending now", signo);
@@ -122,7 +123,8 @@ static void on_stop(void *arg, int signo)
 	s->draining = true;
 	notify_say("STOPPING=1");
 	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
-	post(s, MAIL_DRAIN, s->opts->drain_ms, NULL);
+	mailbox_post_letter(worker_mailbox(s->worker), s->last, &m);
+	s->last = NULL;
 	loop_stop(s->loop, 0); /* the worker ends by itself, worker_join() waits for it */
 }
 
@@ -159,7 +161,12 @@ static void reload(struct server *s)
 	expiry_of(&s->expiry, tls_not_after_unix_s(ctx));
 	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
 	rights_fit(&s->rights, &news->limits);
-	post(s, MAIL_CONFIG, 0, news);
+	if (post(s, MAIL_CONFIG, news) < 0) {
+		tls_ctx_unref(ctx);
+		free(news);
+		reload_failed("out of memory");
+		return;
+	}
 	log_info("reloaded certificate %s", s->cert);
 }
 
@@ -176,7 +183,8 @@ static void on_watchdog(void *arg)
 {
 	struct server *s = arg;
 
-	post(s, MAIL_ALIVE, 0, NULL);
+	if (post(s, MAIL_ALIVE, NULL) < 0)
+		log_error("out of memory");
 	timer_set(s->watchdog, notify_watchdog_ms());
 }
 
@@ -343,27 +351,32 @@ static int start(struct server *s)
 
 	if (rc)
 		return rc;
-	loop_on_signal(s->loop, SIGTERM, on_stop, s);
-	loop_on_signal(s->loop, SIGINT, on_stop, s);
-	loop_on_signal(s->loop, SIGHUP, on_reload, s);
-	loop_on_signal(s->loop, SIGUSR1, on_dump, s);
+	s->last = letter_new();
+	if (!s->last || loop_on_signal(s->loop, SIGTERM, on_stop, s) < 0 ||
+	    loop_on_signal(s->loop, SIGINT, on_stop, s) < 0 ||
+	    loop_on_signal(s->loop, SIGHUP, on_reload, s) < 0 ||
+	    loop_on_signal(s->loop, SIGUSR1, on_dump, s) < 0)
+		return complain(EXIT_RUNTIME, "out of memory");
 	notify_open();
-	s->watchdog = notify_watchdog_ms() ? timer_new(s->loop, on_watchdog, s) : NULL;
+	s->watchdog = timer_new(s->loop, on_watchdog, s);
+	if (!s->watchdog)
+		return complain(EXIT_RUNTIME, "out of memory");
 	if (worker_start(s->worker) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
 	rights_enter_sandbox(s->opts);
 	print_client_line(s);
 	fflush(stdout);
 	notify_say("READY=1");
-	if (s->watchdog)
+	if (notify_watchdog_ms())
 		on_watchdog(s);
 	return 0;
 }
 
 static void stop(struct server *s)
 {
+	auth_stop(s->auth); /* before the mailbox that its answers go to */
 	worker_free(s->worker);
-	auth_stop(s->auth);
+	letter_free(s->last);
 	tls_ctx_unref(s->worker_conf.tls);
 	timer_free(s->watchdog);
 	timer_free(s->trim);

@@ -212,12 +212,12 @@ static void start_connect(struct attempt *a)
 {
 	struct dialler *d = a->dialler;
 
-	if (proxy_new(&d->conf->proxy, d->conf->host, d->conf->port, &a->proxy) < 0) {
+	if (proxy_new(&d->conf->proxy, d->conf->host, d->conf->port, &a->proxy) < 0 ||
+	    proxy_request(a->proxy, &a->request) < 0) {
 		note(d, CLOSE_NOMEM, "out of memory");
 		attempt_failed(a);
 		return;
 	}
-	proxy_request(a->proxy, &a->request);
 	send_request(a);
 }
 

@@ -99,20 +99,20 @@ int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *), 
 	return 0;
 }
 
-int mailbox_post(struct mailbox *m, const struct mail *mail)
+struct letter *letter_new(void) { return malloc(sizeof(struct letter)); }
+void letter_free(struct letter *l) { free(l); }
+
+/* False: a packet too many. */
+static bool post(struct mailbox *m, struct letter *l, const struct mail *mail)
 {
-	struct letter *l = malloc(sizeof *l);
 	bool asleep;
 
-	if (!l)
-		return -ENOMEM;
 	l->next = NULL;
 	l->mail = *mail;
 	pthread_mutex_lock(&m->lock);
 	if (mail->is_packet && m->n_packets >= MAILBOX_PACKETS_MAX) {
 		pthread_mutex_unlock(&m->lock);
-		free(l);
-		return ERR_AGAIN;
+		return false;
 	}
 	m->n_packets += mail->is_packet;
 	*m->last = l;
@@ -122,7 +122,24 @@ int mailbox_post(struct mailbox *m, const struct mail *mail)
 	pthread_mutex_unlock(&m->lock);
 	if (asleep)
 		wake(m);
-	return 0;
+	return true;
+}
+
+void mailbox_post_letter(struct mailbox *m, struct letter *l, const struct mail *mail)
+{
+	post(m, l, mail);
+}
+
+int mailbox_post(struct mailbox *m, const struct mail *mail)
+{
+	struct letter *l = letter_new();
+
+	if (!l)
+		return -ENOMEM;
+	if (post(m, l, mail))
+		return 0;
+	letter_free(l);
+	return ERR_AGAIN;
 }
 
 void mailbox_free(struct mailbox *m)

@@ -33,6 +33,12 @@ int mailbox_new(struct loop *, void (*on_mail)(void *owner, struct mail *), void
 /* 0, or ERR_AGAIN for a packet beyond the bound, -ENOMEM: ptr stays the caller's
  * then (the one place where it does: the caller knows how to dispose of it). */
 int mailbox_post(struct mailbox *, const struct mail *);
+/* Room for one mail, made while there is memory for it: posting it cannot fail. */
+struct letter;
+struct letter *letter_new(void);   /* NULL: out of memory */
+void letter_free(struct letter *); /* NULL allowed */
+/* Takes the letter. Control mail only. */
+void mailbox_post_letter(struct mailbox *, struct letter *, const struct mail *);
 /* After every poster has stopped; undelivered mail is handed to on_mail first. */
 void mailbox_free(struct mailbox *);
 

@@ -304,23 +304,24 @@ void proxy_free(struct proxy *p)
 }
 
 /* Basic (RFC 7617): sent at once, since the user configured it for this proxy. */
-static void put_login(const struct proxy *p, struct buf *out)
+static int put_login(const struct proxy *p, struct buf *out)
 {
 	char login[sizeof p->conf.user + sizeof p->conf.password];
 	char base64[2 * sizeof login];
 
 	if (!p->conf.user[0])
-		return;
+		return 0;
 	int n = snprintf(login, sizeof login, "%s:%s", p->conf.user, p->conf.password);
 	crypto_base64((const uint8_t *)login, (size_t)n, base64, sizeof base64);
-	buf_add(out, "Proxy-Authorization: Basic ", 27);
-	buf_add(out, base64, strlen(base64));
-	buf_add(out, "\r\n", 2);
+	int rc = buf_add(out, "Proxy-Authorization: Basic ", 27);
+	rc = rc == 0 ? buf_add(out, base64, strlen(base64)) : rc;
+	rc = rc == 0 ? buf_add(out, "\r\n", 2) : rc;
 	crypto_wipe(login, sizeof login);
 	crypto_wipe(base64, sizeof base64);
+	return rc;
 }
 
-void proxy_request(struct proxy *p, struct buf *out)
+int proxy_request(struct proxy *p, struct buf *out)
 {
 	char text[REQUEST_LEN];
 	int n = snprintf(text, sizeof text,
@@ -328,9 +329,9 @@ void proxy_request(struct proxy *p, struct buf *out)
 	                 "Proxy-Connection: keep-alive\r\n",
 	                 p->target, p->target);
 
-	buf_add(out, text, (size_t)n);
-	put_login(p, out);
-	buf_add(out, "\r\n", 2);
+	int rc = buf_add(out, text, (size_t)n);
+	rc = rc == 0 ? put_login(p, out) : rc;
+	return rc == 0 ? buf_add(out, "\r\n", 2) : rc;
 }
 
 __attribute__((format(printf, 3, 4))) static int refused(struct proxy *p, enum close_why why,

@@ -39,8 +39,9 @@ bool proxy_is_bypassed(const char *no_proxy, const char *host, uint16_t port);
 
 struct proxy; /* one CONNECT */
 int proxy_new(const struct proxy_conf *, const char *host, uint16_t port, struct proxy **proxy_out);
-void proxy_free(struct proxy *);                     /* wipes the login */
-void proxy_request(struct proxy *, struct buf *out); /* appends the CONNECT request */
+void proxy_free(struct proxy *); /* wipes the login */
+/* Appends the CONNECT request. 0 or -ENOMEM: what is there is not to be sent. */
+int proxy_request(struct proxy *, struct buf *out);
 /* Eats reply bytes. ERR_AGAIN: more needed. 0: open; *used_out tells how many
  * bytes of data belonged to the reply, the rest is the tunnel's. Other: refused
  * or broken, proxy_why() and proxy_text() say how. */

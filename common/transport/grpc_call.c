@@ -268,6 +268,8 @@ int call_say(struct call *c, const struct msg *m)
 	int rc = msg_encode(m, h2_outgoing(c->stream));
 	if (rc == 0)
 		h2_resume(h2, c->stream);
+	else if (rc == -ENOMEM) /* control is never dropped: nobody would say it again */
+		h2_starve(h2);
 	return rc;
 }
 

@@ -153,6 +153,8 @@ static void broken(struct call *c, int err)
 		h2_reset(t->h2, c->stream, H2_CANCEL);
 	if (err == -ETIMEDOUT)
 		call_ended(c, CLOSE_SLOW_START, "the relay stopped within a message");
+	else if (err == -ENOMEM)
+		call_ended(c, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
 	else
 		call_ended(c, err == ERR_TOO_BIG ? CLOSE_TOO_BIG : CLOSE_PROTOCOL,
 		           "the relay sent a message that cannot be read");
@@ -177,8 +179,8 @@ static void take_registered(struct call *c, const struct msg *m)
 	for (unsigned i = 0; ok && i < c->n_peers; i++)
 		ok = key_of_peer(m->account, c->peers[i].name, &keys[i]) == 0;
 	if (!ok) {
+		broken(c, keys ? ERR_PROTOCOL : -ENOMEM);
 		free(keys);
-		broken(c, ERR_PROTOCOL);
 		return;
 	}
 	c->version = m->version;
@@ -256,7 +258,7 @@ static void on_first_message(struct call *c, const uint8_t *msg, size_t len)
 	int rc = msg_decode(&t->arena, msg, len, &m);
 
 	if (rc < 0 || m.kind != MSG_REGISTERED)
-		broken(c, ERR_PROTOCOL);
+		broken(c, rc == -ENOMEM ? rc : ERR_PROTOCOL);
 	else
 		take_registered(c, &m);
 	arena_clear(&t->arena);

@@ -17,13 +17,18 @@ static enum health_state health_of(const struct transport *t, struct str service
 	return t->serving ? HEALTH_SERVING : HEALTH_NOT_SERVING;
 }
 
-static void tell_health(struct call *c)
+/* False: the call is over. */
+static bool tell_health(struct call *c)
 {
 	struct transport *t = c->chan.transport;
 
 	serve_respond(c);
-	if (health_answer_encode(health_of(t, own_of(c)->service), h2_outgoing(c->stream)) == 0)
+	int rc = health_answer_encode(health_of(t, own_of(c)->service), h2_outgoing(c->stream));
+	if (rc == 0)
 		h2_resume(t->h2, c->stream);
+	else
+		serve_broken(c, rc);
+	return rc == 0;
 }
 
 static void on_message(struct call *c, const uint8_t *msg, size_t len)
@@ -49,8 +54,7 @@ static void on_end_check(struct call *c)
 {
 	if (health_of(c->chan.transport, own_of(c)->service) == HEALTH_SERVICE_UNKNOWN) {
 		serve_finish(c, GRPC_NOT_FOUND, "unknown service");
-	} else {
-		tell_health(c);
+	} else if (tell_health(c)) {
 		serve_finish(c, GRPC_OK, "");
 	}
 }

@@ -66,8 +66,11 @@ static void answer(struct call *c, const struct reflection_request *r)
 		a.text = STR("message_request is missing");
 		break;
 	}
-	if (reflection_answer_encode(&a, h2_outgoing(c->stream)) == 0)
+	int rc = reflection_answer_encode(&a, h2_outgoing(c->stream));
+	if (rc == 0)
 		h2_resume(t->h2, c->stream);
+	else
+		serve_broken(c, rc);
 }
 
 static bool may_ask(struct call *c)

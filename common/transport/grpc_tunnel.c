@@ -1,6 +1,7 @@
 /* tunn.v1.TunnelService: what lets ends in, and their open tunnels. */
 #include "common/transport/grpc_impl.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,7 +20,7 @@ static void misplaced(struct call *c, const char *text)
 
 /* ---- registration ---- */
 
-static void take_authorization(struct call *c, const struct h2_head *head)
+static int take_authorization(struct call *c, const struct h2_head *head)
 {
 	unsigned n;
 	struct str v = h2_head_get(head, "authorization", &n);
@@ -27,21 +28,23 @@ static void take_authorization(struct call *c, const struct h2_head *head)
 	size_t skip = sizeof scheme - 1;
 
 	if (n == 0)
-		return;
+		return 0;
 	if (n > 1 || v.len <= skip || v.len - skip > TOKEN_MAX_LEN ||
 	    strncasecmp(v.p, scheme, skip) != 0) {
 		c->bad_auth = true;
-		return;
+		return 0;
 	}
 	c->token = strndup(v.p + skip, v.len - skip);
-	if (!c->token)
-		c->bad_auth = true;
+	return c->token ? 0 : -ENOMEM;
 }
 
 static void on_start(struct call *c, const struct h2_head *head)
 {
-	take_authorization(c, head);
+	int rc = take_authorization(c, head);
+
 	serve_respond(c); /* at once: tells a buffering proxy from a slow relay */
+	if (rc < 0)
+		serve_broken(c, rc);
 }
 
 static const char *hello_error(const struct msg *m)

@@ -99,8 +99,10 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 	h->block_since_ms = h->now_ms;
 	if (h->side == H2_SERVER && f->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		struct h2_stream *st = h2_stream_new(h, f->hd.stream_id);
-		if (!st)
-			return NGHTTP2_ERR_CALLBACK_FAILURE;
+		if (!st) {
+			block_done(h);
+			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM */
+		}
 		nghttp2_session_set_stream_user_data(s, f->hd.stream_id, st);
 		st->refused = !spend(h, &h->opens);
 		if (f->hd.stream_id ==
@@ -109,7 +111,10 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 	}
 	if (!h->text)
 		h->text = malloc(h->limits->header_list);
-	return h->text ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (h->text)
+		return 0;
+	block_done(h);
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 static struct str keep(struct h2 *h, const uint8_t *p, size_t len)
@@ -359,6 +364,7 @@ static int make_session(struct h2 *h)
 {
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *opt;
+	nghttp2_mem mem = h2_mem(h);
 	int rc = NGHTTP2_ERR_NOMEM;
 
 	if (nghttp2_session_callbacks_new(&cb) != 0)
@@ -380,8 +386,9 @@ static int make_session(struct h2 *h)
 			nghttp2_option_set_user_recv_extension_type(opt, (uint8_t)type);
 		nghttp2_option_set_max_deflate_dynamic_table_size(opt, 1024);
 		nghttp2_option_set_peer_max_concurrent_streams(opt, h->limits->streams);
-		rc = h->side == H2_SERVER ? nghttp2_session_server_new2(&h->session, cb, h, opt) :
-		                            nghttp2_session_client_new2(&h->session, cb, h, opt);
+		rc = h->side == H2_SERVER ?
+		                     nghttp2_session_server_new3(&h->session, cb, h, opt, &mem) :
+		                     nghttp2_session_client_new3(&h->session, cb, h, opt, &mem);
 		nghttp2_option_del(opt);
 	}
 	nghttp2_session_callbacks_del(cb);
@@ -429,6 +436,7 @@ int h2_new(enum h2_side side, const struct limits *limits, uint64_t now_ms,
 	h->limits = limits;
 	h->now_ms = h->opened_ms = now_ms;
 	list_init(&h->streams);
+	list_init(&h->blocks);
 	fill_buckets(h, now_ms);
 	if (make_session(h) < 0 || greet(h) < 0) {
 		h2_free(h);
@@ -443,6 +451,7 @@ void h2_free(struct h2 *h)
 	if (!h)
 		return;
 	nghttp2_session_del(h->session);
+	h2_mem_done(h);
 	list_each(it, tmp, &h->streams)
 		h2_stream_free(h, container_of(it, struct h2_stream, node));
 	free(h->text);
@@ -452,7 +461,7 @@ void h2_free(struct h2 *h)
 /* The last word, with the reason as its debug data (RFC 9113 6.8). */
 static void say_failure(struct h2 *h)
 {
-	if (h->said_failure)
+	if (h->said_failure || h->starved)
 		return;
 	h->said_failure = true;
 	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
@@ -460,14 +469,19 @@ static void say_failure(struct h2 *h)
 	                      (const uint8_t *)h->error, strlen(h->error));
 }
 
+/* Is there anything to ask nghttp2 for? */
+static bool can_go_on(struct h2 *h)
+{
+	if (h->starved)
+		fail(h, -ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
+	return !h->failed;
+}
+
 static int end_of_input(struct h2 *h, ssize_t rc)
 {
-	if (rc < 0 && !h->failed) {
+	if (can_go_on(h) && rc < 0) {
 		bool flood = rc == NGHTTP2_ERR_FLOODED;
-		fail(h,
-		     rc == NGHTTP2_ERR_NOMEM ? -ENOMEM :
-		     flood                   ? ERR_FLOOD :
-		                               ERR_PROTOCOL,
+		fail(h, flood ? ERR_FLOOD : ERR_PROTOCOL,
 		     flood ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR,
 		     nghttp2_strerror((int)rc));
 	}
@@ -482,7 +496,7 @@ static int end_of_input(struct h2 *h, ssize_t rc)
 
 int h2_input(struct h2 *h, const uint8_t *data, size_t len, uint64_t now_ms)
 {
-	if (h->failed)
+	if (!can_go_on(h))
 		return h->failed;
 	h->now_ms = now_ms;
 	return end_of_input(h, nghttp2_session_mem_recv(h->session, data, len));
@@ -496,32 +510,37 @@ static int send_all(struct h2 *h, struct buf *out, size_t budget)
 	h->out = out;
 	h->budget = budget;
 	while ((n = nghttp2_session_mem_send(h->session, &data)) > 0) {
-		if (buf_add(out, data, (size_t)n) < 0)
-			return -ENOMEM;
+		if (buf_add(out, data, (size_t)n) < 0) {
+			h2_starve(h); /* a frame is lost: nothing may follow it */
+			break;
+		}
 	}
 	h->out = NULL;
-	if (n < 0)
-		return n == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_PROTOCOL;
-	return 0;
+	can_go_on(h);
+	return n < 0 && !h->failed ? ERR_PROTOCOL : 0;
 }
 
 int h2_flush(struct h2 *h, struct buf *out, size_t budget)
 {
-	int rc = send_all(h, out, budget);
+	int rc = h->starved ? 0 : send_all(h, out, budget);
 
-	if (rc < 0 || !h->failed)
+	if (rc < 0 || can_go_on(h))
 		return rc;
 	/* A budget broke while sending, or nghttp2 gave up: the last word. */
 	say_failure(h);
-	rc = send_all(h, out, 0);
+	rc = h->starved ? 0 : send_all(h, out, 0);
 	return rc < 0 ? rc : h->failed;
 }
 
-bool h2_has_output(const struct h2 *h) { return nghttp2_session_want_write(h->session) != 0; }
+bool h2_has_output(const struct h2 *h)
+{
+	return h->starved ? !h->failed : nghttp2_session_want_write(h->session) != 0;
+}
 
 bool h2_is_over(const struct h2 *h)
 {
-	return !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session);
+	return !h->starved && !nghttp2_session_want_read(h->session) &&
+	       !nghttp2_session_want_write(h->session);
 }
 
 int h2_tick(struct h2 *h, uint64_t now_ms)
@@ -529,7 +548,7 @@ int h2_tick(struct h2 *h, uint64_t now_ms)
 	const struct limits *lim = h->limits;
 
 	h->now_ms = now_ms;
-	if (h->failed)
+	if (!can_go_on(h))
 		return h->failed;
 	if (!h->greeted && now_ms - h->opened_ms > lim->preface_ms)
 		fail(h, ERR_SLOW, NGHTTP2_PROTOCOL_ERROR, "no HTTP/2 preface in time");
@@ -564,13 +583,20 @@ void h2_ping(struct h2 *h, uint64_t payload)
 
 	memcpy(opaque, &payload, sizeof opaque);
 	h->pings_out++;
-	nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, opaque);
+	if (!h->starved)
+		nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, opaque);
 }
 
-void h2_shutdown_notice(struct h2 *h) { nghttp2_submit_shutdown_notice(h->session); }
+void h2_shutdown_notice(struct h2 *h)
+{
+	if (!h->starved)
+		nghttp2_submit_shutdown_notice(h->session);
+}
 
 void h2_goaway(struct h2 *h, uint32_t code, const char *debug)
 {
+	if (h->starved)
+		return;
 	h->said_goaway |= code != NGHTTP2_NO_ERROR;
 	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
 	                      nghttp2_session_get_last_proc_stream_id(h->session), code,

@@ -77,6 +77,9 @@ uint32_t h2_rest_ms(struct h2 *);
 bool h2_is_over(const struct h2 *);           /* both directions said goodbye, nothing left to do */
 const char *h2_error_text(const struct h2 *); /* of the last failure, "" if none */
 
+/* There was no memory for something that the other side must hear: the
+ * connection is over, -ENOMEM from the next h2_input(), h2_flush() or h2_tick(). */
+void h2_starve(struct h2 *);
 void h2_ping(struct h2 *, uint64_t payload);
 /* First GOAWAY of a graceful shutdown: everything open goes on, RFC 9113 6.8. */
 void h2_shutdown_notice(struct h2 *);

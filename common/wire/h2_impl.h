@@ -2,6 +2,7 @@
  * The inside of h2, shared by its files only:
  *   h2.c         the session: input, budgets, output
  *   h2_stream.c  one stream: requests, responses, DATA out
+ *   h2_mem.c     memory of the session
  */
 #ifndef TUNN_WIRE_H2_IMPL_H
 #define TUNN_WIRE_H2_IMPL_H
@@ -34,6 +35,11 @@ struct budget {
 
 struct h2 {
 	nghttp2_session *session;
+	struct list blocks; /* its memory */
+	/* Memory was missing: the session is in no state to be asked anything more
+	 * (1.52 frees twice what it could not queue), so none of it is freed and
+	 * nothing is called before h2_free(). */
+	bool starved;
 	enum h2_side side;
 	const struct h2_events *events;
 	void *owner;
@@ -69,6 +75,9 @@ struct h2 {
 	uint32_t failed_code;
 	char error[160];
 };
+
+nghttp2_mem h2_mem(struct h2 *); /* for nghttp2, which copies it */
+void h2_mem_done(struct h2 *);   /* after the session is gone */
 
 struct h2_stream *h2_stream_new(struct h2 *, int32_t id); /* NULL: out of memory */
 void h2_stream_free(struct h2 *, struct h2_stream *);

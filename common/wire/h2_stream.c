@@ -104,7 +104,7 @@ int h2_request(struct h2 *h, const struct h2_field *fields, size_t n, void *user
                struct h2_stream **stream_out)
 {
 	nghttp2_nv nv[FIELDS_OUT_MAX];
-	struct h2_stream *st = n <= FIELDS_OUT_MAX ? h2_stream_new(h, 0) : NULL;
+	struct h2_stream *st = n <= FIELDS_OUT_MAX && !h->starved ? h2_stream_new(h, 0) : NULL;
 
 	if (!st)
 		return -ENOMEM;
@@ -129,6 +129,8 @@ int h2_respond(struct h2 *h, struct h2_stream *st, const struct h2_field *fields
 
 	if (n > FIELDS_OUT_MAX)
 		return ERR_INVALID;
+	if (h->starved)
+		return -ENOMEM;
 	to_nv(fields, n, nv);
 	int rc = nghttp2_submit_response(h->session, st->id, nv, n, end ? NULL : &provider);
 	return rc == 0 ? 0 : rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
@@ -138,7 +140,7 @@ struct buf *h2_outgoing(struct h2_stream *st) { return &st->outgoing; }
 
 void h2_resume(struct h2 *h, struct h2_stream *st)
 {
-	if (!st->deferred)
+	if (!st->deferred || h->starved)
 		return;
 	st->deferred = false;
 	nghttp2_session_resume_data(h->session, st->id);
@@ -175,8 +177,10 @@ int h2_finish(struct h2 *h, struct h2_stream *st, const struct h2_field *trailer
 		return ERR_INVALID;
 	if (n) {
 		st->trailers = fields_copy(trailers, n);
-		if (!st->trailers)
+		if (!st->trailers) {
+			h2_reset(h, st, NGHTTP2_INTERNAL_ERROR);
 			return -ENOMEM;
+		}
 		st->n_trailers = n;
 	}
 	st->finished = true;
@@ -186,7 +190,8 @@ int h2_finish(struct h2 *h, struct h2_stream *st, const struct h2_field *trailer
 
 void h2_reset(struct h2 *h, struct h2_stream *st, uint32_t code)
 {
-	nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, code);
+	if (!h->starved)
+		nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, code);
 }
 
 size_t h2_window(const struct h2 *h, const struct h2_stream *st)

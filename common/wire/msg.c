@@ -27,6 +27,7 @@ void arena_clear(struct arena *a)
 		free(b);
 	}
 	a->used = 0;
+	a->starved = false;
 }
 
 static void *arena_alloc(void *arg, size_t n)
@@ -40,8 +41,10 @@ static void *arena_alloc(void *arg, size_t n)
 	if (!b || b->cap - b->used < n) {
 		size_t cap = n > 2048 ? n : 2048;
 		b = malloc(sizeof *b + cap);
-		if (!b)
+		if (!b) {
+			a->starved = true;
 			return NULL;
+		}
 		b->next = a->blocks;
 		b->used = 0;
 		b->cap = cap;
@@ -60,9 +63,11 @@ static ProtobufCAllocator allocator(struct arena *a)
 	return (ProtobufCAllocator){ arena_alloc, arena_free, a };
 }
 
-/* Why did unpack fail: the arena's limit, or the bytes? */
+/* Why did unpack fail: memory, the arena's limit, or the bytes? */
 static int unpack_error(const struct arena *a, size_t len)
 {
+	if (a->starved)
+		return -ENOMEM;
 	return a->used + 4096 + 2 * len > ARENA_MAX ? ERR_TOO_BIG : ERR_PROTOCOL;
 }
 
@@ -78,7 +83,7 @@ static int decode_peers(struct arena *a, const Tunn__V1__RelayConfig *r, struct 
 		return ERR_TOO_BIG;
 	m->peers = arena_alloc(a, (n ? n : 1) * sizeof *m->peers);
 	if (!m->peers)
-		return ERR_TOO_BIG;
+		return a->starved ? -ENOMEM : ERR_TOO_BIG;
 	if (r->peer_id.len)
 		m->peers[m->n_peers++] = str(r->peer_id);
 	for (size_t i = 0; i < r->n_peer_ids; i++)

@@ -18,6 +18,7 @@
 struct arena {
 	struct arena_block *blocks;
 	size_t used;
+	bool starved; /* what failed, failed for want of memory */
 };
 enum { ARENA_MAX = 512 * 1024 }; /* protobuf-c amplifies unknown fields 56 times */
 void arena_clear(struct arena *);
@@ -62,7 +63,7 @@ struct msg { /* which fields count depends on kind */
 };
 
 /* 0; ERR_PROTOCOL: not protobuf; ERR_TOO_BIG: beyond ARENA_MAX or more than
- * PEERS_MAX peers; ERR_INVALID: an enum out of range. */
+ * PEERS_MAX peers; ERR_INVALID: an enum out of range; -ENOMEM. */
 int msg_decode(struct arena *, const uint8_t *data, size_t len, struct msg *msg_out);
 /* Appends prefix and message. 0 or -ENOMEM. */
 int msg_encode(const struct msg *, struct buf *out);

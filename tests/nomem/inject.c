@@ -61,6 +61,14 @@ unsigned long inject_failed(void) { return atomic_load(&refused); }
 void inject_spare_this_thread(bool on) { spared = on; }
 long inject_living(void) { return atomic_load(&living); }
 
+void *inject_disown(void *p)
+{
+	atomic_fetch_sub(&living, p != NULL);
+	return p;
+}
+
+void inject_own(void *p) { atomic_fetch_add(&living, p != NULL); }
+
 static bool is_refused(void)
 {
 	if (!atomic_load_explicit(&armed, memory_order_relaxed) || spared)

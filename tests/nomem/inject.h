@@ -17,6 +17,8 @@ unsigned long inject_disarm(void);
 unsigned long inject_failed(void); /* how many were refused since inject_arm() */
 /* Allocations of the calling thread are neither counted nor refused. */
 void inject_spare_this_thread(bool on);
-long inject_living(void); /* blocks allocated and not freed */
+long inject_living(void);     /* blocks allocated and not freed */
+void *inject_disown(void *p); /* gives p, which is not counted as living from now on */
+void inject_own(void *p);     /* counted again, to be freed */
 
 #endif

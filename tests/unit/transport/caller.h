@@ -145,8 +145,11 @@ static inline void caller_open(struct caller *c, bool reflection)
 		                           .serving = true,
 		                           .reflection = reflection,
 		                           .limits = &limits_default };
-	transport_grpc.open(&c->conf, SIDE_SERVER, c->now_ms, &caller_server_events, c, &c->server);
-	h2_new(H2_CLIENT, &limits_default, c->now_ms, &caller_events, c, &c->h2);
+	assert_int_equal(transport_grpc.open(&c->conf, SIDE_SERVER, c->now_ms,
+	                                     &caller_server_events, c, &c->server),
+	                 0);
+	assert_int_equal(h2_new(H2_CLIENT, &limits_default, c->now_ms, &caller_events, c, &c->h2),
+	                 0);
 }
 
 static inline void caller_close(struct caller *c)
@@ -202,7 +205,7 @@ static inline void rpc_start_with(struct caller *c, struct rpc *r, const char *p
 	*r = (struct rpc){ .code = UINT32_MAX };
 	if (n_more)
 		memcpy(f + 6, more, n_more * sizeof *more);
-	h2_request(c->h2, f, 6 + n_more, r, &r->stream);
+	assert_int_equal(h2_request(c->h2, f, 6 + n_more, r, &r->stream), 0);
 }
 static inline void rpc_start(struct caller *c, struct rpc *r, const char *path)
 {
@@ -211,7 +214,8 @@ static inline void rpc_start(struct caller *c, struct rpc *r, const char *path)
 
 static inline void rpc_say_bytes(struct caller *c, struct rpc *r, const void *p, size_t n)
 {
-	buf_add(h2_outgoing(r->stream), p, n);
+	assert_non_null(r->stream);
+	assert_int_equal(buf_add(h2_outgoing(r->stream), p, n), 0);
 	h2_resume(c->h2, r->stream);
 }
 
@@ -226,7 +230,14 @@ static inline void rpc_say(struct caller *c, struct rpc *r, const void *message,
 
 static inline void rpc_half_close(struct caller *c, struct rpc *r)
 {
+	assert_non_null(r->stream);
 	h2_finish(c->h2, r->stream, NULL, 0);
+}
+
+static inline void rpc_cancel(struct caller *c, struct rpc *r)
+{
+	assert_non_null(r->stream);
+	h2_reset(c->h2, r->stream, H2_CANCEL);
 }
 
 /* A unary call, run to its end. */

@@ -189,6 +189,7 @@ static void window_shrinks_with_what_is_underway_and_comes_back(void **state)
 		OPS->send(p.at_client.chan, packet(NULL, &p.at_client.peer_keys[0], "x", 60000));
 		pair_run(&p, OPS);
 	}
+	assert_non_null(p.at_client.chan);
 	assert_true(OPS->window(p.at_client.chan) >= 400000);
 	pair_close(&p, OPS);
 }

@@ -482,8 +482,10 @@ static void S17_S18_S24_S25_the_settings_we_send(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	transport_grpc.open(&conf, SIDE_SERVER, 1000, &caller_server_events, NULL, &t);
-	transport_grpc.flush(t, &out, 1 << 16);
+	assert_int_equal(transport_grpc.open(&conf, SIDE_SERVER, 1000, &caller_server_events, NULL,
+	                                     &t),
+	                 0);
+	assert_int_equal(transport_grpc.flush(t, &out, 1 << 16), 0);
 	const uint8_t *p = buf_data(&out);
 	assert_int_equal(p[3], 4);
 	for (size_t at = 9; at < 9 + (size_t)p[2]; at += 6) {
@@ -538,7 +540,7 @@ static void S21_a_connection_without_calls_is_let_go(void **state)
 	for (int s = 0; s < 900; s++)
 		caller_tick(&c, 1000);
 	assert_int_equal(c.rc, 0); /* a watch is a call, however silent */
-	h2_reset(c.h2, r.stream, H2_CANCEL);
+	rpc_cancel(&c, &r);
 	caller_run(&c);
 	for (int s = 0; s < 300; s++)
 		caller_tick(&c, 1000);
@@ -668,12 +670,12 @@ static void G18_cancelled_at_every_point_leaves_nothing(void **state)
 	(void)state;
 	caller_open(&c, false);
 	rpc_start(&c, &r[0], TUNNEL);
-	h2_reset(c.h2, r[0].stream, H2_CANCEL); /* before its HEADERS are sent or with them */
+	rpc_cancel(&c, &r[0]); /* before its HEADERS are sent or with them */
 	caller_run(&c);
 	rpc_start(&c, &r[1], TUNNEL);
 	rpc_say_bytes(&c, &r[1], "\0\0", 2);
 	caller_run(&c);
-	h2_reset(c.h2, r[1].stream, H2_CANCEL);
+	rpc_cancel(&c, &r[1]);
 	caller_run(&c);
 	rpc_start(&c, &r[2], TUNNEL);
 	rpc_say(&c, &r[2],
@@ -681,7 +683,7 @@ static void G18_cancelled_at_every_point_leaves_nothing(void **state)
 	        "b",
 	        7);
 	caller_run(&c);
-	h2_reset(c.h2, r[2].stream, H2_CANCEL);
+	rpc_cancel(&c, &r[2]);
 	caller_run(&c);
 	assert_int_equal(c.n_hello, 1);
 	assert_int_equal(c.n_ended, 1);
@@ -690,7 +692,7 @@ static void G18_cancelled_at_every_point_leaves_nothing(void **state)
 	rpc_half_close(&c, &r[3]);
 	c.withheld = true;
 	caller_run(&c);
-	h2_reset(c.h2, r[3].stream, H2_CANCEL);
+	rpc_cancel(&c, &r[3]);
 	caller_run(&c);
 	c.withheld = false;
 	assert_true(is_alive(&c));

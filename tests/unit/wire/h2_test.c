@@ -19,6 +19,13 @@ struct side {
 };
 
 static struct side server, client;
+
+static struct h2_stream *latest(const struct side *s)
+{
+	assert_non_null(s->stream);
+	return s->stream;
+}
+
 static uint64_t now_ms;
 
 static void copy(char *to, size_t cap, struct str s)
@@ -153,18 +160,16 @@ static void respond(bool end)
 {
 	const struct h2_field f[] = { { STR(":status"), STR("200") } };
 
-	assert_non_null(server.stream);
-	assert_int_equal(h2_respond(server.h2, server.stream, f, 1, end), 0);
+	assert_int_equal(h2_respond(server.h2, latest(&server), f, 1, end), 0);
 }
 
 static void say(struct side *s, const char *byte, size_t n)
 {
-	assert_non_null(s->stream);
-	uint8_t *room = buf_room(h2_outgoing(s->stream), n);
+	uint8_t *room = buf_room(h2_outgoing(latest(s)), n);
 
 	assert_non_null(room);
 	memset(room, *byte, n);
-	buf_added(h2_outgoing(s->stream), n);
+	buf_added(h2_outgoing(latest(s)), n);
 	h2_resume(s->h2, s->stream);
 }
 
@@ -294,10 +299,10 @@ static void conversation(size_t chunk)
 	run(chunk);
 	assert_string_equal(client.status, "200");
 	assert_int_equal(client.n_bytes, 7000);
-	h2_finish(client.h2, client.stream, NULL, 0);
+	h2_finish(client.h2, latest(&client), NULL, 0);
 	run(chunk);
 	assert_int_equal(server.n_ends, 1);
-	h2_finish(server.h2, server.stream, trailers, 1);
+	h2_finish(server.h2, latest(&server), trailers, 1);
 	run(chunk);
 	assert_string_equal(client.trailer, "0");
 	assert_int_equal(client.n_ends, 1);
@@ -325,7 +330,7 @@ static void a_server_that_ends_first_resets_with_no_error_behind_its_trailers(vo
 	request("/a");
 	run(0);
 	respond(false);
-	h2_finish(server.h2, server.stream, trailers, 1);
+	h2_finish(server.h2, latest(&server), trailers, 1);
 	run(0);
 	assert_string_equal(client.trailer, "16");
 	assert_int_equal(client.n_closed, 1);
@@ -406,8 +411,8 @@ static void fields_may_be_too_many_to_say(void **state)
 	assert_int_equal(h2_n_streams(client.h2), 0);
 	request("/a");
 	run(0);
-	assert_true(h2_respond(server.h2, server.stream, f, 17, true) < 0);
-	assert_true(h2_finish(server.h2, server.stream, f, 17) < 0);
+	assert_true(h2_respond(server.h2, latest(&server), f, 17, true) < 0);
+	assert_true(h2_finish(server.h2, latest(&server), f, 17) < 0);
 	respond(true); /* the stream is none the worse for it */
 	run(0);
 	assert_string_equal(client.status, "200");
@@ -420,11 +425,11 @@ static void trailers_may_come_without_data_and_only_once(void **state)
 
 	(void)state;
 	request("/a");
-	h2_finish(client.h2, client.stream, NULL, 0);
+	h2_finish(client.h2, latest(&client), NULL, 0);
 	run(0);
 	respond(false);
-	assert_int_equal(h2_finish(server.h2, server.stream, one, 1), 0);
-	assert_int_equal(h2_finish(server.h2, server.stream, two, 1), 0);
+	assert_int_equal(h2_finish(server.h2, latest(&server), one, 1), 0);
+	assert_int_equal(h2_finish(server.h2, latest(&server), two, 1), 0);
 	run(0);
 	assert_string_equal(client.trailer, "1");
 	assert_int_equal(client.n_bytes, 0);
@@ -441,7 +446,7 @@ static void trailers_are_copied_when_they_are_given(void **state)
 	run(0);
 	respond(false);
 	say(&server, "s", 10);
-	h2_finish(server.h2, server.stream, f, 1);
+	h2_finish(server.h2, latest(&server), f, 1);
 	memset(value, 'x', 2);
 	f[0].name = STR("other");
 	run(0);
@@ -535,15 +540,15 @@ static void the_window_closes_and_opens_as_the_other_side_takes(void **state)
 	run(0);
 	respond(false);
 	run(0);
-	size_t window = h2_window(client.h2, client.stream);
+	size_t window = h2_window(client.h2, latest(&client));
 	assert_int_equal(window, H2_STREAM_WINDOW);
 	say(&client, "x", 1000);
-	assert_int_equal(h2_window(client.h2, client.stream), window - 1000);
+	assert_int_equal(h2_window(client.h2, latest(&client)), window - 1000);
 	say(&client, "x", window - 1000);
-	assert_int_equal(h2_window(client.h2, client.stream), 0);
+	assert_int_equal(h2_window(client.h2, latest(&client)), 0);
 	run(0);
 	assert_int_equal(server.n_bytes, window);
-	assert_true(h2_window(client.h2, client.stream) > window / 2);
+	assert_true(h2_window(client.h2, latest(&client)) > window / 2);
 }
 
 static void streams_share_the_window_of_their_connection(void **state)
@@ -559,6 +564,7 @@ static void streams_share_the_window_of_their_connection(void **state)
 	}
 	run(0);
 	for (unsigned i = 0; i + 1 < N; i++) {
+		assert_int_equal(client.n_closed, 0);
 		client.stream = streams[i];
 		say(&client, "x", H2_STREAM_WINDOW);
 	}
@@ -574,10 +580,10 @@ static void what_is_not_taken_waits_and_goes_on_when_the_window_opens(void **sta
 	request("/a");
 	run(0);
 	say(&client, "x", 3 * H2_STREAM_WINDOW);
-	assert_int_equal(h2_window(client.h2, client.stream), 0);
+	assert_int_equal(h2_window(client.h2, latest(&client)), 0);
 	run(0);
 	assert_int_equal(server.n_bytes, 3 * H2_STREAM_WINDOW);
-	assert_int_equal(buf_len(h2_outgoing(client.stream)), 0);
+	assert_int_equal(buf_len(h2_outgoing(latest(&client))), 0);
 }
 
 static void a_long_transfer_passes_the_windows_whole(void **state)
@@ -634,7 +640,7 @@ static void a_connection_is_over_when_its_last_stream_ends_behind_a_notice(void 
 	run(0);
 	assert_false(h2_is_over(client.h2));
 	assert_false(h2_is_over(server.h2));
-	h2_finish(client.h2, client.stream, NULL, 0);
+	h2_finish(client.h2, latest(&client), NULL, 0);
 	respond(true);
 	run(0);
 	assert_int_equal(client.n_closed, 1);
@@ -683,7 +689,7 @@ static void a_reset_is_told_with_its_code(void **state)
 	(void)state;
 	request("/a");
 	run(0);
-	h2_reset(server.h2, server.stream, H2_CANCEL);
+	h2_reset(server.h2, latest(&server), H2_CANCEL);
 	run(0);
 	assert_int_equal(client.closed_code, H2_CANCEL);
 	assert_int_equal(client.n_closed, 1);
@@ -815,8 +821,7 @@ static void S20_pings_that_are_due_or_answer_our_data_are_no_strikes(void **stat
 	}
 	respond(false);
 	for (unsigned i = 0; i < 100; i++) {
-		buf_add(h2_outgoing(server.stream), "x", 1);
-		h2_resume(server.h2, server.stream);
+		say(&server, "x", 1);
 		discard_output(server.h2);
 		frame(&b, PING, 0, 0, "12345678", 8);
 		assert_int_equal(feed(&b), 0);
@@ -898,7 +903,7 @@ static void header_blocks_that_nobody_hears_of_are_over_too(void **state)
 	frame(&b, HEADERS, END_HEADERS, 3, "\x82", 1); /* no :path */
 	open_raw(&b, 5);
 	assert_int_equal(feed(&b), 0);
-	h2_reset(server.h2, server.stream, H2_CANCEL);
+	h2_reset(server.h2, latest(&server), H2_CANCEL);
 	discard_output(server.h2);
 	frame(&b, HEADERS, END_HEADERS | END_STREAM, 5, "\x82", 1); /* late trailers */
 	assert_int_equal(feed(&b), 0);
