@@ -158,7 +158,7 @@ static void reload(struct server *s)
 		reload_failed("out of memory");
 		return;
 	}
-	expiry_of(&s->expiry, tls_not_after_unix_s(ctx));
+	int64_t not_after_unix_s = tls_not_after_unix_s(ctx);
 	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
 	rights_fit(&s->rights, &news->limits);
 	if (post(s, MAIL_CONFIG, news) < 0) {
@@ -167,6 +167,7 @@ static void reload(struct server *s)
 		reload_failed("out of memory");
 		return;
 	}
+	expiry_of(&s->expiry, not_after_unix_s);
 	log_info("reloaded certificate %s", s->cert);
 }
 

@@ -66,22 +66,6 @@ static struct h2_stream *told_stream_of(nghttp2_session *s, int32_t id)
 
 /* ---- header blocks ---- */
 
-struct str h2_head_get(const struct h2_head *head, const char *name, unsigned *n_out)
-{
-	struct str want = str_of(name), found = { NULL, 0 };
-	unsigned n = 0;
-
-	for (size_t i = 0; i < head->n; i++) {
-		if (!str_eq(head->fields[i].name, want))
-			continue;
-		if (n++ == 0)
-			found = head->fields[i].value;
-	}
-	if (n_out)
-		*n_out = n;
-	return found;
-}
-
 /* It is complete, or nobody will hear of it. */
 static void block_done(struct h2 *h)
 {

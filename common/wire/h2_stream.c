@@ -100,6 +100,22 @@ int h2_on_send_data(nghttp2_session *s, nghttp2_frame *f, const uint8_t *frame_h
 
 /* ---- one stream ---- */
 
+struct str h2_head_get(const struct h2_head *head, const char *name, unsigned *n_out)
+{
+	struct str want = str_of(name), found = { NULL, 0 };
+	unsigned n = 0;
+
+	for (size_t i = 0; i < head->n; i++) {
+		if (!str_eq(head->fields[i].name, want))
+			continue;
+		if (n++ == 0)
+			found = head->fields[i].value;
+	}
+	if (n_out)
+		*n_out = n;
+	return found;
+}
+
 int h2_request(struct h2 *h, const struct h2_field *fields, size_t n, void *user,
                struct h2_stream **stream_out)
 {
