@@ -120,10 +120,10 @@ $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 $(B)/bench/%: tests/bench/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
-$(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/main.c $(B)/libtunn.a
+$(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/main.c tests/fuzz/frames.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer $<,$< tests/fuzz/main.c) \
-	  $(B)/libtunn.a $(LDLIBS) -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< tests/fuzz/frames.c \
+	  $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer,tests/fuzz/main.c) $(B)/libtunn.a $(LDLIBS) -o $@
 
 # `tunn server` that also has the service of gRPC's interop clients, from Debian's grpc-proto.
 TESTPROTO := build/interop/gen/grpc/testing/messages.pb-c.c

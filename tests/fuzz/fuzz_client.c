@@ -4,10 +4,25 @@
  */
 #include <string.h>
 
+#include "tests/fuzz/frames.h"
 #include "tests/unit/transport/back_to_back.h"
 
 extern const struct transport_ops transport_grpc;
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t len, size_t cap, unsigned seed);
+size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len,
+                                 uint8_t *out, size_t cap, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t len, size_t cap, unsigned seed)
+{
+	return frames_mutate(FRAMES_OF_SERVER, data, len, cap, seed);
+}
+
+size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len,
+                                 uint8_t *out, size_t cap, unsigned seed)
+{
+	return frames_cross(a, a_len, b, b_len, out, cap, seed);
+}
 
 static const uint8_t settings[] = "\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0";
 

@@ -1,10 +1,48 @@
-/* Replays every file of the directories named: what fuzzing found stays found. */
+/*
+ * Replays every file of the directories named: what fuzzing found stays found. Where
+ * a target has a mutator of its own, each file is mutated some times too.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t len, size_t cap);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t len, size_t cap, unsigned seed)
+                __attribute__((weak));
+
+enum { MUTATIONS = 20, CAP = 1 << 16 };
+
+/* In place of libFuzzer's. */
+size_t LLVMFuzzerMutate(uint8_t *data, size_t len, size_t cap)
+{
+	static unsigned n;
+
+	if (len == 0 && cap)
+		data[len++] = 0;
+	n++;
+	if (len)
+		data[n * 7919 % len] ^= (uint8_t)(1u << n % 8);
+	return len;
+}
+
+static void mutate(const uint8_t *data, size_t len)
+{
+	static uint8_t work[CAP];
+
+	if (!LLVMFuzzerCustomMutator || len > CAP)
+		return;
+	memcpy(work, data, len);
+	for (unsigned seed = 1; seed <= MUTATIONS; seed++) {
+		len = LLVMFuzzerCustomMutator(work, len, CAP, seed);
+		uint8_t *copy = malloc(len ? len : 1);
+		memcpy(copy, work, len);
+		LLVMFuzzerTestOneInput(copy, len);
+		free(copy);
+	}
+}
 
 static int replay(const char *dir, const char *name)
 {
@@ -22,6 +60,7 @@ static int replay(const char *dir, const char *name)
 	for (size_t i = 0; i < n; i++)
 		copy[i] = data[i];
 	LLVMFuzzerTestOneInput(copy, n);
+	mutate(copy, n);
 	free(copy);
 	return 1;
 }
