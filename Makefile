@@ -55,11 +55,12 @@ SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support
 NOMEM_IN := base/% transport/% wire/% client/backoff% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% net/addr% net/loop% net/mailbox% net/proxy% \
             net/route% net/tls% server/accounts% server/first% server/options% server/router% server/state%
-NOMEM_WITH := inject units
-NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%)))
+NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \
+            $(patsubst tests/nomem/scene_%.c,$(B)/nomem/%,$(wildcard tests/nomem/scene_*.c)) \
+            $(patsubst %,$(B)/nomem/fuzz/%,server client h2 msg)
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay soak asan tsan bench lint format install \
+.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay nomem nomem-sample soak asan tsan bench lint format install \
         uninstall clean help deps test-deps programs probe
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -110,10 +111,15 @@ $(B)/unit/%: tests/unit/%.c $(B)/libtunn.a
 	@$(if $(V),,echo "  TEST $*")
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -lcmocka -o $@
-$(B)/nomem/unit/%: tests/unit/%.c $(NOMEM_WITH:%=$(B)/tests/nomem/%.o) $(B)/libtunn.a
-	@$(if $(V),,echo "  TEST nomem $*")
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -DUNTIL_LIMIT_MS=500 $(HARDLINK) $< $(NOMEM_WITH:%=$(B)/tests/nomem/%.o) $(B)/libtunn.a $(LDLIBS) -lcmocka -o $@
+NOMEM_O   = $(patsubst %,$(B)/tests/nomem/%.o,inject $(1))
+NOMEM_LD  = $(CC) $(ALL_CFLAGS) -DUNTIL_LIMIT_MS=500 $(HARDLINK) $(filter %.c %.o %.a,$^) $(LDLIBS) -o $@
+$(B)/nomem/unit/%: tests/unit/%.c $(call NOMEM_O,units) $(B)/libtunn.a
+	@$(if $(V),,echo "  NOMEM $*")
+	$(Q)mkdir -p $(@D) && $(NOMEM_LD) -lcmocka
+$(B)/nomem/fuzz/%: tests/fuzz/fuzz_%.c $(call NOMEM_O,scene corpus) $(B)/libtunn.a
+	$(Q)mkdir -p $(@D) && $(NOMEM_LD)
+$(B)/nomem/%: tests/nomem/scene_%.c $(call NOMEM_O,scene virtual_time) $(B)/libtunn.a
+	$(Q)mkdir -p $(@D) && $(NOMEM_LD)
 $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
@@ -136,8 +142,10 @@ $(B)/interop/tunn: tests/interop/test_service.c $(TESTPROTO) $(B)/tunn.o $(B)/li
 
 unit: $(UNIT)
 	$(Q)tests/support/run-unit $(UNIT)
-nomem: $(NOMEM)
+nomem-sample: $(NOMEM)
 	$(Q)tests/nomem/run $(NOMEM)
+# every n, but of a test no longer than MS (0: however long)
+nomem: ; $(Q)NOMEM_MS=$(or $(MS),60000) $(MAKE) --no-print-directory nomem-sample
 fuzz-replay: $(FUZZ)
 	$(Q)for f in $(FUZZ); do t=$${f##*/fuzz_}; $$f tests/fuzz/corpus/$$t || exit 1; done
 e2e: programs
@@ -148,7 +156,7 @@ interop: test-deps
 	$(Q)TUNN_BUILD=$(B) tests/interop/run
 test: test-deps
 	$(Q)$(MAKE) --no-print-directory suite
-suite: all lint unit fuzz-replay e2e
+suite: all lint unit fuzz-replay nomem-sample e2e
 lint:
 	$(Q)tests/lint/run
 demo: demo-deps
@@ -162,7 +170,7 @@ soak: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(B)/support/ends
 	$(Q)TUNN_BUILD=$(B) MINUTES=$(MINUTES) SEED=$(SEED) /usr/bin/python3 tests/soak/run.py
 	$(Q)TUNN_BUILD=$(B) FULL_RATE_SECONDS=60 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e/test_herd.py -k full_rate
-asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay e2e
+asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay nomem-sample e2e
 tsan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=tsan CC=clang unit e2e
 debug: ; $(Q)$(MAKE) --no-print-directory FLAVOUR=debug CFLAGS='-O0 -g3' all
 # make fuzz T=msg S=60: one target live, for S seconds
@@ -189,4 +197,4 @@ clean: ; rm -rf build
 help:
 	@sed -nE 's/^([a-z-]+):.*/  make \1/p' Makefile | sort -u
 
--include $(OBJ:.o=.d) $(B)/tunn.d $(UNIT:=.d) $(FUZZ:=.d) $(SUPPORT:=.d) $(BENCH:=.d)
+-include $(wildcard $(B)/tests/nomem/*.d $(B)/nomem/*.d) $(NOMEM:=.d) $(OBJ:.o=.d) $(B)/tunn.d $(UNIT:=.d) $(FUZZ:=.d) $(SUPPORT:=.d) $(BENCH:=.d)

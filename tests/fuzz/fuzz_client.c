@@ -51,8 +51,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!started)
 		started = crypto_start() == 0;
-	pair_open(&p, &transport_grpc);
-	pair_dial(&p, &transport_grpc, "a", peers, 2);
+	if (!pair_open(&p, &transport_grpc) ||
+	    pair_dial(&p, &transport_grpc, "a", peers, 2) < 0) { /* tests/nomem */
+		pair_close(&p, &transport_grpc);
+		return 0;
+	}
 	speak(&p, &out);
 	rc = transport_grpc.input(p.client, settings, sizeof settings - 1, p.now_ms);
 	while (len && rc == 0) {

@@ -8,13 +8,24 @@
 
 #include <stdint.h>
 #include <stdlib.h>
-
-#include "common/base/clock.h"
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 struct spread {
-	unsigned long n, stride, at, given;
+	unsigned long n; /* may be set after spread_init() */
+	unsigned long stride, at, given;
 	uint64_t until_ms; /* 0: no limit */
 };
+
+/* Past virtual_time.c. */
+static inline uint64_t spread_now_ms(void)
+{
+	struct timespec ts = { 0 };
+
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 
 static inline unsigned long spread_gcd(unsigned long a, unsigned long b)
 {
@@ -25,20 +36,21 @@ static inline void spread_init(struct spread *s, unsigned long n, uint64_t for_m
 {
 	const char *ms = getenv("NOMEM_MS");
 
-	*s = (struct spread){ .n = n, .stride = n * 5 / 8 | 1 };
-	while (n && spread_gcd(s->stride, n) != 1)
-		s->stride++;
+	*s = (struct spread){ .n = n };
 	if (ms)
 		for_ms = strtoul(ms, NULL, 10);
 	if (for_ms)
-		s->until_ms = clock_now_ms() + for_ms;
+		s->until_ms = spread_now_ms() + for_ms;
 }
 
 /* 0: that was all, or the time is over. */
 static inline unsigned long spread_next(struct spread *s)
 {
-	if (s->given == s->n || (s->until_ms && clock_now_ms() > s->until_ms))
+	if (s->given == s->n || (s->until_ms && spread_now_ms() > s->until_ms))
 		return 0;
+	if (!s->stride)
+		for (s->stride = s->n * 5 / 8 | 1; spread_gcd(s->stride, s->n) != 1;)
+			s->stride++;
 	s->given++;
 	s->at = (s->at + s->stride) % s->n;
 	return s->at + 1;

@@ -28,7 +28,7 @@
 
 enum {
 	HANG_S = 20,
-	FOR_MS = 300,
+	FOR_MS = 200,
 };
 
 struct group {
