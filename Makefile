@@ -116,7 +116,7 @@ NOMEM_LD  = $(CC) $(ALL_CFLAGS) -DUNTIL_LIMIT_MS=500 $(HARDLINK) $(filter %.c %.
 $(B)/nomem/unit/%: tests/unit/%.c $(call NOMEM_O,units) $(B)/libtunn.a
 	@$(if $(V),,echo "  NOMEM $*")
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD) -lcmocka
-$(B)/nomem/fuzz/%: tests/fuzz/fuzz_%.c $(call NOMEM_O,scene corpus) $(B)/libtunn.a
+$(B)/nomem/fuzz/%: tests/fuzz/fuzz_%.c tests/fuzz/frames.c tests/fuzz/bytes.c $(call NOMEM_O,scene corpus) $(B)/libtunn.a
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD)
 $(B)/nomem/%: tests/nomem/scene_%.c $(call NOMEM_O,scene virtual_time) $(B)/libtunn.a
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD)
@@ -126,10 +126,10 @@ $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 $(B)/bench/%: tests/bench/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
-$(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/main.c tests/fuzz/frames.c $(B)/libtunn.a
+$(B)/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/[!f]*.c) tests/fuzz/frames.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< tests/fuzz/frames.c \
-	  $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer,tests/fuzz/main.c) $(B)/libtunn.a $(LDLIBS) -o $@
+	  $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer,tests/fuzz/main.c tests/fuzz/bytes.c) $(B)/libtunn.a $(LDLIBS) -o $@
 
 # `tunn server` that also has the service of gRPC's interop clients, from Debian's grpc-proto.
 TESTPROTO := build/interop/gen/grpc/testing/messages.pb-c.c

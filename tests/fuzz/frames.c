@@ -176,7 +176,7 @@ static void put_message(unsigned depth)
 {
 	static const uint8_t top[] = { 1, 2, 5, 6, 9, 11, 12, 13 };
 
-	for (unsigned n = depth ? roll(6) : 1 + chance(10); n; n--) {
+	for (unsigned n = depth ? roll(6) : 1 + (unsigned)chance(10); n; n--) {
 		unsigned number = depth == 0 && !chance(5) ? (unsigned)top[roll(sizeof top)] :
 		                                             1 + roll(14);
 		unsigned wire = depth == 0 || chance(60) ? 2 : chance(85) ? 0 : roll(8);

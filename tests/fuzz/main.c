@@ -9,24 +9,10 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t len, size_t cap);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t len, size_t cap, unsigned seed)
                 __attribute__((weak));
 
 enum { MUTATIONS = 20, CAP = 1 << 16 };
-
-/* In place of libFuzzer's. */
-size_t LLVMFuzzerMutate(uint8_t *data, size_t len, size_t cap)
-{
-	static unsigned n;
-
-	if (len == 0 && cap)
-		data[len++] = 0;
-	n++;
-	if (len)
-		data[n * 7919 % len] ^= (uint8_t)(1u << n % 8);
-	return len;
-}
 
 static void mutate(const uint8_t *data, size_t len)
 {
