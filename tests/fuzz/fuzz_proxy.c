@@ -14,7 +14,7 @@ struct outcome {
 	int rc;
 	size_t used;
 	enum close_why why;
-	char text[1024];
+	char text[2048];
 };
 
 static void converse(bool login, const uint8_t *data, size_t len, size_t chunk,
