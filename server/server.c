@@ -173,9 +173,12 @@ static void reload(struct server *s)
 
 static void on_reload(void *arg, int signo)
 {
+	const void *mark = opts_mark();
+
 	(void)signo;
 	notify_reloading();
 	reload(arg);
+	opts_release(mark); /* what stays in force was copied */
 	notify_say("READY=1");
 }
 

@@ -11,7 +11,7 @@
  * list in a variable is separated by commas or blanks. `--config FILE` and
  * `--help` belong to every command and stand in no table.
  *
- * Main thread. What is read lives until the process ends, that of a reload too.
+ * Main thread. What is read lives until the process ends, or until opts_release().
  */
 #ifndef TUNN_BASE_OPTS_H
 #define TUNN_BASE_OPTS_H
@@ -77,6 +77,10 @@ struct opt_command {
  * (nearest option names, file:line for the file). *help_out: --help was printed on stdout. */
 int opts_read(const struct opt_command *, int argc, char **argv, void *target,
               struct opt_list *positional_out, bool *help_out);
+/* What is read after opts_mark() is given back by opts_release() of it: a reload
+ * whose values are copied. */
+const void *opts_mark(void);
+void opts_release(const void *mark);
 void opts_help(const struct opt_command *);
 void opts_usage(const struct opt_command *); /* two lines on standard error */
 /* "tunn NAME: text" on standard error; returns ERR_CONFIG. command NULL: "tunn: text". */

@@ -16,8 +16,21 @@ enum { MESSAGE_LEN = 1024 };
 struct kept {
 	struct kept *next;
 	void *p;
+	void (*free_fn)(void *);
 };
 static struct kept *all_kept;
+
+const void *opts_mark(void) { return all_kept; }
+
+void opts_release(const void *mark)
+{
+	while (all_kept != mark) {
+		struct kept *k = all_kept;
+		all_kept = k->next;
+		k->free_fn(k->p);
+		free(k);
+	}
+}
 
 void *opts_keep(void *p, void (*free_fn)(void *))
 {
@@ -28,7 +41,7 @@ void *opts_keep(void *p, void (*free_fn)(void *))
 			free_fn(p);
 		return NULL;
 	}
-	*k = (struct kept){ all_kept, p };
+	*k = (struct kept){ all_kept, p, free_fn };
 	all_kept = k;
 	return p;
 }

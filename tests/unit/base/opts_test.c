@@ -1,13 +1,14 @@
 #include "tests/unit/said.h"
 
 #include "common/base/err.h"
+#include "common/base/heap.h"
 #include "common/base/opts.h"
 
 struct target {
 	bool fast, listen, forward;
 	const char *id, *proxy, *port, *listen_addr, *forward_host;
 	struct opt_list peers;
-	uint32_t mark;
+	uint32_t mark, room;
 	unsigned drain_ms;
 };
 #define AT(field) .offset = offsetof(struct target, field)
@@ -66,6 +67,13 @@ static const struct opt table[] = {
 	  AT(forward),
 	  .value_offset = offsetof(struct target, forward_host),
 	  .help = "forward" },
+	{ .kind = OPT_SIZE,
+	  .name = "limits.room",
+	  AT(room),
+	  .min = 1,
+	  .max = UINT32_MAX,
+	  .traits = OPT_FILE,
+	  .help = "room" },
 	{ .kind = OPT_TEXT, .name = "token", .traits = OPT_SECRET, .help = "use --token-file" },
 	{ .kind = OPT_END },
 };
@@ -365,6 +373,63 @@ static void C15_numbers_do_not_overflow(void **state)
 	assert_int_equal(t.mark, UINT32_MAX);
 }
 
+static void C15_sizes_carry_units_and_do_not_overflow(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t bytes;
+	} good[] = {
+		{ "1", 1 },         { "7B", 7 },         { "3kB", 3000 },       { "3KiB", 3072 },
+		{ "2MB", 2000000 }, { "2MiB", 2 << 20 }, { "4GB", 4000000000 }, { "3GiB", 3u << 30 }
+	};
+	static const char *const bad[] = {
+		"0",    "10XB", "-1", "1e999", "18446744073709551616",
+		"4GiB", "1 kB", "kB", "1Kib",  "18446744073709551615GiB"
+	};
+	char text[64];
+	(void)state;
+
+	for (unsigned i = 0; i < sizeof good / sizeof *good; i++) {
+		snprintf(text, sizeof text, "limits:\n  room: %s\n", good[i].text);
+		assert_int_equal(read_file(text, ""), 0);
+		assert_int_equal(t.room, good[i].bytes);
+	}
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(text, sizeof text, "limits:\n  room: %s\n", bad[i]);
+		assert_int_equal(read_file(text, ""), ERR_CONFIG);
+		assert_said("o.yaml:2:9: limits.room must be a size from 1 to 4294967295 bytes");
+	}
+}
+
+static void what_belongs_to_the_file_is_no_option_and_no_variable(void **state)
+{
+	(void)state;
+	assert_int_equal(read_argv("--limits.room 5"), ERR_CONFIG);
+	assert_said("limits.room is a key of the config file only");
+	setenv("TUNN_LIMITS.ROOM", "x", 1);
+	assert_int_equal(read_argv(""), 0);
+	unsetenv("TUNN_LIMITS.ROOM");
+	assert_int_equal(read_file("limits:\n  rome: 5\n", ""), ERR_CONFIG);
+	assert_said("unknown key \"limits.rome\", did you mean \"limits.room\"?");
+}
+
+/* A reload reads everything again, for years. */
+static void what_is_released_leaves_no_memory_behind(void **state)
+{
+	size_t before = 0;
+	(void)state;
+
+	for (unsigned i = 0; i < 60; i++) {
+		const void *mark = opts_mark();
+		assert_int_equal(read_file("peer: [a, b, c]\nid: i\nlimits:\n  room: 5\n", ""), 0);
+		forget(NULL);
+		opts_release(mark);
+		if (i == 9)
+			before = heap_in_use();
+	}
+	assert_true(heap_in_use() <= before + 256);
+}
+
 static void C16_durations_need_a_unit_and_stay_in_bounds(void **state)
 {
 	static const char *const bad[] = { "5",    "-1s",    "1000000h",
@@ -445,8 +510,8 @@ static void help_lists_every_option_but_secrets(void **state)
 	for (const struct opt *o = table; o->kind != OPT_END; o++) {
 		char line[64];
 		snprintf(line, sizeof line, "\n  --%s", o->name);
-		if (strcmp(o->name, "token") == 0)
-			assert_not_said("--token ");
+		if (o->traits & (OPT_SECRET | OPT_FILE))
+			assert_not_said(line);
 		else
 			assert_said(line);
 	}
@@ -490,6 +555,10 @@ int main(void)
 		cmocka_unit_test_setup(a_file_of_another_command_is_read_for_what_is_ours, clean),
 		cmocka_unit_test_setup(values_of_the_file_are_checked_with_their_place, clean),
 		cmocka_unit_test_setup(C15_numbers_do_not_overflow, clean),
+		cmocka_unit_test_setup(C15_sizes_carry_units_and_do_not_overflow, clean),
+		cmocka_unit_test_setup(what_belongs_to_the_file_is_no_option_and_no_variable,
+		                       clean),
+		cmocka_unit_test_setup(what_is_released_leaves_no_memory_behind, clean),
 		cmocka_unit_test_setup(C16_durations_need_a_unit_and_stay_in_bounds, clean),
 		cmocka_unit_test_setup(C20_a_secret_is_refused_and_never_echoed, clean),
 		cmocka_unit_test_setup(a_private_value_is_not_shown, clean),
