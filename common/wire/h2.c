@@ -93,8 +93,10 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 		    INT32_MAX) /* no id is left: the client needs a new connection */
 			nghttp2_submit_shutdown_notice(s);
 	}
-	if (!h->text)
-		h->text = malloc(h->limits->header_list);
+	if (!h->text) {
+		h->text_cap = h->limits->header_list;
+		h->text = malloc(h->text_cap);
+	}
 	if (h->text)
 		return 0;
 	block_done(h);
@@ -119,7 +121,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
 	(void)s, (void)f, (void)flags;
 	/* RFC 9113 6.5.2 counts 32 bytes for each field. nghttp2 advertises the
 	 * limit but does not enforce it. */
-	size_t size = name_len + value_len + 32, most = h->limits->header_list;
+	size_t size = name_len + value_len + 32, most = h->text_cap;
 	/* A verdict stands also beside a message of 64 kB (G24). */
 	if (h->side == H2_CLIENT && h->list_size + size > most &&
 	    h->n_skipped++ < H2_SKIPPED_FIELDS_MAX)

@@ -49,9 +49,9 @@ struct h2 {
 	/* One header block is in progress at a time (RFC 9113 4.3). */
 	struct h2_field fields[H2_HEADER_FIELDS_MAX];
 	size_t n_fields, list_size, n_skipped;
-	char *text; /* limits->header_list bytes, only while a block is in progress */
-	size_t text_len;
-	int32_t block_id; /* stream of the block in progress, 0: none */
+	char *text;                /* text_cap bytes, only while a block is in progress */
+	size_t text_len, text_cap; /* cap: the limit when the block began, a reload may change it */
+	int32_t block_id;          /* stream of the block in progress, 0: none */
 	uint64_t block_since_ms;
 
 	const struct limits *limits;

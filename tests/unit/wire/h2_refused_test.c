@@ -381,6 +381,32 @@ static void T08_an_oversized_header_list_costs_its_stream_only(void **state)
 	buf_done(&b);
 }
 
+/* A reload may come between a HEADERS frame and its CONTINUATION. */
+static void a_limit_that_grows_within_a_header_block_is_that_of_the_next(void **state)
+{
+	static char value[121]; /* one byte of length */
+	struct limits limits = limits_default;
+	struct buf b = { 0 }, block = { 0 };
+
+	(void)state;
+	memset(value, 'v', sizeof value - 1);
+	h2_free(server.h2);
+	assert_int_equal(h2_new(H2_SERVER, &limits, now_ms, &events, &server, &server.h2), 0);
+	greet_raw(&b);
+	head_block(&block);
+	frame(&b, HEADERS, 0, 1, buf_data(&block), buf_len(&block));
+	assert_int_equal(feed(&b), 0);
+	limits.header_list = 65536;
+	buf_clear(&block);
+	for (unsigned i = 0; i < 80; i++)
+		field(&block, "x", value);
+	frame(&b, CONTINUATION, END_HEADERS, 1, buf_data(&block), buf_len(&block));
+	assert_int_equal(feed(&b), 0);
+	assert_int_equal(server.n_heads, 0);
+	buf_done(&block);
+	buf_done(&b);
+}
+
 static void T08_header_bombs_again_and_again_end_the_connection(void **state)
 {
 	static char value[121]; /* one byte of length */
@@ -648,6 +674,7 @@ int main(void)
 		TEST(streams_opened_beyond_the_rate_are_refused_and_never_heard_of),
 		TEST(too_many_streams_at_once_are_refused),
 		TEST(T08_an_oversized_header_list_costs_its_stream_only),
+		TEST(a_limit_that_grows_within_a_header_block_is_that_of_the_next),
 		TEST(T08_header_bombs_again_and_again_end_the_connection),
 		TEST(invalid_header_fields_reset_the_stream),
 		TEST(what_the_library_ends_by_itself_is_told_too),
