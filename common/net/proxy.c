@@ -27,6 +27,7 @@ struct proxy {
 	char target[300];
 	struct http1 *http;
 	enum close_why why;
+	int first; /* byte of the answer, -1: none yet */
 	char text[2 * PROXY_ERROR_LEN + 600]; /* two hosts of 255 and the words */
 };
 
@@ -284,6 +285,7 @@ int proxy_new(const struct proxy_conf *conf, const char *host, uint16_t port,
 	if (!p)
 		return -ENOMEM;
 	p->conf = *conf;
+	p->first = -1;
 	snprintf(p->target, sizeof p->target, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "",
 	         port);
 	if (http1_new(&p->http) < 0) {
@@ -444,6 +446,8 @@ static int judge(struct proxy *p, const struct http1_head *head)
 
 int proxy_reply(struct proxy *p, const uint8_t *data, size_t len, size_t *used_out)
 {
+	if (p->first < 0 && len)
+		p->first = data[0];
 	int rc = http1_feed(p->http, data, len, used_out);
 
 	if (rc == ERR_AGAIN)
@@ -451,7 +455,7 @@ int proxy_reply(struct proxy *p, const uint8_t *data, size_t len, size_t *used_o
 	if (rc == ERR_TOO_BIG)
 		return refused(p, CLOSE_PROXY,
 		               "the answer does not end (over 16 KiB or 100 lines)");
-	if (rc < 0 && len > 1 && data[0] >= TLS_ALERT && data[0] <= TLS_HANDSHAKE && data[1] == 3)
+	if (rc < 0 && (p->first == TLS_ALERT || p->first == TLS_HANDSHAKE))
 		return refused(p, CLOSE_PROXY,
 		               "what answers speaks TLS: that is no http:// proxy, is it the relay?");
 	if (rc < 0)
