@@ -118,9 +118,11 @@ static bool pump_once(struct link *l, size_t room)
 {
 	struct buf *out = &l->links->out;
 	size_t batch = room < BATCH_BYTES ? room : BATCH_BYTES;
+	/* The end of the last packet may be left, and cannot be dropped any more. */
+	size_t left = batch ? l->ops->waiting(l->transport) : 0;
 
-	if (batch)
-		fill(l, batch);
+	if (left < batch)
+		fill(l, batch - left);
 	l->inside = true; /* flush() may tell `ended`; nobody pumps this link meanwhile */
 	int rc = l->ops->flush(l->transport, out, batch);
 	bool some = buf_len(out) > 0;

@@ -160,6 +160,9 @@ struct transport_ops {
 	 * `budget` bytes of channel data, rounded up to a whole frame. What is in
 	 * out is to be sent also when this failed. */
 	int (*flush)(struct transport *, struct buf *out, size_t budget);
+	/* Bytes that the channels were handed, that the other side's windows allow, and
+	 * that flush() has not said yet: its budget was used up. */
+	size_t (*waiting)(const struct transport *);
 	/* Is there something flush() would say? */
 	bool (*has_output)(const struct transport *);
 	/* Keepalive and the deadlines of the protocol; about once a second. */

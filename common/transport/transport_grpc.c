@@ -200,6 +200,7 @@ static int grpc_flush(struct transport *t, struct buf *out, size_t budget)
 	return failed(t, rc, h2_error_text(t->h2));
 }
 
+static size_t grpc_waiting(const struct transport *t) { return h2_waiting(t->h2); }
 static bool grpc_has_output(const struct transport *t) { return h2_has_output(t->h2); }
 
 /* Asks for a sign of life: in-stream where the other side has shown that it
@@ -321,6 +322,7 @@ const struct transport_ops transport_grpc = {
 	.open = grpc_open,
 	.input = grpc_input,
 	.flush = grpc_flush,
+	.waiting = grpc_waiting,
 	.has_output = grpc_has_output,
 	.tick = grpc_tick,
 	.rest_ms = grpc_rest_ms,

@@ -99,6 +99,9 @@ void h2_reset(struct h2 *, struct h2_stream *, uint32_t code);
 /* Bytes of DATA the peer's windows allow beyond what is outgoing. */
 size_t h2_window(const struct h2 *, const struct h2_stream *);
 
+/* Bytes of DATA that are outgoing and allowed by the windows, of all streams. */
+size_t h2_waiting(const struct h2 *);
+
 void h2_set_user(struct h2_stream *, void *user);
 void *h2_user(const struct h2_stream *);
 unsigned h2_n_streams(const struct h2 *);

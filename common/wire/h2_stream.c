@@ -220,6 +220,22 @@ size_t h2_window(const struct h2 *h, const struct h2_stream *st)
 	return window > 0 && (size_t)window > queued ? (size_t)window - queued : 0;
 }
 
+size_t h2_waiting(const struct h2 *h)
+{
+	int32_t conn = nghttp2_session_get_remote_window_size(h->session);
+	size_t sum = 0, most = conn > 0 ? (size_t)conn : 0;
+
+	for (const struct list *it = h->streams.next; it != &h->streams; it = it->next) {
+		const struct h2_stream *st = container_of(it, struct h2_stream, node);
+		size_t n = buf_len(&st->outgoing);
+		if (n == 0)
+			continue;
+		int32_t window = nghttp2_session_get_stream_remote_window_size(h->session, st->id);
+		sum += window <= 0 ? 0 : n < (size_t)window ? n : (size_t)window;
+	}
+	return sum < most ? sum : most;
+}
+
 void h2_set_user(struct h2_stream *st, void *user) { st->user = user; }
 void *h2_user(const struct h2_stream *st) { return st->user; }
 unsigned h2_n_streams(const struct h2 *h) { return h->n_streams; }

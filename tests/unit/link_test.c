@@ -7,7 +7,7 @@
 
 #include "common/base/crypto.h"
 #include "common/base/metric.h"
-#include "common/link.h"
+#include "common/link_impl.h"
 
 enum { LANES = 4, SEEN = 1024 };
 
@@ -485,6 +485,46 @@ static void lanes_of_one_link_are_served_in_turn(void **state)
 		assert_int_equal(server.seen[i], server.seen[i] < 1000 ? a++ : b++);
 }
 
+static void rest(struct told *s) { conn_rest(s->link->conn, 10); }
+
+/* A receiver that takes less than comes. */
+static void connect_slow_receiver(void)
+{
+	const int size = 32768;
+	struct link_conf s, c;
+	int fds[2];
+
+	link_close(client.link, CLOSE_LOCAL);
+	until(both_closed);
+	server = client = (struct told){ 0 };
+	tcp_pair(fds);
+	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	c = conf_of(SIDE_CLIENT, fds[0]);
+	s = conf_of(SIDE_SERVER, fds[1]);
+	assert_int_equal(link_open(links, &c, &events, &client, &client.link), 0);
+	assert_int_equal(link_open(links, &s, &events, &server, &server.link), 0);
+	connect_ends();
+	in_packet = rest;
+}
+
+static unsigned wanted;
+static bool next_arrived(void) { return client.n_packets >= wanted; }
+
+/* What the transport has cannot be dropped any more and waits for everything in front of it. */
+static void large_packets_wait_where_they_can_be_dropped(void **state)
+{
+	(void)state;
+	connect_slow_receiver();
+	for (unsigned turn = 0; turn < 50; turn++) {
+		for (unsigned i = 0; i < 8; i++)
+			link_send(server.lanes[0], packet("b", false, 60000, i));
+		wanted = client.n_packets + 1;
+		until(next_arrived);
+		assert_in_range(server.link->ops->waiting(server.link->transport), 0, 60100);
+	}
+}
+
 static bool server_heard(void) { return server.n_packets == 1; }
 
 static void a_draining_link_takes_no_new_end_and_closes_after_the_last(void **state)
@@ -610,6 +650,7 @@ int main(void)
 		TEST(a_packet_that_waited_too_long_is_not_sent),
 		TEST(handshakes_go_first),
 		TEST(lanes_of_one_link_are_served_in_turn),
+		TEST(large_packets_wait_where_they_can_be_dropped),
 		TEST(a_draining_link_takes_no_new_end_and_closes_after_the_last),
 		TEST(packets_left_in_a_closed_link_are_counted),
 		TEST(links_that_are_left_open_are_freed_without_events),
