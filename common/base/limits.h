@@ -72,7 +72,7 @@
 	  "TLS 1.3 messages after the handshake (KeyUpdate) in one minute: CPU (H32)") \
 	X(queued_frames, NUMBER, "queued-frames", 512, 16, 1000000, \
 	  "answers the other side provokes but does not read (T06)") \
-	X(queued_bytes, SIZE, "queued-bytes", 1048576, 65536, 1073741824, \
+	X(queued_bytes, SIZE, "queued-bytes", 1048576, 262144, 1073741824, \
 	  "what waits for one connection, datagrams and sealed bytes each (T10)") \
 	X(turn_bytes, SIZE, "turn-bytes", 262144, 65536, 16777216, \
 	  "read from one connection before the others have their turn")
