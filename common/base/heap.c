@@ -1,6 +1,8 @@
 #include "common/base/heap.h"
 
 #include <malloc.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -23,10 +25,40 @@ size_t heap_in_use(void)
 	return m.uordblks + m.hblkhd;
 }
 
-bool heap_trim(void)
+/* proc_pid_statm(5), in bytes; 0: not known. */
+static size_t resident(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	size_t pages = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%*u %zu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static bool has_spare(void)
 {
 	struct mallinfo2 m = mallinfo2();
 
-	return m.fordblks > HEAP_SPARE_MAX && m.fordblks > m.uordblks / 2 && malloc_trim(0) != 0;
+	return m.fordblks > HEAP_SPARE_MAX && m.fordblks > m.uordblks / 2;
+}
+
+/* The allocator counts as free what it has given back already, so only resident
+ * memory tells whether there is anything new. */
+bool heap_trim(void)
+{
+	static size_t least; /* resident since it was last given back */
+	size_t now = resident();
+
+	if (now < least)
+		least = now;
+	if (now - least < HEAP_GROWN_MIN || !has_spare())
+		return false;
+	malloc_trim(0);
+	least = resident();
+	return true;
 }
 #endif

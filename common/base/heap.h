@@ -1,7 +1,7 @@
 /*
  * The heap: how much of it is in use, and giving back what is not. The allocator
  * keeps what a crowd has left behind (freed blocks lie between living ones), so
- * resident memory would show the largest crowd of all time. Any thread.
+ * resident memory would show the largest crowd of all time.
  */
 #ifndef TUNN_BASE_HEAP_H
 #define TUNN_BASE_HEAP_H
@@ -9,12 +9,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { HEAP_SPARE_MAX = 16 << 20 }; /* free bytes that are not worth a walk */
+enum {
+	HEAP_SPARE_MAX = 16 << 20,  /* free bytes that are not worth a walk */
+	HEAP_GROWN_MIN = 512 << 10, /* nor is less growth of resident memory since the last one */
+};
 
-size_t heap_in_use(void);
+size_t heap_in_use(void); /* any thread */
 /* Gives free pages back to the system if there are more than HEAP_SPARE_MAX bytes
  * free and more than half of what is in use. Threads that allocate wait
- * meanwhile, tens of milliseconds for 100 MB: when it is quiet. True: it did. */
+ * meanwhile, tens of milliseconds for 100 MB: when it is quiet. True: it did.
+ * One thread. */
 bool heap_trim(void);
 
 #endif
