@@ -178,7 +178,7 @@ fuzz:
 	$(Q)$(NEED) clang libclang-rt-14-dev
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=fuzz build/fuzz/fuzz/fuzz_$(T)
 	$(Q)mkdir -p build/fuzz/new/$(T)
-	$(Q)build/fuzz/fuzz/fuzz_$(T) -max_total_time=$(or $(S),60) build/fuzz/new/$(T) tests/fuzz/corpus/$(T)
+	$(Q)build/fuzz/fuzz/fuzz_$(T) -max_total_time=$(or $(S),60) -max_len=30000 build/fuzz/new/$(T) tests/fuzz/corpus/$(T)
 format: ; $(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 # -- installing
