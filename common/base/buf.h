@@ -16,7 +16,10 @@ struct buf { /* value type: read through the functions */
 
 void buf_done(struct buf *); /* frees; an empty buf needs none */
 static inline size_t buf_len(const struct buf *b) { return b->len; }
-static inline const uint8_t *buf_data(const struct buf *b) { return b->len ? b->base + b->off : b->base; }
+static inline const uint8_t *buf_data(const struct buf *b)
+{
+	return b->len ? b->base + b->off : b->base;
+}
 /* Room for n more bytes at the returned place, NULL when out of memory;
  * buf_added() then says how many were written. Pointers into the buf die. */
 uint8_t *buf_room(struct buf *, size_t n);

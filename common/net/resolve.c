@@ -193,4 +193,7 @@ void resolve_prepare(void)
 	free(line);
 	if (f)
 		fclose(f);
+	/* The first question of the process to any database makes what all of them
+	 * share; without memory for that glibc 2.36 crashes (nss_database.c). */
+	getprotobyname("tcp");
 }

@@ -19,7 +19,8 @@ enum { RESOLVE_MAX = 16 };
 int resolve_start(struct loop *, const char *host, uint16_t port,
                   void (*done)(void *owner, const struct addr *, size_t n, const char *error),
                   void *owner, struct resolve **resolve_out);
-/* Loads what looking up will need, so that afterwards no code has to be mapped.
+/* Loads what looking up will need, so that afterwards no code has to be mapped
+ * and a want of memory costs one lookup.
  * Blocks on files; once, at start. */
 void resolve_prepare(void);
 void resolve_cancel(struct resolve *); /* before done only; NULL allowed */

@@ -48,6 +48,8 @@ static inline struct addrinfo *names_entry(const char *ip)
 	struct sockaddr_in *sin = (void *)&e->ss;
 	bool v6 = strchr(ip, ':');
 
+	if (!e)
+		return NULL;
 	inet_pton(v6 ? AF_INET6 : AF_INET, ip,
 	          v6 ? (void *)&sin6->sin6_addr : (void *)&sin->sin_addr);
 	e->ss.ss_family = v6 ? AF_INET6 : AF_INET;
@@ -69,10 +71,14 @@ static inline int names_answer(struct addrinfo **out)
 	sem_post(&names_asked);
 	if (names_hold)
 		sem_wait(&names_go);
-	if (names_rc == 0)
-		for (const char *const *ip = names_ips; *ip; ip++, out = &(*out)->ai_next)
-			*out = names_entry(*ip);
 	int rc = names_rc;
+	for (const char *const *ip = names_ips; rc == 0 && *ip; ip++, out = &(*out)->ai_next) {
+		*out = names_entry(*ip);
+		if (!*out) {
+			rc = EAI_MEMORY;
+			break;
+		}
+	}
 	errno = names_errno;
 	sem_post(&names_answered);
 	return rc;

@@ -191,6 +191,13 @@ static void a_lookup_taken_back_after_its_answer_is_not_told(void **state)
 	assert_first("192.0.2.7:443");
 }
 
+static int prepare(void **state)
+{
+	(void)state;
+	resolve_prepare();
+	return 0;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -206,5 +213,5 @@ int main(void)
 		TEST(a_lookup_taken_back_while_it_runs_is_not_told),
 		TEST(a_lookup_taken_back_after_its_answer_is_not_told),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -114,8 +114,10 @@ static void who_takes_too_long_makes_room_for_the_next_in_its_network(void **sta
 	void *evicted;
 
 	(void)state;
-	newcomer_set_owner(enter("192.0.2.7"), &first);
-	newcomer_set_owner(enter("192.0.2.7"), &second);
+	struct newcomer *one = enter("192.0.2.7"), *two = enter("192.0.2.7");
+	assert_true(one && two);
+	newcomer_set_owner(one, &first);
+	newcomer_set_owner(two, &second);
 	enter("192.0.2.7");
 	enter("192.0.2.7");
 	now_ms += ADMIT_PATIENCE_MS + 1;

@@ -172,7 +172,7 @@ static inline void pair_run(struct pair *p, const struct transport_ops *ops)
 }
 
 static inline int pair_dial(struct pair *p, const struct transport_ops *ops, const char *id,
-                             const struct str *peers, unsigned n_peers)
+                            const struct str *peers, unsigned n_peers)
 {
 	struct hello h = { .id = str_of(id),
 		           .token = STR("tok"),
