@@ -78,9 +78,9 @@ static EVP_PKEY *read_key(const char *path)
 		return NULL;
 	key = PEM_read_PrivateKey(f, NULL, NULL, (void *)(uintptr_t) "");
 	fclose(f);
-	ERR_clear_error();
 	if (!key)
-		errno = EINVAL;
+		errno = tls_is_starved() ? ENOMEM : EINVAL;
+	ERR_clear_error();
 	return key;
 }
 

@@ -40,13 +40,21 @@ static const char *last_error(void)
 	return reason ? reason : "unknown error";
 }
 
+bool tls_is_starved(void)
+{
+	return ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE ||
+	       ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
+}
+
 int tls_fail(int rc, char error_out[static TLS_ERROR_LEN], const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(error_out, TLS_ERROR_LEN, fmt, ap);
+	int n = vsnprintf(error_out, TLS_ERROR_LEN, fmt, ap);
 	va_end(ap);
+	if (tls_is_starved() && n >= 0 && n < TLS_ERROR_LEN)
+		snprintf(error_out + n, TLS_ERROR_LEN - (size_t)n, " (out of memory)");
 	ERR_clear_error();
 	return rc;
 }
