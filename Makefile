@@ -66,7 +66,7 @@ BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 .SECONDARY:
 
 all: build/nghttp2-probed $(B)/tunn
-programs: all $(SUPPORT)
+programs: all $(SUPPORT) $(B)/nomem/preload.so
 
 # -- what a fresh machine needs
 deps: ;      $(Q)$(NEED) $(PKGS)
@@ -113,6 +113,8 @@ $(B)/unit/%: tests/unit/%.c $(B)/libtunn.a
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -lcmocka -o $@
 NOMEM_O   = $(patsubst %,$(B)/tests/nomem/%.o,inject $(1))
 NOMEM_LD  = $(CC) $(ALL_CFLAGS) -DUNTIL_LIMIT_MS=500 $(HARDLINK) $(filter %.c %.o %.a,$^) $(LDLIBS) -o $@
+$(B)/nomem/preload.so: tests/nomem/preload.c tests/nomem/inject.c
+	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -O2 -D_GNU_SOURCE -I. -fPIC -shared $^ -o $@
 $(B)/nomem/unit/%: tests/unit/%.c $(call NOMEM_O,units) $(B)/libtunn.a
 	@$(if $(V),,echo "  NOMEM $*")
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD) -lcmocka

@@ -67,6 +67,8 @@ static int make_tls(struct command *cmd)
 		                        .alpn = cmd->alpn };
 
 	cmd->alpn[0] = cmd->ops->alpn;
+	if (tls_start() < 0)
+		return fail(EXIT_FAILED, "start", "", "out of memory");
 	if (tls_client_ctx_new(&conf, &cmd->tls, error))
 		return fail(EXIT_USAGE, "TLS", "", error);
 	return 0;

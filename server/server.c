@@ -331,6 +331,8 @@ static int open_all(struct server *s)
 	char error[ACCOUNTS_ERROR_LEN];
 	int rc = rights_count_descriptors(&s->rights);
 
+	if (rc == 0 && tls_start() < 0)
+		rc = complain(EXIT_RUNTIME, "out of memory");
 	if (rc == 0)
 		rc = rights_become_user(&s->rights, s->opts);
 	if (rc)

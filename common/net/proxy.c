@@ -27,7 +27,7 @@ struct proxy {
 	char target[300];
 	struct http1 *http;
 	enum close_why why;
-	int first; /* byte of the answer, -1: none yet */
+	int first;                            /* byte of the answer, -1: none yet */
 	char text[2 * PROXY_ERROR_LEN + 600]; /* two hosts of 255 and the words */
 };
 

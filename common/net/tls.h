@@ -20,6 +20,9 @@ enum { TLS_PIN_LEN = 32, TLS_RECORD_MAX = 16384, TLS_ERROR_LEN = 384 };
 struct tls_ctx;
 struct tls;
 
+/* Once, before all else here. -ENOMEM: not to be used, OpenSSL would crash. */
+int tls_start(void);
+
 /* Server: PEM chain, each certificate followed by that of its issuer, and key.
  * error_out gets words for people (file, what is wrong, way out). TLS 1.2 with ECDHE+AEAD and 1.3;
  * AES-128-GCM first where the CPU has AES; no renegotiation, compression or early data; ALPN from

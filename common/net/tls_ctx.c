@@ -33,6 +33,12 @@ static bool has_aes(void)
 #endif
 }
 
+int tls_start(void)
+{
+	/* 3.0 goes on with a context that it could not finish. */
+	return OPENSSL_init_ssl(0, NULL) == 1 && OSSL_LIB_CTX_get0_global_default() ? 0 : -ENOMEM;
+}
+
 static const char *last_error(void)
 {
 	unsigned long e = ERR_peek_last_error();
@@ -53,7 +59,7 @@ int tls_fail(int rc, char error_out[static TLS_ERROR_LEN], const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vsnprintf(error_out, TLS_ERROR_LEN, fmt, ap);
 	va_end(ap);
-	if (tls_is_starved() && n >= 0 && n < TLS_ERROR_LEN)
+	if (tls_is_starved() && !strstr(error_out, " memory") && n >= 0 && n < TLS_ERROR_LEN)
 		snprintf(error_out + n, TLS_ERROR_LEN - (size_t)n, " (out of memory)");
 	ERR_clear_error();
 	return rc;
