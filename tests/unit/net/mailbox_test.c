@@ -29,7 +29,8 @@ static int set_up(void **state)
 {
 	(void)state;
 	memset(got, 0, sizeof got);
-	n_got = n_out_of_order = n_packets = n_failed = 0;
+	n_got = n_out_of_order = n_packets = 0;
+	n_failed = 0;
 	loop_set_up();
 	return mailbox_new(loop, on_mail, &box, &box);
 }
