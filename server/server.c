@@ -39,6 +39,7 @@ struct server {
 	int argc;
 	char **argv;
 	struct loop *loop;
+	struct mailbox *mailbox;
 	struct timer *watchdog; /* NULL: nobody watches */
 	struct timer *trim;
 	struct expiry expiry;
@@ -125,7 +126,15 @@ static void on_stop(void *arg, int signo)
 	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
 	mailbox_post_letter(worker_mailbox(s->worker), s->last, &m);
 	s->last = NULL;
-	loop_stop(s->loop, 0); /* the worker ends by itself, worker_join() waits for it */
+}
+
+/* The worker ends by itself; until then signals and the watchdog are heard. */
+static void on_mail(void *owner, struct mail *m)
+{
+	struct server *s = owner;
+
+	if (m->kind == MAIL_ENDED)
+		loop_stop(s->loop, 0);
 }
 
 static void reload_failed(const char *why)
@@ -293,6 +302,7 @@ static int open_worker(struct server *s)
 	int rc = make_tls(s, s->opts, &s->worker_conf.tls, error);
 	if (rc < 0)
 		return complain(rc == ERR_CONFIG ? EXIT_CONFIG : EXIT_RUNTIME, error);
+	s->worker_conf.reports = s->mailbox;
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;
 	rights_fit(&s->rights, &s->worker_conf.limits);
@@ -342,7 +352,8 @@ static int open_all(struct server *s)
 	if (s->lock_fd < 0)
 		return complain(EXIT_RUNTIME, error);
 	s->loop = loop_new();
-	if (!s->loop || !(s->trim = timer_new(s->loop, on_trim, s)))
+	if (!s->loop || !(s->trim = timer_new(s->loop, on_trim, s)) ||
+	    mailbox_new(s->loop, on_mail, s, &s->mailbox) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
 	timer_set(s->trim, TRIM_MS);
 	rc = open_worker(s);
@@ -382,6 +393,7 @@ static void stop(struct server *s)
 {
 	auth_stop(s->auth); /* before the mailbox that its answers go to */
 	worker_free(s->worker);
+	mailbox_free(s->mailbox);
 	letter_free(s->last);
 	tls_ctx_unref(s->worker_conf.tls);
 	timer_free(s->watchdog);

@@ -28,6 +28,7 @@ struct worker {
 	const struct worker_conf *conf;
 	struct loop *loop;
 	struct mailbox *mailbox;
+	struct letter *last; /* for MAIL_ENDED */
 	struct links *links;
 	struct limits limits; /* of all links, those that are open too */
 	struct admit admit;
@@ -196,6 +197,7 @@ static void on_mail(void *owner, struct mail *m)
 	case MAIL_CONFIG: take_news(w, m->ptr); break;
 	case MAIL_ALIVE: notify_say("WATCHDOG=1"); break;
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
+	case MAIL_ENDED: break; /* ours to say */
 	}
 }
 
@@ -212,6 +214,7 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 	w->limits = conf->limits;
 	admit_init(&w->admit, &w->limits);
 	w->loop = loop_new();
+	w->last = letter_new();
 	sessions_init(&w->sessions);
 	if (w->loop) {
 		w->links = links_new(w->loop);
@@ -220,7 +223,7 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 		w->sessions.node = conf->node;
 		w->sessions.router = router_new(&session_router_events);
 	}
-	if (!w->loop || !w->links || !w->stage_timer || !w->sessions.router ||
+	if (!w->loop || !w->last || !w->links || !w->stage_timer || !w->sessions.router ||
 	    mailbox_new(w->loop, on_mail, w, &w->mailbox) < 0) {
 		worker_free(w);
 		return -ENOMEM;
@@ -257,11 +260,16 @@ int worker_take_listener(struct worker *w, int fd, struct addr *bound_out)
 static void *run(void *arg)
 {
 	struct worker *w = arg;
+	const struct mail ended = { .kind = MAIL_ENDED };
 
 	loop_run(w->loop);
 	links_free(w->links); /* here: its packets belong to this thread's pool */
 	w->links = NULL;
 	pkt_pool_drain();
+	if (w->conf->reports) {
+		mailbox_post_letter(w->conf->reports, w->last, &ended);
+		w->last = NULL;
+	}
 	return NULL;
 }
 
@@ -283,6 +291,7 @@ void worker_free(struct worker *w)
 	links_free(w->links);
 	if (w->mailbox)
 		mailbox_free(w->mailbox);
+	letter_free(w->last);
 	timer_free(w->stage_timer);
 	sessions_done(&w->sessions);
 	router_free(w->sessions.router);

@@ -17,8 +17,9 @@
 struct worker;
 struct auth;
 
-struct worker_conf {       /* borrowed while the worker lives */
-	struct auth *auth; /* NULL: open relay; may be filled in until worker_start() */
+struct worker_conf {             /* borrowed while the worker lives */
+	struct auth *auth;       /* NULL: open relay; may be filled in until worker_start() */
+	struct mailbox *reports; /* gets MAIL_ENDED; NULL: nobody is told */
 	const char *node;
 	bool reflection;
 	struct tls_ctx *tls; /* referenced */

@@ -6,7 +6,7 @@ import stat
 import subprocess
 
 from harness import TUNN, ask, endpoint, free_port
-from scripted import END_HEADERS, END_STREAM, HEADERS, Peer, request_fields
+from scripted import DATA, END_HEADERS, END_STREAM, HEADERS, Peer, register, request_fields
 
 
 def test_first_start_makes_certificate_and_token_and_keeps_them(world, relay):
@@ -90,6 +90,22 @@ def test_reload_takes_a_new_certificate_and_a_broken_one_changes_nothing(world):
     connects()
     assert old.p.poll() is None
     assert relay.counters()["reload_failures_total"] == 1
+
+
+def test_a_second_signal_ends_at_once(world):
+    relay = world.relay(args=["--drain", "8s"])
+    with open(relay.token) as f:
+        token = f.read().strip()
+    p = Peer(relay.port)  # an end that stays although it is told to leave
+    p.headers(1, request_fields())
+    p.frame(DATA, 0, 1, register(token))
+    relay.wait_for("end joined")
+    relay.p.send_signal(signal.SIGTERM)
+    relay.wait_for("draining: ends are told")
+    relay.p.send_signal(signal.SIGTERM)
+    relay.wait_for("again: ending now", 5)
+    assert relay.exit_code() == 0
+    p.close()
 
 
 def test_both_address_families_are_served(world):
