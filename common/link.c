@@ -111,6 +111,12 @@ static void say_goodbye(struct link *l)
 	buf_clear(out);
 }
 
+static void no_health_client(struct link *l)
+{
+	l->links->n_health -= l->is_health;
+	l->is_health = false;
+}
+
 static void bury(struct link *l, bool tell)
 {
 	list_each(it, tmp, &l->lanes) {
@@ -127,7 +133,7 @@ static void bury(struct link *l, bool tell)
 	metric_close(l->why);
 	list_del(&l->node);
 	l->links->n--;
-	l->links->n_health -= l->is_health;
+	no_health_client(l);
 	if (tell)
 		l->events->closed(l->owner, l, l->why, l->text);
 	free_dead_lanes(l);
@@ -438,6 +444,7 @@ int lane_admit(struct lane *la, const struct welcome *welcome)
 		la->open = true;
 		if (l->state == LINK_GREETING)
 			link_set_state(l, LINK_READY);
+		no_health_client(l);
 		greet(l);
 	}
 	link_mark_dirty(l);

@@ -130,6 +130,18 @@ def test_admitted_ends_and_health_checkers_are_no_newcomers(world):
     assert all(p.is_alive() for p in peers)
 
 
+def test_an_end_that_asks_for_health_first_takes_no_load_balancers_place(world):
+    relay, _ = limited(world, "limits:\n  health-connections: 1\n  register: 2s\n")
+    end, balancer = Peer(relay.port), Peer(relay.port)
+    assert health_checks(end, 1) == 1
+    end.call(3)
+    end.frame(0, 0, 3, register(open(relay.token).read().strip(), b"end"))
+    relay.wait_for("end joined")
+    assert health_checks(balancer, 1) == 1
+    assert Peer(relay.port).ended()  # by its deadline, and that is later than the balancer's
+    assert balancer.is_alive()
+
+
 # -- deadlines, none of them extended by bytes that trickle in
 
 SHORT = "limits:\n  handshake: 2s\n  preface: 2s\n  register: 3s\n  header-block: 2s\n  message: 2s\n"
