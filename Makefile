@@ -169,7 +169,7 @@ bench: test-deps
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
 # make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]; then a minute at full rate of each kind of end
 soak: test-deps
-	$(Q)$(MAKE) --no-print-directory all $(B)/support/ends
+	$(Q)$(MAKE) --no-print-directory programs
 	$(Q)TUNN_BUILD=$(B) MINUTES=$(MINUTES) SEED=$(SEED) /usr/bin/python3 tests/soak/run.py
 	$(Q)TUNN_BUILD=$(B) FULL_RATE_SECONDS=60 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e/test_herd.py -k full_rate
 asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay nomem-sample e2e
