@@ -59,5 +59,7 @@ int main(int argc, char **argv)
 		scenes[n] = (struct scene){ files[n].name, play, &files[n] };
 		n++;
 	}
+	if (dir)
+		closedir(dir);
 	return n ? scenes_play(argv[1], scenes, n, FOR_MS) : 1;
 }

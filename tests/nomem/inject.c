@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -69,9 +70,22 @@ void *inject_disown(void *p)
 
 void inject_own(void *p) { atomic_fetch_add(&living, p != NULL); }
 
+/* A sanitizer gives up where a thread cannot begin for want of memory. */
+static bool is_spared(void)
+{
+#ifdef SANITIZED
+	static _Thread_local enum { UNKNOWN, FIRST, OTHER } thread;
+	if (thread == UNKNOWN)
+		thread = gettid() == getpid() ? FIRST : OTHER;
+	return spared || thread == OTHER;
+#else
+	return spared;
+#endif
+}
+
 static bool is_refused(void)
 {
-	if (!atomic_load_explicit(&armed, memory_order_relaxed) || spared)
+	if (!atomic_load_explicit(&armed, memory_order_relaxed) || is_spared())
 		return false;
 	unsigned long n = atomic_fetch_add(&asked, 1) + 1;
 	if (!atomic_load(&first) || n < atomic_load(&first) || n > atomic_load(&last))

@@ -10,7 +10,7 @@
 
 #include "tests/nomem/spread.h"
 
-enum { HANG_S = 60, TOLD_MAX = 20 };
+enum { HANG_S = 120, TOLD_MAX = 20 };
 
 static struct shared { /* with the child that plays */
 	struct spread spread;

@@ -27,7 +27,7 @@
 #include <openssl/crypto.h>
 
 enum {
-	HANG_S = 20,
+	HANG_S = 120,
 	FOR_MS = 200,
 };
 
@@ -163,6 +163,8 @@ static void each(const struct group *g, const struct CMUnitTest *t, FILE *said)
 		return;
 	int status = in_child(g, t, 0, 1, said);
 	long grows = shared->grown;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 255) /* does not apply here, or fails: */
+		return;                                      /* what `make unit` is for */
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		printf("BAD: %s fails with all the memory it wants\n", t->name);
 		show(said);

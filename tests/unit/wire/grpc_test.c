@@ -9,8 +9,8 @@ static void append_message(struct buf *b, const char *text, size_t len)
 	uint8_t prefix[GRPC_PREFIX_LEN];
 
 	grpc_put_prefix(prefix, (uint32_t)len);
-	buf_add(b, prefix, sizeof prefix);
-	buf_add(b, text, len);
+	assert_int_equal(buf_add(b, prefix, sizeof prefix), 0);
+	assert_int_equal(buf_add(b, text, len), 0);
 }
 
 /* Feeds bytes in pieces of `chunk`; the messages come out joined by '|'. */
