@@ -57,6 +57,7 @@ struct links {
 	struct list all, dirty, dead;
 	struct timer *tick;
 	uint64_t ticked_ms;
+	uint64_t ticked_thread_ms; /* at the same moment, by clock_thread_ms() */
 	struct task pump, sweep;
 	struct buf out;
 	unsigned n, n_health;

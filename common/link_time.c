@@ -2,9 +2,11 @@
 
 #include <errno.h>
 
+#include "common/base/clock.h"
+
 enum {
 	TICK_MS = 500,
-	STOP_MS = 250,             /* a tick that much late: this process was stopped */
+	STOP_MS = 250,             /* a tick that much late, without work: we were stopped */
 	GREETING_CLIENT_MS = 5000, /* longer means a proxy that buffers (robustness.md 3.5) */
 	STALL_CLIENT_MS = 15000,
 };
@@ -78,13 +80,24 @@ static void go_on(struct link *l, uint64_t now_ms)
 	}
 }
 
+static void note_time(struct links *ls)
+{
+	ls->ticked_ms = loop_now_ms(ls->loop);
+	ls->ticked_thread_ms = clock_thread_ms();
+}
+
+/* Time that went into work is no stop: else whoever keeps us busy enough, by a flood of
+ * handshakes or by datagrams, would extend its deadlines and make us drop what the others send. */
 void links_notice_stop(struct links *ls)
 {
-	uint64_t now_ms = loop_now_ms(ls->loop);
+	uint64_t now_ms = loop_now_ms(ls->loop), gap_ms = now_ms - ls->ticked_ms;
 
-	if (now_ms - ls->ticked_ms <= TICK_MS + STOP_MS)
+	if (gap_ms <= TICK_MS + STOP_MS)
 		return;
-	ls->ticked_ms = now_ms;
+	uint64_t worked_ms = clock_thread_ms() - ls->ticked_thread_ms;
+	note_time(ls);
+	if (gap_ms <= TICK_MS + STOP_MS + worked_ms)
+		return;
 	list_each(it, tmp, &ls->all)
 		go_on(container_of(it, struct link, node), now_ms);
 }
@@ -95,7 +108,7 @@ static void on_tick(void *arg)
 	uint64_t now_ms = loop_now_ms(ls->loop);
 
 	links_notice_stop(ls);
-	ls->ticked_ms = now_ms;
+	note_time(ls);
 	timer_set(ls->tick, TICK_MS);
 	list_each(it, tmp, &ls->all)
 		tick_link(container_of(it, struct link, node), now_ms);
@@ -106,7 +119,7 @@ int links_start_ticking(struct links *ls)
 	ls->tick = timer_new(ls->loop, on_tick, ls);
 	if (!ls->tick)
 		return -ENOMEM;
-	ls->ticked_ms = loop_now_ms(ls->loop);
+	note_time(ls);
 	timer_set(ls->tick, TICK_MS);
 	return 0;
 }

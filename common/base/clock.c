@@ -11,4 +11,5 @@ static uint64_t read_ms(clockid_t id)
 }
 
 uint64_t clock_now_ms(void) { return read_ms(CLOCK_BOOTTIME); }
+uint64_t clock_thread_ms(void) { return read_ms(CLOCK_THREAD_CPUTIME_ID); }
 int64_t clock_unix_ms(void) { return (int64_t)read_ms(CLOCK_REALTIME); }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 uint64_t clock_now_ms(void);
-int64_t clock_unix_ms(void); /* wall clock: only for token expiry and the wire */
+uint64_t clock_thread_ms(void); /* how long this thread has been running on a CPU; a system call */
+int64_t clock_unix_ms(void);    /* wall clock: only for token expiry and the wire */
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/metric.h"
 #include "common/link_impl.h"
@@ -526,6 +527,31 @@ static void large_packets_wait_where_they_can_be_dropped(void **state)
 }
 
 static bool server_heard(void) { return server.n_packets == 1; }
+static bool server_heard_again(void) { return server.n_packets == 2; }
+
+/* The loop comes back late, and the thread has been running for all of that time. */
+static void work_long(struct told *s)
+{
+	uint64_t end_ms = clock_now_ms() + 900;
+
+	(void)s;
+	in_packet = NULL;
+	while (clock_now_ms() < end_ms)
+		usleep(10000);
+	links->ticked_thread_ms -= 60000;
+}
+
+/* Who makes us work for long has not stopped us: nothing is dropped for it. */
+static void a_long_turn_is_no_stop(void **state)
+{
+	(void)state;
+	connect_ends();
+	in_packet = work_long;
+	say(0, 1);
+	until(server_heard);
+	say(0, 2);
+	until(server_heard_again);
+}
 
 static void a_draining_link_takes_no_new_end_and_closes_after_the_last(void **state)
 {
@@ -651,6 +677,7 @@ int main(void)
 		TEST(handshakes_go_first),
 		TEST(lanes_of_one_link_are_served_in_turn),
 		TEST(large_packets_wait_where_they_can_be_dropped),
+		TEST(a_long_turn_is_no_stop),
 		TEST(a_draining_link_takes_no_new_end_and_closes_after_the_last),
 		TEST(packets_left_in_a_closed_link_are_counted),
 		TEST(links_that_are_left_open_are_freed_without_events),
