@@ -10,7 +10,7 @@ import hpack
 import pytest
 from harness import BUILD, World, ask
 from scripted import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
-                      RST_STREAM, SETTINGS, SETTINGS_TIMEOUT, WINDOW_UPDATE, Peer, message, request_fields)
+                      PROTOCOL_ERROR, RST_STREAM, SETTINGS, SETTINGS_TIMEOUT, WINDOW_UPDATE, Peer, message, request_fields)
 
 MIB = 1 << 20
 
@@ -145,7 +145,10 @@ def test_a_flood_ends_its_connection_and_nothing_else(standing, flood, reads):
     p.call()
     code = p.flood(FLOODS[flood](), reads)
     relay.wait_for(r"connection closed .*reason=(flood|protocol|tls|reset)", 15, after=at)
-    assert code in (ENHANCE_YOUR_CALM, None)  # None: the end overtook it
+    ends = [ENHANCE_YOUR_CALM, None]  # None: the end overtook it
+    if flood.startswith(("T04", "T05")):
+        ends.append(PROTOCOL_ERROR)  # more than a hundred streams at once, where we read more slowly than it sends
+    assert code in ends
     watch.check()
 
 
