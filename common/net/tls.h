@@ -25,9 +25,9 @@ int tls_start(void);
 
 /* Server: PEM chain, each certificate followed by that of its issuer, and key.
  * error_out gets words for people (file, what is wrong, way out). TLS 1.2 with ECDHE+AEAD and 1.3;
- * AES-128-GCM first where the CPU has AES; no renegotiation, compression or early data; ALPN from
- * `alpn` (NULL-terminated, in order of preference; a client that offers none is let in without, one
- * that offers only others gets no_application_protocol). */
+ * AES-128-GCM first where the CPU has AES; X25519 or P-256; no renegotiation, compression or early
+ * data; ALPN from `alpn` (NULL-terminated, in order of preference; a client that offers none is let
+ * in without, one that offers only others gets no_application_protocol). */
 struct tls_server_conf {
 	const char *cert_file, *key_file;
 	const char *const *alpn;
@@ -69,11 +69,11 @@ void tls_feed(struct tls *, const uint8_t *data, size_t len);
 /* One record's plaintext at most. >0 bytes, ERR_AGAIN, ERR_CLOSED (close_notify),
  * ERR_TLS. May append (KeyUpdate, tickets) to `out`. */
 int tls_read(struct tls *, uint8_t *dst, size_t cap, struct buf *out);
-/* Messages of the handshake protocol received after the handshake, so far:
- * KeyUpdate, tickets. Each costs CPU and none is needed often. */
 /* What a server reads first may hold a token: the library wipes its own copy, the
  * reader does so with `dst` while this is true. */
 bool tls_is_early(const struct tls *);
+/* Messages of the handshake protocol received after the handshake, so far:
+ * KeyUpdate, tickets. Each costs CPU and none is needed often. */
 unsigned tls_late_messages(const struct tls *);
 /* Seals len bytes (one record per 16 KiB) into `out`. 0, ERR_TLS or -ENOMEM. */
 int tls_write(struct tls *, const uint8_t *data, size_t len, struct buf *out);

@@ -1,5 +1,6 @@
 #include "tests/unit/net/certs.h"
 
+#include <openssl/crypto.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
@@ -266,6 +267,46 @@ static void tls_1_2_is_spoken_with_ecdhe_and_aead(void **state)
 	done();
 }
 
+static void key_exchanges_that_cost_much_are_refused(void **state)
+{
+	static const struct {
+		const char *groups;
+		bool is_served;
+	} rows[] = { { "X25519", true },     { "P-256", true },  { "ffdhe8192:P-256", true },
+		     { "ffdhe8192", false }, { "P-384", false }, { "P-521", false } };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct tls_ctx *c = pinned();
+		assert_int_equal(SSL_CTX_set1_groups_list(c->ssl, rows[i].groups), 1);
+		begin(certs_server(certs_h2), c, "relay.test");
+		shake(0);
+		assert_int_equal(server.rc, rows[i].is_served ? 0 : ERR_TLS);
+		done();
+	}
+}
+
+/* OpenSSL keeps the key of a handshake in its secure heap as long as the connection lives. */
+static void keys_of_a_hundred_thousand_connections_have_room(void **state)
+{
+	enum { N = 100000 };
+	void **key = calloc(N, sizeof *key);
+	size_t before, each;
+
+	(void)state;
+	assert_non_null(key);
+	begin(certs_server(certs_h2), pinned(), "relay.test");
+	before = CRYPTO_secure_used();
+	shake(0);
+	each = CRYPTO_secure_used() - before; /* of both sides */
+	for (unsigned i = 0; i < N; i++)
+		assert_non_null(key[i] = OPENSSL_secure_malloc(each / 2));
+	for (unsigned i = 0; i < N; i++)
+		OPENSSL_secure_free(key[i]);
+	free(key);
+	done();
+}
+
 static void older_than_tls_1_2_is_refused(void **state)
 {
 	struct tls_ctx *old = pinned();
@@ -519,6 +560,8 @@ int main(void)
 		cmocka_unit_test(only_protocols_in_common_are_spoken),
 		cmocka_unit_test(the_servers_order_of_protocols_counts),
 		cmocka_unit_test(tls_1_2_is_spoken_with_ecdhe_and_aead),
+		cmocka_unit_test(key_exchanges_that_cost_much_are_refused),
+		cmocka_unit_test(keys_of_a_hundred_thousand_connections_have_room),
 		cmocka_unit_test(older_than_tls_1_2_is_refused),
 		cmocka_unit_test(garbage_instead_of_a_handshake_is_refused_in_words),
 		cmocka_unit_test(bad_files_are_named),
