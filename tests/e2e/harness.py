@@ -13,6 +13,7 @@ import types
 
 BUILD = os.path.abspath(os.environ.get("TUNN_BUILD", "build/release"))
 TUNN = f"{BUILD}/tunn"
+SANITIZED = os.path.basename(BUILD) in ("asan", "tsan", "fuzz")  # they keep what is freed, and bear little beside them
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
 if os.geteuid() == 0:  # whatever users this machine has; tests of --user take it out again

