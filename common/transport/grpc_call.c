@@ -32,6 +32,7 @@ void call_retire(struct call *c)
 	if (c->state == CALL_OVER)
 		return;
 	c->state = CALL_OVER;
+	t->halves -= c->half;
 	if (c->stream)
 		h2_set_user(c->stream, NULL);
 	c->stream = NULL;
@@ -147,6 +148,18 @@ int call_peer_by_key(const struct call *c, const struct key *key)
 
 /* ---- messages in ---- */
 
+/* False: all of them together have too much. A method with a limit of its own is apart. */
+static bool count_half(struct call *c)
+{
+	struct transport *t = c->chan.transport;
+	bool counts = c->state == CALL_AWAIT && !c->deframer.message_max;
+	size_t half = counts ? buf_len(&c->deframer.partial) : 0;
+
+	t->halves = t->halves - c->half + half;
+	c->half = half;
+	return t->halves <= HALVES_MAX;
+}
+
 void call_data(struct call *c, const uint8_t *data, size_t len,
                void (*on_message)(struct call *, const uint8_t *msg, size_t len),
                void (*on_broken)(struct call *, int err))
@@ -161,6 +174,8 @@ void call_data(struct call *c, const uint8_t *data, size_t len,
 		if (c->state == CALL_OVER)
 			return;
 	}
+	if (rc == ERR_AGAIN && !count_half(c))
+		rc = ERR_FLOOD;
 	if (rc != ERR_AGAIN) {
 		on_broken(c, rc);
 		return;

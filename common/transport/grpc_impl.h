@@ -22,13 +22,14 @@
 #include "common/wire/msg.h"
 
 enum {
-	BEAT_MS = 15000,        /* health_check or PING, +-10 % */
-	BEAT_ANSWER_MS = 10000, /* dead when nothing at all came after that */
-	BODY_SNIPPET = 256,     /* of what is not gRPC, for the error text */
-	BODY_MS = 1000,         /* for its arrival */
-	BEAT_MAX_MS = 120000,   /* however often we are told too_many_pings */
-	DRAIN_ANSWER_MS = 5000, /* of the PING behind the GOAWAY that announces a drain */
-	UNREAD_MAX = 64 * 1024, /* of what we say beside datagrams: who makes us has to read */
+	BEAT_MS = 15000,         /* health_check or PING, +-10 % */
+	BEAT_ANSWER_MS = 10000,  /* dead when nothing at all came after that */
+	BODY_SNIPPET = 256,      /* of what is not gRPC, for the error text */
+	BODY_MS = 1000,          /* for its arrival */
+	BEAT_MAX_MS = 120000,    /* however often we are told too_many_pings */
+	DRAIN_ANSWER_MS = 5000,  /* of the PING behind the GOAWAY that announces a drain */
+	UNREAD_MAX = 64 * 1024,  /* of what we say beside datagrams: who makes us has to read */
+	HALVES_MAX = 256 * 1024, /* of one connection; anybody can begin a message */
 	SERVE_METADATA_MAX = 4,
 	GOAWAY_WITHIN_MS = 5000, /* a foreign GOAWAY is taken as this much notice */
 };
@@ -81,6 +82,7 @@ struct call {
 	const struct method *method; /* server */
 	enum call_state state;
 	struct deframer deframer;
+	size_t half;                                 /* its bytes in transport.halves */
 	uint64_t opened_ms, partial_ms, deadline_ms; /* 0: none */
 	bool responded;                              /* server: response HEADERS are out */
 	bool has_spoken;                             /* server: a message has come */
@@ -117,6 +119,7 @@ struct transport {
 	struct h2 *h2;
 	struct list calls, retired;
 	struct arena arena;
+	size_t halves; /* bytes of unfinished messages, of calls that await their first */
 	struct bucket reflections; /* server: requests to the reflection service */
 	bool inside;               /* input() or tick() runs: retired calls are kept */
 	bool serving, companion;

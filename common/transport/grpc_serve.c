@@ -106,6 +106,10 @@ void serve_broken(struct call *c, int err)
 		status = GRPC_RESOURCE_EXHAUSTED;
 		why = CLOSE_TOO_BIG;
 		text = "message larger than 66560 bytes or with too many fields";
+	} else if (err == ERR_FLOOD) {
+		status = GRPC_RESOURCE_EXHAUSTED;
+		why = CLOSE_FLOOD;
+		text = "too many unfinished messages on one connection";
 	} else if (err == GRPC_COMPRESSED && c->no_encoding) {
 		text = "a message is flagged as compressed, but grpc-encoding names nothing";
 	} else if (err == GRPC_COMPRESSED) {

@@ -382,6 +382,37 @@ static void S10_S15_G08_a_long_message_is_refused_from_its_prefix(void **state)
 	caller_close(&c);
 }
 
+/* Each within its limit, but anybody can begin a hundred of them. */
+static void T12_unfinished_messages_of_strangers_are_bounded_together(void **state)
+{
+	enum { N = 20, LEN = 60000 };
+	static uint8_t half[GRPC_PREFIX_LEN + LEN];
+	struct rpc r[N];
+	struct caller c;
+	unsigned n_open = 0;
+
+	(void)state;
+	caller_open(&c, false);
+	grpc_put_prefix(half, LEN + 1);
+	for (unsigned i = 0; i < N; i++) {
+		rpc_start(&c, &r[i], i % 2 ? CHECK : TUNNEL);
+		rpc_say_bytes(&c, &r[i], half, sizeof half);
+		caller_run(&c);
+		n_open += r[i].stream != NULL;
+		assert_true(r[i].stream || strcmp(r[i].status, "8") == 0);
+	}
+	assert_in_range(n_open, 1, 256 * 1024 / LEN);
+	for (unsigned i = 0; i < N; i++)
+		if (r[i].stream)
+			rpc_cancel(&c, &r[i]);
+	caller_run(&c);
+	rpc_start(&c, &r[0], TUNNEL); /* there is room again */
+	rpc_say_bytes(&c, &r[0], half, sizeof half);
+	caller_run(&c);
+	assert_non_null(r[0].stream);
+	caller_close(&c);
+}
+
 static void S11_G09_the_end_within_a_message_is_internal(void **state)
 {
 	struct caller c;
@@ -739,6 +770,7 @@ int main(void)
 		cmocka_unit_test(G10_thousands_of_messages_in_one_frame),
 		cmocka_unit_test(S09_G06_G07_flags_and_encodings),
 		cmocka_unit_test(S10_S15_G08_a_long_message_is_refused_from_its_prefix),
+		cmocka_unit_test(T12_unfinished_messages_of_strangers_are_bounded_together),
 		cmocka_unit_test(S11_G09_the_end_within_a_message_is_internal),
 		cmocka_unit_test(S11_G12_a_unary_call_has_one_message),
 		cmocka_unit_test(S12_what_is_no_protobuf_is_internal),
