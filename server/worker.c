@@ -32,7 +32,7 @@ struct worker {
 	struct links *links;
 	struct limits limits; /* of all links, those that are open too */
 	struct admit admit;
-	uint64_t warned_ms; /* that newcomers are turned away; 0: never */
+	struct log_limit warnings; /* that newcomers are turned away */
 	struct sessions sessions;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
@@ -76,18 +76,17 @@ static const struct link_events link_events = {
 static void turn_away(struct worker *w, int fd, const struct addr *peer)
 {
 	struct linger now = { 1, 0 };
-	uint64_t now_ms = loop_now_ms(w->loop);
 	char from[ADDR_TEXT_LEN];
+	unsigned unsaid;
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* nothing stays behind */
 	close(fd);
 	metric_add(METRIC_CONNS_TURNED_AWAY, 1);
-	if (w->warned_ms && now_ms - w->warned_ms < WARN_MS)
+	if (!log_limit_pass(&w->warnings, loop_now_ms(w->loop), 1, WARN_MS, &unsaid))
 		return;
-	w->warned_ms = now_ms;
-	log_warn("turning away new connections, now one from %s: %u wait for their registration "
-	         "(limits.newcomers %u, limits.newcomers-per-network %u)",
-	         addr_text(peer, from), w->admit.n, w->limits.newcomers,
+	log_warn("turning away new connections, %u since it was last said, now one from %s: %u wait "
+	         "for their registration (limits.newcomers %u, limits.newcomers-per-network %u)",
+	         unsaid, addr_text(peer, from), w->admit.n, w->limits.newcomers,
 	         w->limits.newcomers_per_net);
 }
 

@@ -1,6 +1,7 @@
 #include "common/base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/metric.h"
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 static _Atomic enum log_level threshold = LOG_INFO; /* relaxed: a line more or less */
@@ -58,6 +60,16 @@ static size_t escape(char *dst, size_t cap, const char *src)
 	return n;
 }
 
+/* A reader that stands still (a pager, a stopped terminal, a journal that hangs) must not
+ * stop the workers. What poll(2) calls writable takes a whole line (pipe(7), PIPE_BUF). */
+static void put_line(const char *line, size_t n)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || write(STDERR_FILENO, line, n) < 0)
+		metric_add(METRIC_LOG_LINES_LOST, 1);
+}
+
 void log_at(enum log_level level, const char *fmt, ...)
 {
 	char msg[1024], line[2304];
@@ -80,9 +92,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	n += escape(line + n, sizeof line - n - 3, msg);
 	line[n++] = '"';
 	line[n++] = '\n';
-	if (write(STDERR_FILENO, line, n) < 0) {
-		/* Nowhere left to say it. */
-	}
+	put_line(line, n);
 	errno = saved;
 }
 

@@ -3,7 +3,8 @@
  *
  * Only `server`, `client` and the front door log; layers below return codes.
  * Control characters in values are escaped. Never pass a token, a payload or
- * a whole key. Any thread; one write(2) per line.
+ * a whole key. Any thread; one write(2) per line, which never waits: a line that
+ * standard error does not take is lost and counted.
  */
 #ifndef TUNN_BASE_LOG_H
 #define TUNN_BASE_LOG_H

@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 #include "common/base/log.h"
+#include "common/base/metric.h"
 
 static void a_line_has_time_level_and_message(void **state)
 {
@@ -94,6 +95,29 @@ static void a_limit_lets_a_burst_through_and_counts_the_rest(void **state)
 	assert_int_equal(suppressed, 0);
 }
 
+/* A pipe that nobody reads is full after some 30 of these. */
+static void who_does_not_read_the_log_holds_nobody_up(void **state)
+{
+	uint64_t lost = metric_sum(METRIC_LOG_LINES_LOST);
+	char text[1000];
+	int fds[2], real = dup(STDERR_FILENO);
+
+	(void)state;
+	memset(text, 'x', sizeof text - 1);
+	text[sizeof text - 1] = 0;
+	assert_int_equal(pipe(fds), 0);
+	dup2(fds[1], STDERR_FILENO);
+	alarm(20);
+	for (unsigned i = 0; i < 200; i++)
+		log_info("%s", text);
+	alarm(0);
+	dup2(real, STDERR_FILENO);
+	assert_true(metric_sum(METRIC_LOG_LINES_LOST) - lost > 100);
+	close(real);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -103,6 +127,7 @@ int main(void)
 		cmocka_unit_test(a_long_message_is_cut_and_stays_one_line),
 		cmocka_unit_test(logging_keeps_errno),
 		cmocka_unit_test(levels_are_found_by_name),
+		cmocka_unit_test(who_does_not_read_the_log_holds_nobody_up),
 		cmocka_unit_test(a_limit_lets_a_burst_through_and_counts_the_rest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
