@@ -60,7 +60,7 @@ static const char *const always[] = {
 	/* harmless questions */
 	"getrandom", "getuid", "getuid32", "geteuid", "geteuid32", "getgid", "getgid32", "getegid",
 	"getegid32", "getppid", "uname", "sysinfo", "getrusage", "getrlimit", "ugetrlimit"
-};
+}; /* getrlimit(3) is prlimit64, which has a rule */
 
 static const char *const sockets[] = { "bind", "connect" };
 
@@ -166,6 +166,14 @@ static void add_threads(struct filter *f, unsigned needs)
 	rule_if(f, SCMP_ACT_ALLOW, "clone", has_bits(0, CLONE_THREAD, CLONE_THREAD));
 }
 
+/* Asking, of ourselves: sysconf(3) and the C library's threads do. */
+static void add_limits(struct filter *f)
+{
+	const struct scmp_arg_cmp args[] = { equals(0, 0), has_bits(2, UINT64_MAX, 0) };
+
+	rule(f, SCMP_ACT_ALLOW, "prlimit64", 2, args);
+}
+
 static int load(scmp_filter_ctx ctx, unsigned needs)
 {
 	struct filter f = { .ctx = ctx };
@@ -181,6 +189,7 @@ static int load(scmp_filter_ctx ctx, unsigned needs)
 	add_files(&f, needs);
 	add_sockets(&f, needs);
 	add_threads(&f, needs);
+	add_limits(&f);
 	return f.rc ? f.rc : seccomp_load(ctx);
 }
 

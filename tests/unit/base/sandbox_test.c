@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -98,6 +99,13 @@ static int write_a_file(void) { return open(written, O_WRONLY | O_CREAT, 0600) <
 static int truncate_a_file(void) { return open("/dev/null", O_RDONLY | O_TRUNC) < 0; }
 static int read_a_file(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC) < 0; }
 
+static int ask_a_limit(void) { return sysconf(_SC_OPEN_MAX) < 1; }
+static int set_a_limit(void)
+{
+	struct rlimit none = { 0, 0 };
+	return setrlimit(RLIMIT_NOFILE, &none) == 0;
+}
+
 static int signal_another(void) { return kill(getppid(), 0) != 0; }
 
 static void *look_up_a_name(void *arg)
@@ -125,7 +133,8 @@ static int resolve_on_a_thread(void)
 static void T39_what_an_intruder_wants_kills_the_process(void **state)
 {
 	static int (*const acts[])(void) = { run_a_program, make_a_process,  look_into_another,
-		                             open_raw,      truncate_a_file, signal_another };
+		                             open_raw,      truncate_a_file, signal_another,
+		                             set_a_limit };
 
 	(void)state;
 	snprintf(written, sizeof written, "%s", file_path("written"));
@@ -158,6 +167,8 @@ static void each_gets_what_it_needs_and_not_what_the_other_needs(void **state)
 	assert_killed(write_a_file, CLIENT);
 	assert_fate(write_a_file, SERVER, 0);
 	assert_fate(read_a_file, SERVER, 0);
+	assert_fate(ask_a_limit, SERVER, 0);
+	assert_fate(ask_a_limit, CLIENT, 0);
 	assert_killed(open_tcp, SERVER);
 	assert_killed(resolve_on_a_thread, SERVER);
 }
