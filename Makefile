@@ -128,7 +128,7 @@ $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 $(B)/bench/%: tests/bench/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
-$(B)/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/[!f]*.c) tests/fuzz/frames.c $(B)/libtunn.a
+$(B)/fuzz/%: tests/fuzz/%.c tests/h2_frames.h tests/fuzz/frames.h tests/fuzz/frames.c tests/fuzz/main.c tests/fuzz/bytes.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< tests/fuzz/frames.c \
 	  $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer,tests/fuzz/main.c tests/fuzz/bytes.c) $(B)/libtunn.a $(LDLIBS) -o $@

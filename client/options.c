@@ -140,20 +140,6 @@ static const char *check_device(const char *v)
 	return "must be the name of a network device, at most 15 letters";
 }
 
-static const char *check_level(const char *v)
-{
-	enum log_level unused;
-
-	return log_level_of(v, &unused) == 0 ? NULL : "must be error, warn, info or debug";
-}
-
-static const char *check_seccomp(const char *v)
-{
-	enum sandbox_mode unused;
-
-	return sandbox_mode_of(v, &unused) == 0 ? NULL : "must be " SANDBOX_WORDS;
-}
-
 /* ---- the table ---- */
 
 #define AT(field) .offset = offsetof(struct raw, field)
@@ -258,7 +244,7 @@ const struct opt relay_opts[] = {
 	  .name = "log-level",
 	  .arg = "LEVEL",
 	  AT(o.log_level),
-	  .check = check_level,
+	  .check = log_level_check,
 	  .help = "error, warn, info or debug; default: warn" },
 	{ .kind = OPT_TEXT,
 	  .name = "user",
@@ -270,7 +256,7 @@ const struct opt relay_opts[] = {
 	  .name = "seccomp",
 	  .arg = "MODE",
 	  AT(o.seccomp),
-	  .check = check_seccomp,
+	  .check = sandbox_mode_check,
 	  .help = "what a system call does that is not needed after start: kill, log (in the kernel's "
 	          "log, to find what is missing) or off; default: kill" },
 	{ .kind = OPT_TEXT,

@@ -47,20 +47,6 @@ static const char *check_node(const char *v)
 	return name_is_valid(str_of(v)) ? NULL : "must be 1 to 63 of a-z, 0-9 and -";
 }
 
-static const char *check_level(const char *v)
-{
-	enum log_level unused;
-
-	return log_level_of(v, &unused) == 0 ? NULL : "must be error, warn, info or debug";
-}
-
-static const char *check_seccomp(const char *v)
-{
-	enum sandbox_mode unused;
-
-	return sandbox_mode_of(v, &unused) == 0 ? NULL : "must be " SANDBOX_WORDS;
-}
-
 /* ---- the table ---- */
 
 #define AT(field) .offset = offsetof(struct server_options, field)
@@ -130,7 +116,7 @@ const struct opt server_opts[] = {
 	  .name = "log-level",
 	  .arg = "LEVEL",
 	  AT(log_level),
-	  .check = check_level,
+	  .check = log_level_check,
 	  .help = "error, warn, info or debug; default: info" },
 	{ .kind = OPT_TEXT,
 	  .name = "user",
@@ -142,7 +128,7 @@ const struct opt server_opts[] = {
 	  .name = "seccomp",
 	  .arg = "MODE",
 	  AT(seccomp),
-	  .check = check_seccomp,
+	  .check = sandbox_mode_check,
 	  .help = "what a system call does that is not needed after start: kill, log (in the kernel's "
 	          "log, to find what is missing) or off; default: kill" },
 #define LIMITS_ROW(field, kind_, key, value, least, most, words)                                   \
@@ -206,6 +192,17 @@ static int check_listeners(const struct server_options *o)
 	return 0;
 }
 
+/* Rows that only together make sense. */
+static int check_limits(const struct limits *l)
+{
+	if (l->queued_frames < 2 * l->streams)
+		return opts_fail(command.name,
+		                 "limits.queued-frames %u is less than two for each of the %u "
+		                 "streams of limits.streams: honest answers would be a flood",
+		                 l->queued_frames, l->streams);
+	return 0;
+}
+
 static int check_together(const struct server_options *o)
 {
 	if (!o->cert != !o->key)
@@ -213,7 +210,8 @@ static int check_together(const struct server_options *o)
 		                 o->cert ? "--key" : "--cert");
 	if (o->open_to_everyone && !o->open)
 		return opts_fail(command.name, "--open-to-everyone means nothing without --open");
-	return check_listeners(o);
+	int rc = check_listeners(o);
+	return rc ? rc : check_limits(&o->limits);
 }
 
 /* Asked once: workers read the name while a reload reads options again. */

@@ -13,6 +13,7 @@
 #include "common/net/cert.h"
 #include "common/net/conn.h"
 #include "common/net/handover.h"
+#include "common/net/listener.h"
 #include "common/net/loop.h"
 #include "common/net/notify.h"
 #include "server/accounts.h"
@@ -229,7 +230,8 @@ static int listen_all(struct server *s)
 		char text[ADDR_TEXT_LEN], words[300];
 		bool any;
 		addr_of_listen(s->opts->listen.v[i], &addr, &any); /* checked when read */
-		int rc = worker_listen(s->worker, &addr, any, &bound);
+		int fd = listener_bind(&addr, any);
+		int rc = fd < 0 ? fd : worker_listen(s->worker, fd, &bound);
 		if (rc < 0) {
 			snprintf(words, sizeof words, "cannot listen on %s: %s%s",
 			         s->opts->listen.v[i], strerror(-rc),
@@ -251,7 +253,7 @@ static int take_listeners(struct server *s, const int *fds, int n)
 	for (int i = 0; i < n; i++) {
 		struct addr bound;
 		char text[ADDR_TEXT_LEN];
-		if (worker_take_listener(s->worker, fds[i], &bound) < 0)
+		if (worker_listen(s->worker, fds[i], &bound) < 0)
 			return complain(EXIT_RUNTIME, "out of memory or descriptors");
 		if (i == 0)
 			s->bound = bound;

@@ -13,7 +13,9 @@
 #include "server/auth.h"
 #include "server/mail.h"
 
-#define OPEN_ACCOUNT "open" /* of everybody on a relay that needs no token */
+#define STRANGERS_LINES     500
+#define STRANGERS_WINDOW_MS 10000
+#define OPEN_ACCOUNT        "open" /* of everybody on a relay that needs no token */
 /* Its first words are stable: a client that reads them waits (grpc_close_why). */
 #define FIGHT_TEXT "several instances keep taking this id from each other; stop all but one"
 
@@ -105,13 +107,27 @@ static struct session *session_new(struct sessions *ss, struct lane *lane, const
 
 /* ---- admission ---- */
 
+bool sessions_may_log(struct sessions *ss)
+{
+	unsigned unsaid;
+
+	if (!log_limit_pass(&ss->strangers, loop_now_ms(ss->loop), STRANGERS_LINES,
+	                    STRANGERS_WINDOW_MS, &unsaid))
+		return false;
+	if (unsaid)
+		log_warn("%u lines about refused ends and closed connections were left out",
+		         unsaid);
+	return true;
+}
+
 static void refuse(struct session *s, enum close_why why, const char *text)
 {
 	struct lane *lane = s->lane;
 
 	metric_add(METRIC_REFUSALS, 1);
-	log_info("refused end id=%s account=%s from=%s reason=%s: %s", s->member.id,
-	         s->member.account, s->address, close_label(why), text);
+	if (sessions_may_log(s->all))
+		log_info("refused end id=%s account=%s from=%s reason=%s: %s", s->member.id,
+		         s->member.account, s->address, close_label(why), text);
 	session_free(s);
 	lane_refuse(lane, why, text);
 }

@@ -7,6 +7,7 @@
 #ifndef TUNN_SERVER_SESSION_H
 #define TUNN_SERVER_SESSION_H
 
+#include "common/base/log.h"
 #include "common/base/map.h"
 #include "common/link.h"
 #include "server/router.h"
@@ -25,10 +26,15 @@ struct sessions {
 	struct map by_number; /* those whose token is with auth */
 	struct list list;     /* all */
 	uint64_t next_number;
+	struct log_limit strangers; /* lines that anybody can cause */
 };
 
 void sessions_init(struct sessions *);
 void sessions_done(struct sessions *); /* after the links are gone */
+
+/* Whether a line may be logged that needs no account to cause: at most 500 in 10 s,
+ * so that strangers fill no disk. How many were left out is said with the next one. */
+bool sessions_may_log(struct sessions *);
 
 extern const struct router_events session_router_events;
 

@@ -55,12 +55,14 @@ static void on_greeted(void *owner, struct link *l)
 static void on_closed(void *owner, struct link *l, enum close_why why, const char *text)
 {
 	struct worker *w = container_of(owner, struct worker, sessions);
+	enum log_level level = close_is_noteworthy(why) ? LOG_INFO : LOG_DEBUG;
+	bool stranger = link_user(l) != NULL;
 	char peer[ADDR_TEXT_LEN];
 
 	on_greeted(owner, l);
-	log_at(close_is_noteworthy(why) ? LOG_INFO : LOG_DEBUG,
-	       "connection closed from=%s reason=%s: %s", addr_text(link_peer(l), peer),
-	       close_label(why), text);
+	if (log_wants(level) && (!stranger || sessions_may_log(&w->sessions)))
+		log_at(level, "connection closed from=%s reason=%s: %s",
+		       addr_text(link_peer(l), peer), close_label(why), text);
 	if (w->stage != SERVING && links_count(w->links) == 0)
 		loop_stop(w->loop, 0);
 }
@@ -232,24 +234,13 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 	return 0;
 }
 
-int worker_listen(struct worker *w, const struct addr *addr, bool any, struct addr *bound_out)
-{
-	if (w->n_listeners == LISTENERS_MAX)
-		return -EMFILE;
-	int rc = listener_open(w->loop, addr, any, on_accepted, w, &w->listeners[w->n_listeners],
-	                       bound_out);
-	if (rc == 0)
-		w->n_listeners++;
-	return rc;
-}
-
-int worker_take_listener(struct worker *w, int fd, struct addr *bound_out)
+int worker_listen(struct worker *w, int fd, struct addr *bound_out)
 {
 	if (w->n_listeners == LISTENERS_MAX) {
 		close(fd);
 		return -EMFILE;
 	}
-	int rc = listener_take(w->loop, fd, on_accepted, w, &w->listeners[w->n_listeners],
+	int rc = listener_open(w->loop, fd, on_accepted, w, &w->listeners[w->n_listeners],
 	                       bound_out);
 	if (rc == 0)
 		w->n_listeners++;

@@ -34,9 +34,9 @@ struct worker_news {
 
 /* Set-up in the starting thread. 0 or -errno. */
 int worker_new(const struct worker_conf *, struct worker **worker_out);
-int worker_listen(struct worker *, const struct addr *, bool any, struct addr *bound_out);
-int worker_take_listener(struct worker *, int fd, struct addr *bound_out); /* takes fd */
-int worker_start(struct worker *);                                         /* 0 or -errno */
+int worker_listen(struct worker *, int fd,
+                  struct addr *bound_out); /* takes fd, of listener_bind() */
+int worker_start(struct worker *);         /* 0 or -errno */
 
 struct mailbox *worker_mailbox(struct worker *);
 void worker_join(struct worker *); /* waits for the thread, which ends after MAIL_DRAIN */

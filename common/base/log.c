@@ -36,6 +36,13 @@ int log_level_of(const char *name, enum log_level *level_out)
 	return ERR_INVALID;
 }
 
+const char *log_level_check(const char *name)
+{
+	enum log_level unused;
+
+	return log_level_of(name, &unused) == 0 ? NULL : "must be error, warn, info or debug";
+}
+
 /* Escapes so that a line stays a line and a terminal stays calm (T24). */
 static size_t escape(char *dst, size_t cap, const char *src)
 {

@@ -17,6 +17,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* From any thread, at any time. */
 void log_set_level(enum log_level level);
 int log_level_of(const char *name, enum log_level *level_out); /* 0 or ERR_INVALID */
+const char *log_level_check(const char *name);                 /* an opt_check */
 bool log_wants(enum log_level level);
 
 /* msg and the values are escaped; fmt follows printf. */

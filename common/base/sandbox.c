@@ -28,6 +28,13 @@ int sandbox_mode_of(const char *name, enum sandbox_mode *mode_out)
 	return ERR_INVALID;
 }
 
+const char *sandbox_mode_check(const char *name)
+{
+	enum sandbox_mode unused;
+
+	return sandbox_mode_of(name, &unused) == 0 ? NULL : "must be kill, log or off";
+}
+
 /* ---- what is allowed ----
  *
  * By name, so that one list serves every architecture and libraries newer than

@@ -20,9 +20,8 @@ enum sandbox_need {
 	SANDBOX_NSS = 8,   /* name service modules: mapping code fails (EPERM) but does not kill */
 };
 
-#define SANDBOX_WORDS "kill, log or off" /* the names of the modes, for people */
-
 int sandbox_mode_of(const char *name, enum sandbox_mode *mode_out); /* 0 or ERR_INVALID */
+const char *sandbox_mode_check(const char *name);                   /* an opt_check */
 /* 0, -ENOSYS where build or kernel has no filters, else -errno. Sets
  * no_new_privs too. Nothing to do when OFF. */
 int sandbox_enter(enum sandbox_mode, unsigned needs);

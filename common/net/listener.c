@@ -95,7 +95,12 @@ static int bind_any(const struct addr *addr)
 	return fd;
 }
 
-int listener_take(struct loop *loop, int fd,
+int listener_bind(const struct addr *addr, bool any)
+{
+	return any ? bind_any(addr) : bind_socket(addr, false);
+}
+
+int listener_open(struct loop *loop, int fd,
                   void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
                   struct listener **listener_out, struct addr *bound_out)
 {
@@ -118,15 +123,6 @@ int listener_take(struct loop *loop, int fd,
 	}
 	*listener_out = l;
 	return 0;
-}
-
-int listener_open(struct loop *loop, const struct addr *addr, bool any,
-                  void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
-                  struct listener **listener_out, struct addr *bound_out)
-{
-	int fd = any ? bind_any(addr) : bind_socket(addr, false);
-
-	return fd < 0 ? fd : listener_take(loop, fd, accepted, owner, listener_out, bound_out);
 }
 
 void listener_close(struct listener *l)

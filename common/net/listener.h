@@ -13,14 +13,12 @@
 
 struct listener;
 
-/* `accepted` takes fd (non-blocking, close-on-exec). `any` binds both families
- * on one IPv6 socket, IPv4 alone where there is no IPv6. bound_out gives the
- * real port for port 0. 0 or -errno. */
-int listener_open(struct loop *, const struct addr *, bool any,
-                  void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
-                  struct listener **listener_out, struct addr *bound_out);
-/* The same with a socket that listens already; takes it, also on failure. */
-int listener_take(struct loop *, int fd,
+/* A socket that listens, or -errno. `any` binds both families on one IPv6 socket,
+ * IPv4 alone where there is no IPv6. */
+int listener_bind(const struct addr *, bool any);
+/* Takes such a socket, also on failure. `accepted` takes fd (non-blocking,
+ * close-on-exec). bound_out gives the real port for port 0. 0 or -errno. */
+int listener_open(struct loop *, int fd,
                   void (*accepted)(void *owner, int fd, const struct addr *peer), void *owner,
                   struct listener **listener_out, struct addr *bound_out);
 void listener_close(struct listener *); /* NULL allowed */

@@ -1,9 +1,12 @@
 """What every end-to-end test gets, here and in tests/interop."""
+import os
 import socket
+from collections import namedtuple
 
 import pytest
 
-from harness import World
+from harness import World, ask
+from scripted import Peer
 
 
 @pytest.fixture
@@ -26,3 +29,33 @@ def manager(world):
     s.settimeout(20)
     world.cleanups.append(s.close)
     yield s
+
+
+# One relay for all rows of a module, with a pair of ends that must not notice. A module takes these three by name:
+# from fixtures import peer, standing, undisturbed as relay
+
+Standing = namedtuple("Standing", "world relay pair socket")
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("standing"))
+    relay = world.relay()
+    with open(relay.token) as f:
+        relay.secret = f.read().strip()
+    yield Standing(world, relay, world.pair(relay), world.socket())
+    world.close()
+
+
+@pytest.fixture
+def undisturbed(standing):
+    yield standing.relay
+    ask(standing.socket, standing.pair.address, os.urandom(100))
+    assert "reconnecting" not in standing.pair.laptop.text() + standing.pair.home.text()
+
+
+@pytest.fixture
+def peer(relay):
+    p = Peer(relay.port)
+    yield p
+    p.close()

@@ -1,41 +1,14 @@
 """Bad gRPC and protobuf input (rows G and P of the bad-input table), byte by byte, over real TLS."""
-import os
 import struct
 
 import pytest
-from harness import World, ask
+from fixtures import peer, standing, undisturbed as relay  # noqa: F401
 from scripted import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, RST_STREAM, TUNNEL, WINDOW_UPDATE, Peer, field, message, register,
                       request_fields)
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, \
     UNAUTHENTICATED = "0", "3", "4", "8", "9", "12", "13", "16"
 CHECK = "/grpc.health.v1.Health/Check"
-
-
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("standing"))
-    relay = world.relay()
-    pair, s = world.pair(relay), world.socket()
-    with open(relay.token) as f:
-        relay.secret = f.read().strip()
-    yield relay, pair, s
-    world.close()
-
-
-@pytest.fixture
-def relay(standing):
-    relay, pair, s = standing
-    yield relay
-    ask(s, pair.address, os.urandom(100))
-    assert "reconnecting" not in pair.laptop.text() + pair.home.text()
-
-
-@pytest.fixture
-def peer(relay):
-    p = Peer(relay.port)
-    yield p
-    p.close()
 
 
 def after(peer, data, flags=0):

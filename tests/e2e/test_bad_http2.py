@@ -6,36 +6,11 @@ import struct
 import time
 
 import pytest
-from harness import World, ask
+from fixtures import peer, standing, undisturbed as relay  # noqa: F401
 from scripted import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM,
                       FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, GOAWAY, HEADERS, INTERNAL_ERROR, NO_ERROR, PADDED, PING, PREFACE,
                       PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, SETTINGS, STREAM_CLOSED, TUNNEL,
                       WINDOW_UPDATE, Peer, request_fields)
-
-
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory):
-    """One relay for all rows, with a pair of ends that must not notice."""
-    world = World(tmp_path_factory.mktemp("standing"))
-    relay = world.relay()
-    pair, s = world.pair(relay), world.socket()
-    yield relay, pair, s
-    world.close()
-
-
-@pytest.fixture
-def relay(standing):
-    relay, pair, s = standing
-    yield relay
-    ask(s, pair.address, os.urandom(100))
-    assert "reconnecting" not in pair.laptop.text() + pair.home.text()
-
-
-@pytest.fixture
-def peer(relay):
-    p = Peer(relay.port)
-    yield p
-    p.close()
 
 
 def tls(relay, **options):

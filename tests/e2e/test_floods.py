@@ -8,19 +8,12 @@ import time
 
 import hpack
 import pytest
-from harness import BUILD, World, ask
+from fixtures import standing  # noqa: F401
+from harness import BUILD, ask
 from scripted import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
                       PROTOCOL_ERROR, RST_STREAM, SETTINGS, SETTINGS_TIMEOUT, WINDOW_UPDATE, Peer, message, request_fields)
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("floods"))
-    relay = world.relay()
-    yield relay, world.pair(relay), world.socket()
-    world.close()
 
 
 def status(relay, key):
@@ -38,7 +31,7 @@ class Watch:
     """A pair of ends that talks while the flood goes on, and the relay's memory."""
 
     def __init__(self, standing):
-        self.relay, self.pair, self.s = standing
+        self.relay, self.pair, self.s = standing[1:]
         ask(self.s, self.pair.address, b"before")
         self.before = status(self.relay, "VmRSS")
         try:
@@ -140,7 +133,7 @@ FLOODS = {
 @pytest.mark.parametrize("reads", [True, False], ids=["read", "unread"])
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_ends_its_connection_and_nothing_else(standing, flood, reads):
-    relay, watch, at = standing[0], Watch(standing), standing[0].count()
+    relay, watch, at = standing.relay, Watch(standing), standing.relay.count()
     p = Flooder(relay.port)
     p.call()
     code = p.flood(FLOODS[flood](), reads)
@@ -154,7 +147,7 @@ def test_a_flood_ends_its_connection_and_nothing_else(standing, flood, reads):
 
 @pytest.mark.parametrize("reads", [True, False], ids=["read", "unread"])
 def test_T06_settings_never_acknowledged_end_the_connection_in_time(standing, reads):
-    relay, watch, at = standing[0], Watch(standing), standing[0].count()
+    relay, watch, at = standing.relay, Watch(standing), standing.relay.count()
     p = Flooder(relay.port, greet=False)
     p.send(PREFACE + frame(SETTINGS, 0, 0))
     first, later = calls()
@@ -167,7 +160,7 @@ def test_T06_settings_never_acknowledged_end_the_connection_in_time(standing, re
 
 
 def test_T06_settings_that_are_not_acknowledged_are_waited_for_five_seconds(standing):
-    relay, start = standing[0], time.monotonic()
+    relay, start = standing.relay, time.monotonic()
     p = Peer(relay.port, greet=False)
     p.send(PREFACE + frame(SETTINGS, 0, 0))
     p.call(1, "/grpc.health.v1.Health/Watch")
@@ -177,7 +170,7 @@ def test_T06_settings_that_are_not_acknowledged_are_waited_for_five_seconds(stan
 
 
 def test_T07_continuations_without_end_end_the_connection(standing):
-    relay, watch, at = standing[0], Watch(standing), standing[0].count()
+    relay, watch, at = standing.relay, Watch(standing), standing.relay.count()
     p = Flooder(relay.port)
     _, block = calls()
     p.flood((frame(HEADERS if i == 0 else CONTINUATION, 0, 1, block if i == 0 else b"\x00\x01a\x01b" * 1000) for i in range(10_000)), True)
@@ -186,7 +179,7 @@ def test_T07_continuations_without_end_end_the_connection(standing):
 
 
 def test_T08_a_header_bomb_costs_its_stream_and_next_to_no_time(standing):
-    relay, watch = standing[0], Watch(standing)
+    relay, watch = standing.relay, Watch(standing)
     p = Peer(relay.port)
     bomb = p.encoder.encode(request_fields()) + b"\x40\x01x\x7f\xf9\x05" + b"v" * 888  # 921 bytes with its overhead: the whole table
     at, pieces = cpu_s(relay), [b"\xbe" * 16384] * 8

@@ -1,4 +1,5 @@
 """A machine that is odd or short of something: descriptors, disk, the clock, features of the kernel."""
+import contextlib
 import os
 import resource
 import shutil
@@ -15,8 +16,12 @@ IS_ROOT = os.geteuid() == 0
 
 
 def descriptors(program):
-    where = f"/proc/{program.p.pid}/fd"
-    return {int(n): os.readlink(f"{where}/{n}") for n in os.listdir(where)}
+    """What each descriptor is; one that the program closes meanwhile is left out."""
+    where, found = f"/proc/{program.p.pid}/fd", {}
+    for n in os.listdir(where):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(n)] = os.readlink(f"{where}/{n}")
+    return found
 
 
 # -- C26

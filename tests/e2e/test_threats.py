@@ -11,38 +11,13 @@ import time
 import zlib
 
 import pytest
-from harness import BUILD, TUNN, World, ask, free_port
+from fixtures import peer, standing, undisturbed as relay  # noqa: F401
+from harness import BUILD, TUNN, ask, free_port
 from scripted import (ACK, DATA, END_HEADERS, GOAWAY, HEADERS, PING, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, TUNNEL,
                       WINDOW_UPDATE, Peer, field, message, register)
 
 MIB = 1 << 20
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAUTHENTICATED = "3", "8", "12", "13", "16"
-
-
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory):
-    """One relay for all rows, with a pair of ends that must not notice."""
-    world = World(tmp_path_factory.mktemp("standing"))
-    relay = world.relay()
-    with open(relay.token) as f:
-        relay.secret = f.read().strip()
-    yield world, relay, world.pair(relay), world.socket()
-    world.close()
-
-
-@pytest.fixture
-def relay(standing):
-    _, relay, pair, s = standing
-    yield relay
-    ask(s, pair.address, os.urandom(100))
-    assert "reconnecting" not in pair.laptop.text() + pair.home.text()
-
-
-@pytest.fixture
-def peer(relay):
-    p = Peer(relay.port)
-    yield p
-    p.close()
 
 
 def memory(process, name):
@@ -158,7 +133,7 @@ def assert_lines_are_ours(relay, at, names):
 
 
 def test_T24_what_comes_from_outside_neither_breaks_a_line_nor_names_a_metric(standing, relay):
-    world, _, _, _ = standing
+    world = standing.world
     names, at = set(relay.counters()), relay.count()
     odd = [b"a\nts=2000 level=error msg=forged", b"\x1b[31mred\x1b[0m", b'a" b="c', b"a\\", b"\r", b"%s%n", "\u2028\u202e".encode()]
     for text in odd:
@@ -176,6 +151,26 @@ def test_T24_what_comes_from_outside_neither_breaks_a_line_nor_names_a_metric(st
         s.sendall(b"\n\x1b[2Jlevel=error\r\n" * 10)
     world.end(relay, free_port(), "calm", "b", "--listen").wait_for("connected as calm")
     assert_lines_are_ours(relay, at, names)
+
+
+def test_T24_strangers_fill_no_log(world):
+    relay = world.relay(args=["--log-level", "debug"])
+
+    def stranger():
+        with socket.create_connection(("127.0.0.1", relay.port)) as s:
+            s.sendall(b"no TLS at all")
+            while s.recv(100):
+                pass
+
+    for _ in range(700):
+        stranger()
+    world.end(relay, free_port(), "calm", "b", "--listen").wait_for("connected as calm")  # its lines are not theirs
+    assert 500 <= relay.text().count("connection closed") <= 600
+    end = time.monotonic() + 30
+    while "lines about refused ends and closed connections were left out" not in relay.text():
+        assert time.monotonic() < end
+        stranger()
+        time.sleep(0.2)
 
 
 def test_T24_a_hundred_thousand_ids_make_no_metric(relay):
@@ -242,7 +237,7 @@ class Proxy:
 @pytest.fixture
 def behind(standing, world):
     """An end that goes through a proxy which says this."""
-    _, relay, _, _ = standing
+    relay = standing.relay
 
     def start(say, then=b"", forever=False, args=("--once",)):
         proxy = Proxy(say, then, forever)

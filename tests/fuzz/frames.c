@@ -1,20 +1,9 @@
 #include "tests/fuzz/frames.h"
 
+#include "tests/h2_frames.h"
+
 #include <string.h>
 
-enum {
-	DATA,
-	HEADERS,
-	PRIORITY,
-	RST_STREAM,
-	SETTINGS,
-	PUSH_PROMISE,
-	PING,
-	GOAWAY,
-	WINDOW_UPDATE,
-	CONTINUATION
-};
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8 };
 enum { FRAMES_MAX = 512, ARENA = 1 << 20, HEAD = 9, LEN_MAX = 1 << 18 };
 
 struct frame {

@@ -128,6 +128,17 @@ static void C08_names_outside_the_grammar(void **state)
 	assert_int_equal(read_words("--name 2001:db8::1 --name r.example"), 0);
 }
 
+static void limits_that_contradict_each_other_are_refused(void **state)
+{
+	char words[300];
+
+	(void)state;
+	snprintf(words, sizeof words, "--config %s",
+	         file_with("server.yaml", "limits:\n  streams: 100\n  queued-frames: 199\n"));
+	assert_refused(words,
+	               "limits.queued-frames 199 is less than two for each of the 100 streams");
+}
+
 static void what_was_read_stays_when_reading_again_fails(void **state)
 {
 	(void)state;
@@ -155,6 +166,7 @@ int main(void)
 		cmocka_unit_test(open_is_for_loopback),
 		cmocka_unit_test(C16_drain_is_bounded),
 		cmocka_unit_test(C08_names_outside_the_grammar),
+		cmocka_unit_test(limits_that_contradict_each_other_are_refused),
 		cmocka_unit_test(what_was_read_stays_when_reading_again_fails),
 	};
 	return cmocka_run_group_tests(tests, NULL, forget);

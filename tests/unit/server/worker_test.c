@@ -151,7 +151,7 @@ static void start_worker(struct auth *with)
 	};
 	addr_of_ip("127.0.0.1", 0, &any_port);
 	assert_int_equal(worker_new(&conf, &worker), 0);
-	assert_int_equal(worker_listen(worker, &any_port, false, &bound), 0);
+	assert_int_equal(worker_listen(worker, listener_bind(&any_port, false), &bound), 0);
 	assert_int_equal(worker_start(worker), 0);
 }
 

@@ -5,6 +5,7 @@
 #ifndef TUNN_UNIT_H2_PEER_H
 #define TUNN_UNIT_H2_PEER_H
 
+#include "tests/h2_frames.h"
 #include "tests/unit/said.h"
 
 #include "common/base/crypto.h"
@@ -198,20 +199,6 @@ static inline void frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t st
 	assert_int_equal(buf_add(b, head, sizeof head), 0);
 	assert_int_equal(buf_add(b, p, n), 0);
 }
-
-enum {
-	DATA,
-	HEADERS,
-	PRIORITY,
-	RST_STREAM,
-	SETTINGS,
-	PUSH_PROMISE,
-	PING,
-	GOAWAY,
-	WINDOW_UPDATE,
-	CONTINUATION
-};
-enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4 };
 
 static inline void field(struct buf *b, const char *name, const char *value)
 {
