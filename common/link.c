@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -111,9 +112,21 @@ static void say_goodbye(struct link *l)
 	buf_clear(out);
 }
 
+/* Of all workers, since the limit is; relaxed: a bound, not an order. */
+static atomic_uint n_health;
+
+static bool take_health(unsigned most)
+{
+	if (atomic_fetch_add_explicit(&n_health, 1, memory_order_relaxed) < most)
+		return true;
+	atomic_fetch_sub_explicit(&n_health, 1, memory_order_relaxed);
+	return false;
+}
+
 static void no_health_client(struct link *l)
 {
-	l->links->n_health -= l->is_health;
+	if (l->is_health)
+		atomic_fetch_sub_explicit(&n_health, 1, memory_order_relaxed);
 	l->is_health = false;
 }
 
@@ -187,10 +200,9 @@ static void check_health_client(struct link *l)
 	if (l->state != LINK_GREETING || l->greeted || l->side == SIDE_CLIENT)
 		return;
 	l->ops->stats(l->transport, &stats);
-	if (!stats.companion || l->links->n_health >= l->limits->health_conns)
+	if (!stats.companion || !take_health(l->limits->health_conns))
 		return;
 	l->is_health = true;
-	l->links->n_health++;
 	greet(l);
 }
 

@@ -60,7 +60,7 @@ struct links {
 	uint64_t ticked_thread_ms; /* at the same moment, by clock_thread_ms() */
 	struct task pump, sweep;
 	struct buf out;
-	unsigned n, n_health;
+	unsigned n;
 };
 
 /* link.c: after a transport call, whose failure is the link's; the second also

@@ -6,7 +6,9 @@
  * makes room for the next one: half-open connections cost their maker more than
  * us, and an honest end, which is done in a few round trips, gets in (T01).
  *
- * Reads no clock. Belongs to its worker.
+ * Shared by all workers, since limits are those of the machine: it has a mutex
+ * of its own, taken when a newcomer comes and when it is one no more, never for a
+ * packet. Any thread; reads no clock.
  */
 #ifndef TUNN_SERVER_ADMIT_H
 #define TUNN_SERVER_ADMIT_H
@@ -14,29 +16,26 @@
 #include <stdint.h>
 
 #include "common/base/limits.h"
-#include "common/base/list.h"
-#include "common/base/map.h"
 #include "common/net/addr.h"
 
 enum { ADMIT_PATIENCE_MS = 1000 };
 
-struct newcomer;
+struct admit;
 
-struct admit {
-	const struct limits *limits;
-	struct map nets;       /* struct net by its prefix */
-	struct list newcomers; /* all, oldest first */
-	unsigned n;
+struct newcomer_id {
+	uint64_t number; /* 0: nobody; never used again */
+	unsigned worker;
 };
 
-void admit_init(struct admit *, const struct limits *); /* borrowed */
-void admit_done(struct admit *);                        /* forgets the newcomers */
+struct admit *admit_new(const struct limits *); /* NULL: out of memory */
+void admit_free(struct admit *);                /* forgets the newcomers; NULL allowed */
+void admit_set_limits(struct admit *, const struct limits *);
+unsigned admit_count(struct admit *);
 
-/* NULL: there is no room (or no memory). *evicted_out is the owner of the one
- * that had to go, which has left and is to be closed; NULL if none. */
-struct newcomer *admit_enter(struct admit *, const struct addr *, uint64_t now_ms,
-                             void **evicted_out);
-void newcomer_set_owner(struct newcomer *, void *owner);
-void admit_leave(struct admit *, struct newcomer *); /* NULL allowed */
+/* Number of the newcomer of that worker, or 0: there is no room (or no memory).
+ * evicted_out is who had to go for it: has left, and is to be closed by its worker. */
+uint64_t admit_enter(struct admit *, const struct addr *, unsigned worker, uint64_t now_ms,
+                     struct newcomer_id *evicted_out);
+void admit_leave(struct admit *, uint64_t number); /* no-op for who has left */
 
 #endif

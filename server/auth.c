@@ -113,7 +113,7 @@ static int start_thread(struct auth *a)
 {
 	a->loop = loop_new();
 	a->last = letter_new();
-	int rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, a, &a->mailbox) : -ENOMEM;
+	int rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, NULL, a, &a->mailbox) : -ENOMEM;
 	return rc < 0 ? rc : -pthread_create(&a->thread, NULL, run, a);
 }
 

@@ -7,9 +7,13 @@
 enum mail_kind {
 	MAIL_AUTH,   /* auth -> worker: number of the asking session, ptr struct identity (given) */
 	MAIL_CONFIG, /* server -> worker: ptr struct worker_news (given) */
-	MAIL_ALIVE,  /* server -> worker: tell the service manager, if you still read your mail */
+	MAIL_ALIVE,  /* server -> worker, and back with the same number: it reads its mail */
 	MAIL_ENDED,  /* worker -> server: its thread ends */
 	MAIL_DRAIN,  /* server -> worker: number is the time in ms that ends may take to leave */
+	MAIL_EVICT,  /* worker -> worker: the newcomer `number` has to go (admit.h) */
+	MAIL_JOIN,   /* worker -> worker: ptr struct presence (a reference, given) has its key */
+	MAIL_LEAVE,  /* the same: it has it no more */
+	MAIL_FIGHT,  /* the same: instances fight for its key, which rests; whoever has it goes */
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
 #include "server/state.h"
+#include "server/worker.h"
 
 enum { LISTEN_MAX = 16, NAMES_MAX = 32, DRAIN_MAX_MS = 8000, DRAIN_MS = 2000 };
 
@@ -102,6 +103,13 @@ const struct opt server_opts[] = {
 	  .name = "open-to-everyone",
 	  AT(open_to_everyone),
 	  .help = "with --open: on every address" },
+	{ .kind = OPT_NUMBER,
+	  .name = "workers",
+	  .arg = "N",
+	  AT(workers),
+	  .min = 1,
+	  .max = WORKERS_MAX,
+	  .help = "threads that carry datagrams, 1 to 64; default: one for each CPU" },
 	{ .kind = OPT_DURATION,
 	  .name = "drain",
 	  .arg = "TIME",

@@ -21,6 +21,7 @@ struct server_options {
 	bool open;              /* --open: no token needed (loopback only) */
 	bool open_to_everyone;
 	bool allow_expired; /* --allow-expired: start with a certificate that is out of date */
+	unsigned workers;   /* --workers; 0: one for each CPU that we may use */
 	unsigned drain_ms;  /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
 	const char *user;     /* --user: NULL: "tunn" where it exists */

@@ -7,20 +7,30 @@
 #include "common/base/log.h"
 #include "common/base/sandbox.h"
 #include "server/state.h"
+#include "server/workers.h"
 
 enum {
 	EXIT_RUNTIME = 1,
 	EXIT_CONFIG = 2,
 	DESCRIPTORS_LEAST = 32,
-	DESCRIPTORS_OWN = 28, /* loops, listeners, database, what a reload opens */
+	DESCRIPTORS_OWN = 28,   /* loops, listeners, database, what a reload opens */
+	DESCRIPTORS_WORKER = 6, /* for each worker but one: loop, mailbox, listeners */
 	DESCRIPTORS_FEW = 512,
+	CONNECTIONS_LEAST = 4,
 };
 
 /* ---- descriptors ---- */
 
+static unsigned room_of(const struct rights *r)
+{
+	unsigned own = DESCRIPTORS_OWN + (r->workers - 1) * DESCRIPTORS_WORKER;
+
+	return r->descriptors > own ? r->descriptors - own : 0;
+}
+
 void rights_fit(const struct rights *r, struct limits *l)
 {
-	unsigned room = (r->descriptors - DESCRIPTORS_OWN) / 2;
+	unsigned room = room_of(r) / 2;
 
 	if (l->newcomers > room)
 		l->newcomers = room;
@@ -28,9 +38,11 @@ void rights_fit(const struct rights *r, struct limits *l)
 		l->health_conns = room / 2;
 }
 
-int rights_count_descriptors(struct rights *r)
+int rights_count_descriptors(struct rights *r, unsigned workers)
 {
 	r->descriptors = process_descriptors();
+	/* Where they are few, each is worth more as a connection. */
+	r->workers = workers ? workers : r->descriptors < DESCRIPTORS_FEW ? 1 : workers_default();
 	if (r->descriptors < DESCRIPTORS_LEAST) {
 		fprintf(stderr,
 		        "tunn server: only %u file descriptors (ulimit -n): at least %u are needed, "
@@ -38,9 +50,16 @@ int rights_count_descriptors(struct rights *r)
 		        r->descriptors, DESCRIPTORS_LEAST);
 		return EXIT_CONFIG;
 	}
+	if (room_of(r) < CONNECTIONS_LEAST) {
+		fprintf(stderr,
+		        "tunn server: only %u file descriptors (ulimit -n): too few for --workers "
+		        "%u, each takes %u\n",
+		        r->descriptors, r->workers, DESCRIPTORS_WORKER);
+		return EXIT_CONFIG;
+	}
 	if (r->descriptors < DESCRIPTORS_FEW)
 		log_warn("only %u file descriptors (ulimit -n): that is room for %u connections",
-		         r->descriptors, r->descriptors - DESCRIPTORS_OWN);
+		         r->descriptors, room_of(r));
 	return 0;
 }
 

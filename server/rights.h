@@ -13,10 +13,11 @@
 struct rights {
 	struct process_user user;
 	unsigned descriptors; /* the limit */
+	unsigned workers;
 };
 
-/* Each gives an exit code, 0: go on. */
-int rights_count_descriptors(struct rights *);
+/* Each gives an exit code, 0: go on. workers 0: as many as fit this machine. */
+int rights_count_descriptors(struct rights *, unsigned workers);
 /* Files are made and opened as the user we shall be. Three of root's rights stay until
  * rights_drop(): to bind a low port, to choose BBR, to read the key of --key. */
 int rights_become_user(struct rights *, const struct server_options *);

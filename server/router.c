@@ -12,26 +12,31 @@
  * while any of the three does. */
 struct place {
 	struct key key;
-	struct member *member;
-	struct list watchers; /* decl.node */
-	struct list node;     /* in router.fought, unlinked when nobody fought */
-	unsigned n_takeovers; /* by different instances, in the window */
+	struct presence *holder; /* a reference, or NULL */
+	struct member *member;   /* the holder's, if it is of this worker */
+	struct list watchers;    /* decl.node */
+	struct list node;        /* in router.fought, unlinked when nobody fought */
+	unsigned n_takeovers;    /* by different instances, in the window */
 	uint64_t window_ms, rest_until_ms;
 };
 
 struct router {
 	const struct router_events *events;
+	struct router_conf conf;
+	unsigned worker;
 	struct map places;
+	struct place *last; /* of the previous packet from another worker */
 	struct list fought; /* places taken over lately, oldest window first */
 	unsigned n_members;
 };
 
-struct router *router_new(const struct router_events *events)
+struct router *router_new(const struct router_conf *conf)
 {
 	struct router *r = calloc(1, sizeof *r);
 
 	if (r) {
-		r->events = events;
+		r->conf = *conf;
+		r->events = conf->events;
 		map_init(&r->places, KEY_LEN);
 		list_init(&r->fought);
 	}
@@ -45,12 +50,15 @@ void router_free(struct router *r)
 
 	if (!r)
 		return;
-	while ((pl = map_next(&r->places, &pos)) != NULL)
+	while ((pl = map_next(&r->places, &pos)) != NULL) {
+		presence_unref(pl->holder);
 		free(pl);
+	}
 	map_done(&r->places);
 	free(r);
 }
 
+void router_set_worker(struct router *r, unsigned number) { r->worker = number; }
 unsigned router_n_members(const struct router *r) { return r->n_members; }
 size_t router_n_places(const struct router *r) { return r->places.n; }
 
@@ -78,8 +86,10 @@ static struct place *place_get(struct router *r, const struct key *key)
 /* Lets go of a place that nobody has, declares or fought for. */
 static void place_put(struct router *r, struct place *pl)
 {
-	if (pl->member || !list_empty(&pl->watchers) || !list_empty(&pl->node))
+	if (pl->holder || !list_empty(&pl->watchers) || !list_empty(&pl->node))
 		return;
+	if (r->last == pl)
+		r->last = NULL;
 	map_del(&r->places, &pl->key);
 	free(pl);
 }
@@ -99,21 +109,13 @@ static void forget_fights(struct router *r, uint64_t now_ms)
 
 /* ---- states ---- */
 
-static const struct decl *declares(const struct member *m, const struct key *key)
-{
-	for (unsigned i = 0; i < m->n_decls; i++)
-		if (key_eq(&m->decls[i].key, key))
-			return &m->decls[i];
-	return NULL;
-}
-
 /* Who has not been declared across accounts learns nothing, not even that
  * somebody is there. */
 static enum peer_state state_of(const struct decl *d)
 {
 	if (d->peer && d->mutual)
 		return PEER_UP;
-	if (d->peer && strcmp(d->peer->account, d->by->account) == 0)
+	if (d->peer && strcmp(d->peer->account, d->by->who->account) == 0)
 		return PEER_NOT_MUTUAL;
 	return d->told == PEER_UP || d->told == PEER_GONE ? PEER_GONE : PEER_ABSENT;
 }
@@ -121,7 +123,7 @@ static enum peer_state state_of(const struct decl *d)
 static void tell(struct router *r, struct decl *d, enum peer_state state, uint64_t now_ms)
 {
 	char text[2 * NAME_MAX_LEN + 80] = "";
-	struct peer_status p = { .key = d->key, .state = state };
+	struct peer_status p = { .key = *d->key, .state = state };
 
 	if (!d->by->greeted)
 		return;
@@ -129,7 +131,7 @@ static void tell(struct router *r, struct decl *d, enum peer_state state, uint64
 		p.role = d->peer->role;
 	else if (state == PEER_NOT_MUTUAL)
 		snprintf(text, sizeof text, "%s is connected but has not declared --peer %s",
-		         d->peer->id, d->by->id);
+		         d->peer->id, d->by->who->id);
 	else
 		snprintf(text, sizeof text, "not there, or it has not declared you");
 	p.text = str_of(text);
@@ -138,12 +140,18 @@ static void tell(struct router *r, struct decl *d, enum peer_state state, uint64
 	r->events->peer(d->by->owner, &p);
 }
 
-static void refresh(struct router *r, struct decl *d, uint64_t now_ms)
+/* Who has the declared key. */
+static void resolve(struct decl *d, const struct place *pl)
 {
-	d->mutual = d->peer && declares(d->peer, &d->by->key);
-	enum peer_state state = state_of(d);
-	if (state != d->told)
-		tell(r, d, state, now_ms);
+	d->peer = pl->holder;
+	d->local = pl->member;
+	d->mutual = d->peer && presence_declares(d->peer, &d->by->who->key);
+}
+
+static void forget_holder(struct decl *d)
+{
+	d->peer = NULL;
+	d->local = NULL;
 }
 
 /* The key has a new holder, or none: everybody who declares it is told. */
@@ -151,9 +159,22 @@ static void holder_changed(struct router *r, struct place *pl, uint64_t now_ms)
 {
 	list_each(it, tmp, &pl->watchers) {
 		struct decl *d = container_of(it, struct decl, node);
-		d->peer = pl->member;
-		refresh(r, d, now_ms);
+		resolve(d, pl);
+		enum peer_state state = state_of(d);
+		if (state != d->told)
+			tell(r, d, state, now_ms);
 	}
+}
+
+/* Nobody points at the old holder any more; nobody is told yet either, since a
+ * new one comes. */
+static void vacate(struct place *pl)
+{
+	list_each(it, tmp, &pl->watchers)
+		forget_holder(container_of(it, struct decl, node));
+	presence_unref(pl->holder);
+	pl->holder = NULL;
+	pl->member = NULL;
 }
 
 /* ---- coming and going ---- */
@@ -161,7 +182,7 @@ static void holder_changed(struct router *r, struct place *pl, uint64_t now_ms)
 static void unwatch(struct router *r, struct member *m, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		struct place *pl = map_get(&r->places, &m->decls[i].key);
+		struct place *pl = map_get(&r->places, m->decls[i].key);
 		list_del(&m->decls[i].node);
 		place_put(r, pl);
 	}
@@ -169,17 +190,17 @@ static void unwatch(struct router *r, struct member *m, unsigned n)
 
 static int watch(struct router *r, struct member *m)
 {
-	for (unsigned i = 0; i < m->n_decls; i++) {
+	for (unsigned i = 0; i < m->who->n_peers; i++) {
 		struct decl *d = &m->decls[i];
-		struct place *pl = place_get(r, &d->key);
+		struct place *pl = place_get(r, &m->who->peers[i]);
 		if (!pl) {
 			unwatch(r, m, i);
 			return -ENOMEM;
 		}
+		d->key = &m->who->peers[i];
 		d->by = m;
-		d->peer = pl->member;
-		d->mutual = d->peer && declares(d->peer, &m->key);
 		d->told = PEER_UNSPECIFIED;
+		resolve(d, pl);
 		list_add_tail(&pl->watchers, &d->node);
 	}
 	return 0;
@@ -193,74 +214,122 @@ static void begin_window(struct router *r, struct place *pl, uint64_t now_ms)
 	list_add_tail(&r->fought, &pl->node);
 }
 
-/* Counts a takeover by another instance. True: the id must rest. */
+static bool is_same(const struct presence *a, const struct presence *b)
+{
+	return memcmp(a->instance, b->instance, INSTANCE_LEN) == 0;
+}
+
+/* Counts a takeover by another instance, here or at another worker: all count the
+ * same. True: the id must rest. */
 static bool is_fight(struct router *r, struct place *pl, uint64_t now_ms)
 {
 	if (pl->n_takeovers == 0)
 		begin_window(r, pl, now_ms);
-	if (++pl->n_takeovers <= FIGHT_TAKEOVERS)
-		return false;
+	return ++pl->n_takeovers > FIGHT_TAKEOVERS;
+}
+
+static void rest(struct router *r, struct place *pl, uint64_t now_ms)
+{
 	pl->rest_until_ms = now_ms + FIGHT_REST_MS;
 	begin_window(r, pl, now_ms);
 	pl->n_takeovers = 1; /* remembered, but not fighting at once again */
-	return true;
 }
 
-static void replace(struct router *r, struct place *pl, bool same, bool fight)
+/* Our member at this place goes. */
+static void supersede(struct router *r, struct place *pl, bool same, bool fight)
 {
 	struct member *old = pl->member;
 
 	metric_add(METRIC_TAKEOVERS, 1);
-	pl->member = NULL;
-	/* Nobody points at the old one any more; nobody is told yet either, since
-	 * the new one is about to be greeted. */
-	list_each(it, tmp, &pl->watchers)
-		container_of(it, struct decl, node)->peer = NULL;
+	vacate(pl);
 	old->joined = false;
+	old->last = NULL;
 	r->n_members--;
-	unwatch(r, old, old->n_decls);
+	unwatch(r, old, old->who->n_peers);
 	r->events->superseded(old->owner, same, fight);
+}
+
+static void tell_mates(struct router *r, enum router_news news, struct presence *p)
+{
+	r->events->tell(r->conf.mates, news, p);
+}
+
+/* Both leave. Who has the key at another worker goes when it hears of it. */
+static enum close_why fight(struct router *r, struct place *pl, uint64_t now_ms)
+{
+	struct presence *old = presence_ref(pl->holder);
+
+	rest(r, pl, now_ms);
+	tell_mates(r, ROUTER_FIGHT, old);
+	if (pl->member) {
+		supersede(r, pl, false, true);
+		tell_mates(r, ROUTER_LEAVE, old);
+		holder_changed(r, pl, now_ms);
+	}
+	presence_unref(old);
+	return CLOSE_FIGHT;
+}
+
+/* Takes the key from whoever has it, for a newer one. */
+static void make_way(struct router *r, struct place *pl, const struct presence *newer)
+{
+	if (pl->member)
+		supersede(r, pl, is_same(pl->holder, newer), false);
+	else if (pl->holder)
+		vacate(pl);
+}
+
+static int take_place(struct router *r, struct place *pl, struct member *m)
+{
+	pl->holder = presence_ref(m->who); /* before watch(): a held place is never given up */
+	pl->member = m;
+	if (watch(r, m) == 0) {
+		if (r->events->tell(r->conf.mates, ROUTER_JOIN, m->who) == 0)
+			return 0;
+		unwatch(r, m, m->who->n_peers);
+	}
+	vacate(pl);
+	return -ENOMEM;
 }
 
 enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 {
 	struct place *pl;
-	struct member *old;
+	struct presence *old;
 
 	forget_fights(r, now_ms);
-	pl = place_get(r, &m->key);
+	pl = place_get(r, &m->who->key);
 	if (!pl)
 		return CLOSE_NOMEM;
 	if (now_ms < pl->rest_until_ms)
 		return CLOSE_FIGHT;
-	old = pl->member;
-	if (old) {
-		bool same = memcmp(old->instance, m->instance, INSTANCE_LEN) == 0;
-		bool fight = !same && is_fight(r, pl, now_ms);
-		replace(r, pl, same, fight);
-		if (fight) { /* both leave */
-			holder_changed(r, pl, now_ms);
-			return CLOSE_FIGHT;
-		}
-	}
-	pl->member = m; /* before watch(): a place with a member is never given up */
-	if (watch(r, m) < 0) {
-		pl->member = NULL;
+	if (pl->holder && !is_same(pl->holder, m->who) && is_fight(r, pl, now_ms))
+		return fight(r, pl, now_ms);
+	old = pl->holder ? presence_ref(pl->holder) : NULL;
+	m->who->worker = r->worker;
+	m->who->seq = 1 + atomic_fetch_add_explicit(r->conf.seq, 1, memory_order_relaxed);
+	make_way(r, pl, m->who);
+	int rc = take_place(r, pl, m);
+	if (rc < 0) { /* some may have heard of us, others know the old one */
+		if (old)
+			tell_mates(r, ROUTER_LEAVE, old);
+		tell_mates(r, ROUTER_LEAVE, m->who);
 		holder_changed(r, pl, now_ms);
 		place_put(r, pl);
-		return CLOSE_NOMEM;
+	} else {
+		m->joined = true;
+		r->n_members++;
 	}
-	m->joined = true;
-	r->n_members++;
-	return CLOSE_NONE;
+	presence_unref(old);
+	return rc < 0 ? CLOSE_NOMEM : CLOSE_NONE;
 }
 
 void router_greet(struct router *r, struct member *m, uint64_t now_ms)
 {
-	struct place *pl = map_get(&r->places, &m->key);
+	struct place *pl = map_get(&r->places, &m->who->key);
 
 	m->greeted = true;
-	for (unsigned i = 0; i < m->n_decls; i++)
+	for (unsigned i = 0; i < m->who->n_peers; i++)
 		tell(r, &m->decls[i], state_of(&m->decls[i]), now_ms);
 	holder_changed(r, pl, now_ms);
 }
@@ -274,19 +343,84 @@ void router_leave(struct router *r, struct member *m, uint64_t now_ms)
 	m->joined = false;
 	m->last = NULL;
 	r->n_members--;
-	unwatch(r, m, m->n_decls);
-	pl = map_get(&r->places, &m->key);
-	pl->member = NULL;
+	unwatch(r, m, m->who->n_peers);
+	tell_mates(r, ROUTER_LEAVE, m->who);
+	pl = map_get(&r->places, &m->who->key);
+	vacate(pl);
 	holder_changed(r, pl, now_ms);
 	place_put(r, pl);
 }
 
+/* ---- members of other workers ---- */
+
+/* Whoever is older here goes; its own worker says that to all, since who hears of
+ * the two in the other order would keep it. */
+static void replace(struct router *r, struct place *pl, struct presence *p, uint64_t now_ms)
+{
+	struct presence *ours = pl->member ? presence_ref(pl->holder) : NULL;
+
+	if (pl->holder && !is_same(pl->holder, p))
+		is_fight(r, pl, now_ms); /* counted: the one who joins decides */
+	make_way(r, pl, p);
+	if (ours)
+		tell_mates(r, ROUTER_LEAVE, ours);
+	presence_unref(ours);
+	pl->holder = p;
+	holder_changed(r, pl, now_ms);
+}
+
+int router_on_join(struct router *r, struct presence *p, uint64_t now_ms)
+{
+	struct place *pl;
+
+	forget_fights(r, now_ms);
+	pl = place_get(r, &p->key);
+	if (pl && !(pl->holder && pl->holder->seq > p->seq)) {
+		replace(r, pl, p, now_ms);
+		return 0;
+	}
+	presence_unref(p);
+	return pl ? 0 : -ENOMEM;
+}
+
+void router_on_leave(struct router *r, struct presence *p, uint64_t now_ms)
+{
+	struct place *pl = map_get(&r->places, &p->key);
+
+	if (pl && pl->holder == p) {
+		vacate(pl);
+		holder_changed(r, pl, now_ms);
+		place_put(r, pl);
+	}
+	presence_unref(p);
+}
+
+void router_on_fight(struct router *r, struct presence *p, uint64_t now_ms)
+{
+	struct place *pl = place_get(r, &p->key);
+
+	if (pl) {
+		bool ours = pl->holder == p && pl->member;
+		rest(r, pl, now_ms);
+		if (ours) {
+			supersede(r, pl, false, true);
+			tell_mates(r, ROUTER_LEAVE, p);
+			holder_changed(r, pl, now_ms);
+		}
+	}
+	presence_unref(p);
+}
+
 /* ---- packets ---- */
 
-static struct decl *decl_for(struct member *m, const struct key *dst)
+static struct decl *decl_for(struct member *m, const struct key *key)
 {
-	if (!m->last || !key_eq(&m->last->key, dst))
-		m->last = (struct decl *)(uintptr_t)declares(m, dst);
+	if (m->last && key_eq(m->last->key, key))
+		return m->last;
+	m->last = NULL;
+	for (unsigned i = 0; i < m->who->n_peers && !m->last; i++)
+		if (key_eq(&m->who->peers[i], key))
+			m->last = &m->decls[i];
 	return m->last;
 }
 
@@ -307,11 +441,31 @@ void router_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	enum drop_why why = why_not(d);
 
 	if (why == DROP_N) {
-		p->src = from->key;
-		r->events->deliver(d->peer->owner, p);
+		p->src = from->who->key;
+		if (d->local)
+			r->events->deliver(d->local->owner, p);
+		else
+			r->events->forward(r->conf.mates, d->peer->worker, p);
 		return;
 	}
 	if (d && why != DROP_ONE_WAY && now_ms - d->told_ms >= RETELL_MS)
 		tell(r, d, state_of(d), now_ms);
 	pkt_drop(p, why);
+}
+
+/* The sender's side of the peering was seen by its worker; things may have changed
+ * since. */
+void router_deliver(struct router *r, struct pkt *p)
+{
+	if (!r->last || !key_eq(&r->last->key, &p->dst))
+		r->last = map_get(&r->places, &p->dst);
+	struct member *m = r->last ? r->last->member : NULL;
+	if (!m)
+		pkt_drop(p, DROP_NO_ROUTE);
+	else if (!decl_for(m, &p->src))
+		pkt_drop(p, DROP_NOT_MUTUAL);
+	else if (!m->who->bidirectional)
+		pkt_drop(p, DROP_ONE_WAY);
+	else
+		r->events->deliver(m->owner, p);
 }

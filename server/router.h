@@ -1,7 +1,9 @@
 /*
  * The router: decides for a packet where it goes, and tells members about each
  * other. Knows only keys; no links, no protocols, no clock. Single-threaded: one
- * per worker.
+ * per worker. What it knows of members of other workers comes by mail
+ * (router_on_*); it is the same at all of them once the mail is read, in whatever
+ * order the mail of different workers comes: the highest number has the key.
  *
  * Mutual peering is two local checks: the sender's member declares the
  * destination, the destination's member declares the sender. Declarations are
@@ -11,6 +13,7 @@
 #ifndef TUNN_SERVER_ROUTER_H
 #define TUNN_SERVER_ROUTER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +22,7 @@
 #include "common/base/list.h"
 #include "common/base/pkt.h"
 #include "common/transport/transport.h"
+#include "server/presence.h"
 
 struct router;
 
@@ -29,41 +33,50 @@ enum {
 	RETELL_MS = 10000, /* a state is told again to a sender who goes on */
 };
 
-struct decl { /* one declared peer of a member; the router's but for `key` */
-	struct key key;
+struct decl { /* one declared peer of a member; the router's */
+	const struct key *key;
 	struct member *by;
-	struct member *peer; /* the member that has the key now, or NULL */
-	bool mutual;         /* peer declares by */
+	struct presence *peer; /* who has the key now, or NULL; the place's reference */
+	struct member *local;  /* the same if it is of this worker */
+	bool mutual;           /* peer declares by */
 	enum peer_state told;
 	uint64_t told_ms;
 	struct list node; /* in the watch list of `key` */
 };
 
-struct member { /* embedded in a session; filled in before router_join() */
-	struct key key;
-	char account[NAME_MAX_LEN + 1], id[NAME_MAX_LEN + 1];
-	uint8_t instance[INSTANCE_LEN];
-	enum role role;
-	bool bidirectional;
-	unsigned n_decls;
-	struct decl *decls; /* the member's owner frees them after router_leave() */
+struct member {               /* embedded in a session; filled in before router_join() */
+	struct presence *who; /* the owner's reference, until after router_leave() */
+	struct decl *decls;   /* one for each of who->peers; the owner frees them likewise */
 	void *owner;
 	bool joined;
 	bool greeted;      /* admitted: may be told states */
 	struct decl *last; /* of the previous packet */
 };
 
+enum router_news { ROUTER_JOIN, ROUTER_LEAVE, ROUTER_FIGHT };
+
 struct router_events {
 	void (*deliver)(void *owner, struct pkt *); /* takes */
 	void (*peer)(void *owner, const struct peer_status *);
 	/* The member has been replaced (and has left the router already). */
 	void (*superseded)(void *owner, bool same_instance, bool fight);
+	/* To the other workers, of whom there may be none: news for all (JOIN alone can
+	 * fail, -ENOMEM), a packet for one (takes). */
+	int (*tell)(void *mates, enum router_news, struct presence *);
+	void (*forward)(void *mates, unsigned worker, struct pkt *);
 };
 
-struct router *router_new(const struct router_events *); /* NULL: out of memory */
+struct router_conf { /* borrowed */
+	const struct router_events *events;
+	void *mates;
+	_Atomic uint64_t *seq; /* one counter for all workers */
+};
+
+struct router *router_new(const struct router_conf *);    /* NULL: out of memory */
+void router_set_worker(struct router *, unsigned number); /* ours; before anybody joins */
 void router_free(struct router *);
-unsigned router_n_members(const struct router *);
-size_t router_n_places(const struct router *); /* keys it remembers anything of */
+unsigned router_n_members(const struct router *); /* of this worker */
+size_t router_n_places(const struct router *);    /* keys it remembers anything of */
 
 /* Puts the member at its key, replacing who was there: newest wins. CLOSE_NONE:
  * joined; CLOSE_FIGHT, CLOSE_NOMEM: not joined. */
@@ -74,5 +87,12 @@ void router_leave(struct router *, struct member *, uint64_t now_ms); /* idempot
 
 /* Takes the packet; src is stamped with the member's key here. */
 void router_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
+
+/* ---- mail of other workers; each takes ---- */
+/* -ENOMEM: its end is not reached from here. */
+int router_on_join(struct router *, struct presence *, uint64_t now_ms);
+void router_on_leave(struct router *, struct presence *, uint64_t now_ms);
+void router_on_fight(struct router *, struct presence *, uint64_t now_ms);
+void router_deliver(struct router *, struct pkt *); /* never goes on to another worker */
 
 #endif

@@ -23,7 +23,7 @@
 #include "server/mail.h"
 #include "server/rights.h"
 #include "server/state.h"
-#include "server/worker.h"
+#include "server/workers.h"
 #include "common/transport/transport.h"
 
 enum {
@@ -46,8 +46,7 @@ struct server {
 	struct expiry expiry;
 	uint64_t n_packets; /* when it was last asked */
 	struct worker_conf worker_conf;
-	struct worker *worker;
-	struct letter *last; /* for MAIL_DRAIN, which must not fail */
+	struct workers *workers;
 	struct auth *auth;
 	struct rights rights;
 	int lock_fd;
@@ -106,17 +105,9 @@ static int make_tls(struct server *s, const struct server_options *o, struct tls
 
 /* ---- signals ---- */
 
-static int post(struct server *s, enum mail_kind kind, void *ptr)
-{
-	struct mail m = { .kind = kind, .ptr = ptr };
-
-	return mailbox_post(worker_mailbox(s->worker), &m);
-}
-
 static void on_stop(void *arg, int signo)
 {
 	struct server *s = arg;
-	struct mail m = { .kind = MAIL_DRAIN, .number = s->opts->drain_ms };
 
 	if (s->draining) {
 		log_warn("signal %d again: ending now", signo);
@@ -125,17 +116,18 @@ static void on_stop(void *arg, int signo)
 	s->draining = true;
 	notify_say("STOPPING=1");
 	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
-	mailbox_post_letter(worker_mailbox(s->worker), s->last, &m);
-	s->last = NULL;
+	workers_drain(s->workers, s->opts->drain_ms);
 }
 
-/* The worker ends by itself; until then signals and the watchdog are heard. */
+/* Workers end by themselves; until then signals and the watchdog are heard. */
 static void on_mail(void *owner, struct mail *m)
 {
 	struct server *s = owner;
 
-	if (m->kind == MAIL_ENDED)
+	if (m->kind == MAIL_ENDED && workers_ended(s->workers))
 		loop_stop(s->loop, 0);
+	if (m->kind == MAIL_ALIVE && workers_answered(s->workers, m))
+		notify_say("WATCHDOG=1");
 }
 
 static void reload_failed(const char *why)
@@ -162,18 +154,12 @@ static void reload(struct server *s)
 	enum log_level level;
 	if (log_level_of(fresh.log_level, &level) == 0)
 		log_set_level(level);
-	struct worker_news *news = malloc(sizeof *news);
-	if (!news) {
-		tls_ctx_unref(ctx);
-		reload_failed("out of memory");
-		return;
-	}
+	struct limits limits = fresh.limits;
 	int64_t not_after_unix_s = tls_not_after_unix_s(ctx);
-	*news = (struct worker_news){ .tls = ctx, .limits = fresh.limits };
-	rights_fit(&s->rights, &news->limits);
-	if (post(s, MAIL_CONFIG, news) < 0) {
-		tls_ctx_unref(ctx);
-		free(news);
+	rights_fit(&s->rights, &limits);
+	int rc = workers_reload(s->workers, ctx, &limits);
+	tls_ctx_unref(ctx); /* each has a reference of its own */
+	if (rc < 0) {
 		reload_failed("out of memory");
 		return;
 	}
@@ -192,13 +178,12 @@ static void on_reload(void *arg, int signo)
 	notify_say("READY=1");
 }
 
-/* The watchdog of the service manager: this thread asks, the worker answers it. */
+/* The watchdog of the service manager is answered when all workers have answered us. */
 static void on_watchdog(void *arg)
 {
 	struct server *s = arg;
 
-	if (post(s, MAIL_ALIVE, NULL) < 0)
-		log_error("out of memory");
+	workers_ask(s->workers);
 	timer_set(s->watchdog, notify_watchdog_ms());
 }
 
@@ -231,7 +216,7 @@ static int listen_all(struct server *s)
 		bool any;
 		addr_of_listen(s->opts->listen.v[i], &addr, &any); /* checked when read */
 		int fd = listener_bind(&addr, any);
-		int rc = fd < 0 ? fd : worker_listen(s->worker, fd, &bound);
+		int rc = fd < 0 ? fd : workers_listen(s->workers, fd, &bound);
 		if (rc < 0) {
 			snprintf(words, sizeof words, "cannot listen on %s: %s%s",
 			         s->opts->listen.v[i], strerror(-rc),
@@ -253,7 +238,7 @@ static int take_listeners(struct server *s, const int *fds, int n)
 	for (int i = 0; i < n; i++) {
 		struct addr bound;
 		char text[ADDR_TEXT_LEN];
-		if (worker_listen(s->worker, fds[i], &bound) < 0)
+		if (workers_listen(s->workers, fds[i], &bound) < 0)
 			return complain(EXIT_RUNTIME, "out of memory or descriptors");
 		if (i == 0)
 			s->bound = bound;
@@ -297,7 +282,7 @@ static void print_client_line(const struct server *s)
 	       host, pin, s->opts->open ? "" : " --token-file FILE");
 }
 
-static int open_worker(struct server *s)
+static int open_workers(struct server *s)
 {
 	char error[TLS_ERROR_LEN];
 
@@ -309,7 +294,8 @@ static int open_worker(struct server *s)
 	s->worker_conf.limits = s->opts->limits;
 	rights_fit(&s->rights, &s->worker_conf.limits);
 	s->worker_conf.reflection = s->opts->reflection;
-	if (expiry_start(&s->expiry, s->loop) < 0 || worker_new(&s->worker_conf, &s->worker) < 0)
+	if (expiry_start(&s->expiry, s->loop) < 0 ||
+	    workers_new(&s->worker_conf, s->rights.workers, &s->workers) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
 	expiry_of(&s->expiry, tls_not_after_unix_s(s->worker_conf.tls));
 	return listen_somewhere(s);
@@ -324,7 +310,6 @@ static int start_accounts(struct server *s)
 	if (first_start(s->opts->state, error) < 0 ||
 	    auth_start(s->opts->state, &s->auth, error) < 0)
 		return complain(EXIT_RUNTIME, error);
-	s->worker_conf.auth = s->auth;
 	return 0;
 }
 
@@ -341,7 +326,7 @@ static void tell_lacks(void)
 static int open_all(struct server *s)
 {
 	char error[ACCOUNTS_ERROR_LEN];
-	int rc = rights_count_descriptors(&s->rights);
+	int rc = rights_count_descriptors(&s->rights, s->opts->workers);
 
 	if (rc == 0 && tls_start() < 0)
 		rc = complain(EXIT_RUNTIME, "out of memory");
@@ -355,10 +340,10 @@ static int open_all(struct server *s)
 		return complain(EXIT_RUNTIME, error);
 	s->loop = loop_new();
 	if (!s->loop || !(s->trim = timer_new(s->loop, on_trim, s)) ||
-	    mailbox_new(s->loop, on_mail, s, &s->mailbox) < 0)
+	    mailbox_new(s->loop, on_mail, NULL, s, &s->mailbox) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
 	timer_set(s->trim, TRIM_MS);
-	rc = open_worker(s);
+	rc = open_workers(s);
 	if (rc == 0)
 		rc = rights_drop(&s->rights, s->key);
 	return rc ? rc : start_accounts(s);
@@ -370,8 +355,7 @@ static int start(struct server *s)
 
 	if (rc)
 		return rc;
-	s->last = letter_new();
-	if (!s->last || loop_on_signal(s->loop, SIGTERM, on_stop, s) < 0 ||
+	if (loop_on_signal(s->loop, SIGTERM, on_stop, s) < 0 ||
 	    loop_on_signal(s->loop, SIGINT, on_stop, s) < 0 ||
 	    loop_on_signal(s->loop, SIGHUP, on_reload, s) < 0 ||
 	    loop_on_signal(s->loop, SIGUSR1, on_dump, s) < 0)
@@ -380,7 +364,7 @@ static int start(struct server *s)
 	s->watchdog = timer_new(s->loop, on_watchdog, s);
 	if (!s->watchdog)
 		return complain(EXIT_RUNTIME, "out of memory");
-	if (worker_start(s->worker) < 0)
+	if (workers_start(s->workers, s->auth) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
 	rights_enter_sandbox(s->opts);
 	print_client_line(s);
@@ -394,9 +378,8 @@ static int start(struct server *s)
 static void stop(struct server *s)
 {
 	auth_stop(s->auth); /* before the mailbox that its answers go to */
-	worker_free(s->worker);
+	workers_free(s->workers);
 	mailbox_free(s->mailbox);
-	letter_free(s->last);
 	tls_ctx_unref(s->worker_conf.tls);
 	timer_free(s->watchdog);
 	timer_free(s->trim);
@@ -413,7 +396,7 @@ int server_run(const struct server_options *opts, int argc, char **argv)
 
 	if (rc == 0) {
 		rc = loop_run(s.loop);
-		worker_join(s.worker);
+		workers_join(s.workers);
 		log_info("stopped");
 	}
 	stop(&s);

@@ -12,6 +12,7 @@
 #include "common/net/mailbox.h"
 #include "server/auth.h"
 #include "server/mail.h"
+#include "server/mates.h"
 
 #define STRANGERS_LINES     500
 #define STRANGERS_WINDOW_MS 10000
@@ -51,6 +52,7 @@ static void session_free(struct session *s)
 		map_del(&s->all->by_number, &s->number);
 	if (s->lane)
 		lane_set_user(s->lane, NULL);
+	presence_unref(s->member.who);
 	free(s->member.decls);
 	free(s->peers);
 	free(s);
@@ -72,8 +74,18 @@ static int copy_peers(struct session *s, const struct hello *h)
 		memcpy(text, h->peers[i].p, h->peers[i].len);
 		text += h->peers[i].len;
 	}
-	s->member.n_decls = h->n_peers;
 	return 0;
+}
+
+static void introduce(struct presence *who, const struct hello *h)
+{
+	who->role = h->role;
+	who->bidirectional = h->bidirectional;
+	if (h->has_instance)
+		memcpy(who->instance, h->instance, INSTANCE_LEN);
+	else
+		crypto_random(who->instance, INSTANCE_LEN);
+	memcpy(who->id, h->id.p ? h->id.p : "", h->id.len); /* grammar: fits */
 }
 
 static struct session *session_new(struct sessions *ss, struct lane *lane, const struct hello *h)
@@ -87,17 +99,13 @@ static struct session *session_new(struct sessions *ss, struct lane *lane, const
 	list_add_tail(&ss->list, &s->node);
 	s->number = ss->next_number++;
 	s->member.owner = s;
-	s->member.role = h->role;
-	s->member.bidirectional = h->bidirectional;
-	if (h->has_instance)
-		memcpy(s->member.instance, h->instance, INSTANCE_LEN);
-	else
-		crypto_random(s->member.instance, INSTANCE_LEN);
 	s->has_id = h->id.len > 0;
-	memcpy(s->member.id, h->id.p ? h->id.p : "", h->id.len); /* grammar: fits */
 	snprintf(s->address, sizeof s->address, "%.*s", (int)h->peer_address.len,
 	         h->peer_address.p);
-	if (copy_peers(s, h) < 0) {
+	s->member.who = presence_new(h->n_peers);
+	if (s->member.who)
+		introduce(s->member.who, h);
+	if (!s->member.who || copy_peers(s, h) < 0) {
 		session_free(s);
 		return NULL;
 	}
@@ -126,72 +134,72 @@ static void refuse(struct session *s, enum close_why why, const char *text)
 
 	metric_add(METRIC_REFUSALS, 1);
 	if (sessions_may_log(s->all))
-		log_info("refused end id=%s account=%s from=%s reason=%s: %s", s->member.id,
-		         s->member.account, s->address, close_label(why), text);
+		log_info("refused end id=%s account=%s from=%s reason=%s: %s", s->member.who->id,
+		         s->member.who->account, s->address, close_label(why), text);
 	session_free(s);
 	lane_refuse(lane, why, text);
 }
 
 /* Fills in keys, own and declared. NULL, or what is wrong. */
-static const char *resolve_keys(struct session *s, struct key *keys_out)
+static const char *resolve_keys(struct session *s)
 {
-	struct str account = str_of(s->member.account);
+	struct presence *who = s->member.who;
+	struct str account = str_of(who->account);
 
-	key_of_tunnel(account, str_of(s->member.id), &s->member.key);
-	for (unsigned i = 0; i < s->member.n_decls; i++) {
-		struct key *key = &s->member.decls[i].key;
+	key_of_tunnel(account, str_of(who->id), &who->key);
+	for (unsigned i = 0; i < who->n_peers; i++) {
+		struct key *key = &who->peers[i];
 		if (key_of_peer(account, s->peers[i], key) < 0)
 			return "a peer is not acceptable";
-		if (key_eq(key, &s->member.key))
+		if (key_eq(key, &who->key))
 			return "a tunnel cannot be its own peer: give --peer the other end's id";
 		for (unsigned k = 0; k < i; k++)
-			if (key_eq(key, &s->member.decls[k].key))
+			if (key_eq(key, &who->peers[k]))
 				return "two of the declared peers are the same end";
-		keys_out[i] = *key;
 	}
 	return NULL;
 }
 
-static void welcome(struct session *s, const struct key *keys)
+static void welcome(struct session *s)
 {
+	const struct presence *who = s->member.who;
 	struct router *router = s->all->router;
 	uint64_t now_ms = loop_now_ms(s->all->loop);
 	struct welcome w = {
-		.account = str_of(s->member.account),
-		.id = str_of(s->member.id),
+		.account = str_of(who->account),
+		.id = str_of(who->id),
 		.node = str_of(s->all->node),
 		.max_payload = PAYLOAD_MAX,
 		.version = 1,
-		.n_peers = s->member.n_decls,
-		.peer_keys = keys,
+		.n_peers = who->n_peers,
+		.peer_keys = who->peers,
 	};
 
 	free(s->peers);
 	s->peers = NULL;
 	metric_add(METRIC_REGISTRATIONS, 1);
 	metric_add(METRIC_SESSIONS_OPEN, 1);
-	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u", s->member.id,
-	         s->member.account, s->address, link_transport_name(lane_link(s->lane)),
-	         s->member.n_decls);
+	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u worker=%u", who->id,
+	         who->account, s->address, link_transport_name(lane_link(s->lane)), who->n_peers,
+	         who->worker);
 	if (lane_admit(s->lane, &w) == 0)
 		router_greet(router, &s->member, now_ms);
 }
 
 static void join(struct session *s)
 {
-	uint64_t now_ms = loop_now_ms(s->all->loop);
-	struct key *keys = calloc(s->member.n_decls, sizeof *keys);
-	const char *error = keys ? resolve_keys(s, keys) : NULL;
-	enum close_why why = CLOSE_NOMEM;
+	const char *error = resolve_keys(s);
+	enum close_why why;
 
 	if (error) {
 		refuse(s, CLOSE_INVALID, error);
-	} else if (!keys || (why = router_join(s->all->router, &s->member, now_ms)) != CLOSE_NONE) {
-		refuse(s, why, why == CLOSE_FIGHT ? FIGHT_TEXT : close_text(why));
-	} else {
-		welcome(s, keys);
+		return;
 	}
-	free(keys);
+	why = router_join(s->all->router, &s->member, loop_now_ms(s->all->loop));
+	if (why != CLOSE_NONE)
+		refuse(s, why, why == CLOSE_FIGHT ? FIGHT_TEXT : close_text(why));
+	else
+		welcome(s);
 }
 
 void session_on_auth(struct sessions *ss, uint64_t number, const struct identity *who)
@@ -206,15 +214,15 @@ void session_on_auth(struct sessions *ss, uint64_t number, const struct identity
 		refuse(s, who->why, "the token is not valid here; make one with: tunn token new");
 		return;
 	}
-	snprintf(s->member.account, sizeof s->member.account, "%s", who->account);
-	if (who->has_bound && s->has_id && strcmp(who->bound_id, s->member.id) != 0) {
+	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
+	if (who->has_bound && s->has_id && strcmp(who->bound_id, s->member.who->id) != 0) {
 		snprintf(text, sizeof text, "the token is bound to the id %s", who->bound_id);
 		refuse(s, CLOSE_DENIED, text);
 		return;
 	}
 	if (who->has_bound)
-		snprintf(s->member.id, sizeof s->member.id, "%s", who->bound_id);
-	if (!s->member.id[0]) {
+		snprintf(s->member.who->id, sizeof s->member.who->id, "%s", who->bound_id);
+	if (!s->member.who->id[0]) {
 		refuse(s, CLOSE_INVALID, "id needed: the token is not bound to one, give --id");
 		return;
 	}
@@ -262,7 +270,7 @@ int session_on_hello(void *owner, struct lane *lane, const struct hello *h)
 		refuse(s, CLOSE_INVALID, "id needed: this relay knows no tokens, give --id");
 		return ERR_CLOSED;
 	}
-	snprintf(s->member.account, sizeof s->member.account, "%s", OPEN_ACCOUNT);
+	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", OPEN_ACCOUNT);
 	join(s);
 	return ERR_AGAIN; /* join() has admitted or refused it */
 }
@@ -297,7 +305,7 @@ static void left(struct session *s, enum close_why why)
 	metric_add(METRIC_SESSIONS_OPEN, -1);
 	log_info("end left id=%s account=%s from=%s reason=%s packets_in=%llu packets_out=%llu "
 	         "dropped=%llu ignored=%llu",
-	         s->member.id, s->member.account, s->address, close_label(why),
+	         s->member.who->id, s->member.who->account, s->address, close_label(why),
 	         (unsigned long long)s->packets_in, (unsigned long long)s->packets_out,
 	         (unsigned long long)lane_n_unsent(s->lane),
 	         (unsigned long long)lane_n_ignored(s->lane));
@@ -341,8 +349,25 @@ static void session_superseded(void *owner, bool same_instance, bool fight)
 	lane_end(lane, why, text);
 }
 
+/* ---- the other workers ---- */
+
+static int session_tell(void *mates, enum router_news news, struct presence *p)
+{
+	static const enum mail_kind kinds[] = {
+		[ROUTER_JOIN] = MAIL_JOIN, [ROUTER_LEAVE] = MAIL_LEAVE, [ROUTER_FIGHT] = MAIL_FIGHT
+	};
+
+	return mates_tell(mates, kinds[news], p);
+}
+
+static void session_forward(void *mates, unsigned worker, struct pkt *p)
+{
+	mates_forward(mates, worker, p);
+}
+
 const struct router_events session_router_events = { session_deliver, session_tell_peer,
-	                                             session_superseded };
+	                                             session_superseded, session_tell,
+	                                             session_forward };
 
 /* ---- draining ---- */
 

@@ -3,17 +3,19 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
+#include "common/base/map.h"
 #include "common/base/metric.h"
 #include "common/base/pkt.h"
 #include "common/link.h"
 #include "common/net/listener.h"
-#include "common/net/notify.h"
 #include "server/admit.h"
 #include "server/auth.h"
 #include "server/mail.h"
+#include "server/mates.h"
 #include "server/session.h"
 
 enum {
@@ -30,9 +32,10 @@ struct worker {
 	struct mailbox *mailbox;
 	struct letter *last; /* for MAIL_ENDED */
 	struct links *links;
-	struct limits limits; /* of all links, those that are open too */
-	struct admit admit;
+	struct limits limits;      /* of all links, those that are open too */
+	struct map newcomers;      /* struct newcomer by its number; also the user of its link */
 	struct log_limit warnings; /* that newcomers are turned away */
+	struct mates mates;
 	struct sessions sessions;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
@@ -44,12 +47,22 @@ struct worker {
 
 /* ---- links ---- */
 
+struct newcomer { /* a link without an admitted end */
+	uint64_t number;
+	struct link *link;
+};
+
 static void on_greeted(void *owner, struct link *l)
 {
 	struct worker *w = container_of(owner, struct worker, sessions);
+	struct newcomer *nc = link_user(l);
 
-	admit_leave(&w->admit, link_user(l));
+	if (!nc)
+		return;
+	admit_leave(w->conf->admit, nc->number);
+	map_del(&w->newcomers, &nc->number);
 	link_set_user(l, NULL);
+	free(nc);
 }
 
 static void on_closed(void *owner, struct link *l, enum close_why why, const char *text)
@@ -88,16 +101,21 @@ static void turn_away(struct worker *w, int fd, const struct addr *peer)
 		return;
 	log_warn("turning away new connections, %u since it was last said, now one from %s: %u wait "
 	         "for their registration (limits.newcomers %u, limits.newcomers-per-network %u)",
-	         unsaid, addr_text(peer, from), w->admit.n, w->limits.newcomers,
+	         unsaid, addr_text(peer, from), admit_count(w->conf->admit), w->limits.newcomers,
 	         w->limits.newcomers_per_net);
 }
 
-static void on_accepted(void *owner, int fd, const struct addr *peer)
+static void evict(struct worker *w, uint64_t number)
 {
-	struct worker *w = owner;
-	struct link *l;
-	void *evicted;
-	struct newcomer *nc = admit_enter(&w->admit, peer, loop_now_ms(w->loop), &evicted);
+	struct newcomer *nc = map_get(&w->newcomers, &number);
+
+	if (nc) /* it may have been admitted meanwhile, or be gone */
+		link_close(nc->link, CLOSE_CROWDED);
+}
+
+static int open_newcomer(struct worker *w, int fd, uint64_t number)
+{
+	struct newcomer *nc = calloc(1, sizeof *nc);
 	struct link_conf conf = {
 		.side = SIDE_SERVER,
 		.fd = fd,
@@ -108,19 +126,40 @@ static void on_accepted(void *owner, int fd, const struct addr *peer)
 		.limits = &w->limits,
 	};
 
-	metric_add(METRIC_CONNS_ACCEPTED, 1);
-	if (evicted) {
-		link_set_user(evicted, NULL);
-		link_close(evicted, CLOSE_CROWDED);
-	}
 	if (!nc) {
+		close(fd);
+		return -ENOMEM;
+	}
+	nc->number = number;
+	int rc = map_put(&w->newcomers, &nc->number, nc);
+	if (rc < 0)
+		close(fd);
+	else if ((rc = link_open(w->links, &conf, &link_events, &w->sessions, &nc->link)) < 0)
+		map_del(&w->newcomers, &nc->number);
+	if (rc < 0)
+		free(nc);
+	else
+		link_set_user(nc->link, nc);
+	return rc;
+}
+
+static void on_accepted(void *owner, int fd, const struct addr *peer)
+{
+	struct worker *w = owner;
+	struct admit *admit = w->conf->admit;
+	struct newcomer_id evicted;
+	uint64_t number = admit_enter(admit, peer, w->mates.self, loop_now_ms(w->loop), &evicted);
+
+	metric_add(METRIC_CONNS_ACCEPTED, 1);
+	if (evicted.number && evicted.worker == w->mates.self)
+		evict(w, evicted.number);
+	else if (evicted.number)
+		mates_evict(&w->mates, evicted.worker, evicted.number);
+	if (!number) {
 		turn_away(w, fd, peer);
-	} else if (link_open(w->links, &conf, &link_events, &w->sessions, &l) < 0) {
+	} else if (open_newcomer(w, fd, number) < 0) {
 		metric_add(METRIC_ACCEPT_ERRORS, 1);
-		admit_leave(&w->admit, nc);
-	} else {
-		newcomer_set_owner(nc, l);
-		link_set_user(l, nc);
+		admit_leave(admit, number);
 	}
 }
 
@@ -186,9 +225,30 @@ static void take_news(struct worker *w, struct worker_news *news)
 	free(news);
 }
 
+static void answer(const struct worker *w, uint64_t round)
+{
+	const struct mail alive = { .kind = MAIL_ALIVE, .number = round };
+
+	if (w->conf->reports)
+		mailbox_post(w->conf->reports, &alive); /* else it is asked again */
+}
+
+static void on_joined(struct worker *w, struct presence *p)
+{
+	char id[sizeof p->id];
+
+	memcpy(id, p->id, sizeof id);
+	if (router_on_join(w->sessions.router, p, loop_now_ms(w->loop)) < 0)
+		log_error("out of memory: the ends of worker %u do not reach %s until it comes "
+		          "again",
+		          w->mates.self, id);
+}
+
 static void on_mail(void *owner, struct mail *m)
 {
 	struct worker *w = owner;
+	struct router *router = w->sessions.router;
+	uint64_t now_ms = loop_now_ms(w->loop);
 
 	switch ((enum mail_kind)m->kind) {
 	case MAIL_AUTH:
@@ -196,13 +256,42 @@ static void on_mail(void *owner, struct mail *m)
 		identity_free(m->ptr);
 		break;
 	case MAIL_CONFIG: take_news(w, m->ptr); break;
-	case MAIL_ALIVE: notify_say("WATCHDOG=1"); break;
+	case MAIL_ALIVE: answer(w, m->number); break;
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
+	case MAIL_EVICT: evict(w, m->number); break;
+	case MAIL_JOIN: on_joined(w, m->ptr); break;
+	case MAIL_LEAVE: router_on_leave(router, m->ptr, now_ms); break;
+	case MAIL_FIGHT: router_on_fight(router, m->ptr, now_ms); break;
 	case MAIL_ENDED: break; /* ours to say */
 	}
 }
 
+static void on_packet(void *owner, struct pkt *p)
+{
+	struct worker *w = owner;
+
+	router_deliver(w->sessions.router, p);
+}
+
 /* ---- life ---- */
+
+static int set_up(struct worker *w)
+{
+	struct router_conf router = { &session_router_events, &w->mates, w->conf->seq };
+
+	w->last = letter_new();
+	w->loop = loop_new();
+	if (!w->last || !w->loop || mates_init(&w->mates, w->loop) < 0)
+		return -ENOMEM;
+	w->links = links_new(w->loop);
+	w->stage_timer = timer_new(w->loop, on_stage, w);
+	w->sessions.loop = w->loop;
+	w->sessions.node = w->conf->node;
+	w->sessions.router = router_new(&router);
+	if (!w->links || !w->stage_timer || !w->sessions.router)
+		return -ENOMEM;
+	return mailbox_new(w->loop, on_mail, on_packet, w, &w->mailbox);
+}
 
 int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 {
@@ -213,25 +302,25 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 	w->conf = conf;
 	w->tls = tls_ctx_ref(conf->tls);
 	w->limits = conf->limits;
-	admit_init(&w->admit, &w->limits);
-	w->loop = loop_new();
-	w->last = letter_new();
+	map_init(&w->newcomers, sizeof(uint64_t));
 	sessions_init(&w->sessions);
-	if (w->loop) {
-		w->links = links_new(w->loop);
-		w->stage_timer = timer_new(w->loop, on_stage, w);
-		w->sessions.loop = w->loop;
-		w->sessions.node = conf->node;
-		w->sessions.router = router_new(&session_router_events);
-	}
-	if (!w->loop || !w->last || !w->links || !w->stage_timer || !w->sessions.router ||
-	    mailbox_new(w->loop, on_mail, w, &w->mailbox) < 0) {
+	int rc = set_up(w);
+	if (rc < 0) {
 		worker_free(w);
-		return -ENOMEM;
+		return rc;
 	}
 	w->sessions.mailbox = w->mailbox;
 	*worker_out = w;
 	return 0;
+}
+
+void worker_know_mates(struct worker *w, struct worker *const *all, unsigned n, unsigned self)
+{
+	w->mates.n = n;
+	w->mates.self = self;
+	router_set_worker(w->sessions.router, self);
+	for (unsigned i = 0; i < n; i++)
+		w->mates.box[i] = all[i]->mailbox;
 }
 
 int worker_listen(struct worker *w, int fd, struct addr *bound_out)
@@ -274,6 +363,9 @@ void worker_join(struct worker *w) { pthread_join(w->thread, NULL); }
 
 void worker_free(struct worker *w)
 {
+	struct newcomer *nc;
+	size_t pos = 0;
+
 	if (!w)
 		return;
 	for (unsigned i = 0; i < w->n_listeners; i++)
@@ -285,8 +377,11 @@ void worker_free(struct worker *w)
 	timer_free(w->stage_timer);
 	sessions_done(&w->sessions);
 	router_free(w->sessions.router);
+	mates_done(&w->mates);
 	loop_free(w->loop);
 	tls_ctx_unref(w->tls);
-	admit_done(&w->admit);
+	while ((nc = map_next(&w->newcomers, &pos)) != NULL)
+		free(nc);
+	map_done(&w->newcomers);
 	free(w);
 }

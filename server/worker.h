@@ -1,11 +1,12 @@
 /*
  * A worker: one thread, one loop, its listeners, links, sessions and router. A
  * link lives and dies on the worker that accepted it. Other threads reach it
- * only through its mailbox.
+ * only through its mailbox; workers know each other as mates (mates.h).
  */
 #ifndef TUNN_SERVER_WORKER_H
 #define TUNN_SERVER_WORKER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,12 +15,17 @@
 #include "common/net/mailbox.h"
 #include "common/net/tls.h"
 
+enum { WORKERS_MAX = 64 };
+
 struct worker;
+struct admit;
 struct auth;
 
 struct worker_conf {             /* borrowed while the worker lives */
 	struct auth *auth;       /* NULL: open relay; may be filled in until worker_start() */
-	struct mailbox *reports; /* gets MAIL_ENDED; NULL: nobody is told */
+	struct mailbox *reports; /* gets MAIL_ENDED and MAIL_ALIVE; NULL: nobody is told */
+	struct admit *admit;     /* newcomers of all workers */
+	_Atomic uint64_t *seq;   /* of joins at all workers */
 	const char *node;
 	bool reflection;
 	struct tls_ctx *tls; /* referenced */
@@ -36,10 +42,12 @@ struct worker_news {
 int worker_new(const struct worker_conf *, struct worker **worker_out);
 int worker_listen(struct worker *, int fd,
                   struct addr *bound_out); /* takes fd, of listener_bind() */
-int worker_start(struct worker *);         /* 0 or -errno */
+/* All workers of a server, ourselves at `self`; not needed by one that is alone. */
+void worker_know_mates(struct worker *, struct worker *const *all, unsigned n, unsigned self);
+int worker_start(struct worker *); /* 0 or -errno */
 
 struct mailbox *worker_mailbox(struct worker *);
 void worker_join(struct worker *); /* waits for the thread, which ends after MAIL_DRAIN */
-void worker_free(struct worker *); /* after join, or never started; NULL allowed */
+void worker_free(struct worker *); /* after all have been joined, or never started; NULL allowed */
 
 #endif

@@ -7,6 +7,7 @@ METRIC(PKTS_IN, "packets_in_total", "datagrams received from ends (client: from 
 METRIC(BYTES_IN, "bytes_in_total", "payload bytes of those")
 METRIC(PKTS_OUT, "packets_out_total", "datagrams handed on (client: to local programs)")
 METRIC(BYTES_OUT, "bytes_out_total", "payload bytes of those")
+METRIC(PKTS_FORWARDED, "packets_forwarded_total", "datagrams passed on to another worker")
 METRIC(CONNS_ACCEPTED, "connections_accepted_total", "TCP connections accepted")
 METRIC(CONNS_OPEN, "connections_open", "TCP connections open now")
 METRIC(CONNS_TURNED_AWAY, "connections_turned_away_total", "closed before TLS: too many newcomers")

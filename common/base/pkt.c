@@ -60,6 +60,20 @@ void pkt_pool_drain(void)
 		free(p);
 }
 
+void pkt_pool_spare(struct pktq *empties_out, unsigned n)
+{
+	while (n-- && pool.n > POOL_MAX / 2)
+		pktq_push(empties_out, pktq_pop(&pool));
+}
+
+void pkt_pool_add(struct pktq *empties)
+{
+	struct pkt *p;
+
+	while ((p = pktq_pop(empties)) != NULL)
+		pkt_free(p);
+}
+
 void pktq_push(struct pktq *q, struct pkt *p)
 {
 	p->next = NULL;

@@ -38,6 +38,11 @@ struct pktq {
 void pktq_push(struct pktq *, struct pkt *);
 struct pkt *pktq_pop(struct pktq *); /* oldest, or NULL */
 
+/* Evens out the pools of two threads: gives up to n empty packets that the calling
+ * thread's pool has beyond half of what it keeps; takes such packets in. */
+void pkt_pool_spare(struct pktq *empties_out, unsigned n);
+void pkt_pool_add(struct pktq *empties);
+
 /* May go ahead of data: a WireGuard initiation, response or cookie, told by the
  * first four bytes and the length (the relay looks no further). */
 bool pkt_is_handshake(const struct pkt *);

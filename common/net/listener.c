@@ -62,7 +62,8 @@ static void on_pause_over(void *arg)
 	watch_want(l->watch, WATCH_READ);
 }
 
-static int bind_socket(const struct addr *addr, bool any)
+/* Bound, and listening if nobody else is there; with `again` beside those that are. */
+static int bind_socket(const struct addr *addr, bool any, bool again)
 {
 	int on = 1, off = 0;
 	int fd = socket(addr->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -74,30 +75,50 @@ static int bind_socket(const struct addr *addr, bool any)
 	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3);
 	if (addr->ss.ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof on);
-	if (bind(fd, (const struct sockaddr *)&addr->ss, addr->len) < 0 ||
-	    listen(fd, BACKLOG) < 0) {
-		int rc = -errno;
+	if (again)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+	int rc = bind(fd, (const struct sockaddr *)&addr->ss, addr->len);
+	/* Not before: a second relay would bind beside the first, and nobody notice. */
+	if (rc == 0 && !again)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+	if (rc < 0 || listen(fd, BACKLOG) < 0) {
+		rc = -errno;
 		close(fd);
 		return rc;
 	}
 	return fd;
 }
 
+int listener_again(int fd)
+{
+	struct addr addr = { .len = sizeof addr.ss };
+	int shares = 0, v6only = 0, again = -1;
+	socklen_t len = sizeof shares, v6_len = sizeof v6only;
+
+	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shares, &len);
+	getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &v6_len);
+	if (shares && getsockname(fd, (struct sockaddr *)&addr.ss, &addr.len) == 0)
+		again = bind_socket(&addr, !v6only, true);
+	if (again < 0)
+		again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return again < 0 ? -errno : again;
+}
+
 static int bind_any(const struct addr *addr)
 {
-	int fd = bind_socket(addr, true);
+	int fd = bind_socket(addr, true, false);
 
 	if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) { /* a machine without IPv6 */
 		struct addr v4;
 		addr_of_ip("0.0.0.0", addr_port(addr), &v4);
-		fd = bind_socket(&v4, false);
+		fd = bind_socket(&v4, false, false);
 	}
 	return fd;
 }
 
 int listener_bind(const struct addr *addr, bool any)
 {
-	return any ? bind_any(addr) : bind_socket(addr, false);
+	return any ? bind_any(addr) : bind_socket(addr, false, false);
 }
 
 int listener_open(struct loop *loop, int fd,

@@ -13,9 +13,12 @@
 
 struct listener;
 
-/* A socket that listens, or -errno. `any` binds both families on one IPv6 socket,
- * IPv4 alone where there is no IPv6. */
+/* A socket that listens, or -errno; -EADDRINUSE also if another relay is there. `any`
+ * binds both families on one IPv6 socket, IPv4 alone where there is no IPv6. */
 int listener_bind(const struct addr *, bool any);
+/* Another for the same address, so that the kernel spreads connections over the two
+ * (SO_REUSEPORT); a duplicate where fd is not of listener_bind(). Or -errno. */
+int listener_again(int fd);
 /* Takes such a socket, also on failure. `accepted` takes fd (non-blocking,
  * close-on-exec). bound_out gives the real port for port 0. 0 or -errno. */
 int listener_open(struct loop *, int fd,

@@ -6,7 +6,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "common/base/err.h"
+enum {
+	PACKETS_PER_TURN = 256,
+	EMPTIES_MAX = 512, /* more are not worth keeping */
+};
 
 struct letter {
 	struct letter *next;
@@ -14,30 +17,40 @@ struct letter {
 };
 
 struct mailbox {
-	pthread_mutex_t lock; /* guards first, last, n_packets, awake */
+	pthread_mutex_t lock; /* guards first, last, packets, empties, awake */
 	struct letter *first, **last;
-	unsigned n_packets;
-	bool awake; /* a wake-up is underway or the owner is emptying the box */
+	struct pktq packets;
+	struct pktq empties; /* for the next who brings packets */
+	bool awake;          /* a wake-up is underway or the owner is emptying the box */
 
 	/* the owner's */
 	int fd;
 	struct watch *watch;
 	void (*on_mail)(void *owner, struct mail *);
+	void (*on_packet)(void *owner, struct pkt *);
 	void *owner;
 };
+
+static void move(struct pktq *to, struct pktq *from, unsigned n)
+{
+	while (n-- && from->head)
+		pktq_push(to, pktq_pop(from));
+}
 
 /* Hands out what is there, with the lock released while handlers run. True:
  * more came meanwhile. False: the next post wakes the owner. */
 static bool deliver(struct mailbox *m)
 {
+	struct pktq packets = { 0 }, empties = { 0 };
 	struct letter *batch;
+	struct pkt *p;
 	bool more;
 
 	pthread_mutex_lock(&m->lock);
 	batch = m->first;
 	m->first = NULL;
 	m->last = &m->first;
-	m->n_packets = 0;
+	move(&packets, &m->packets, PACKETS_PER_TURN);
 	pthread_mutex_unlock(&m->lock);
 	while (batch) {
 		struct letter *l = batch;
@@ -45,9 +58,16 @@ static bool deliver(struct mailbox *m)
 		m->on_mail(m->owner, &l->mail);
 		free(l);
 	}
+	unsigned n = packets.n;
+	while ((p = pktq_pop(&packets)) != NULL)
+		m->on_packet(m->owner, p);
+	pkt_pool_spare(&empties, n);
 	pthread_mutex_lock(&m->lock);
-	more = m->awake = m->first != NULL;
+	if (m->empties.n < EMPTIES_MAX)
+		move(&m->empties, &empties, n);
+	more = m->awake = m->first || m->packets.n;
 	pthread_mutex_unlock(&m->lock);
+	pkt_pool_add(&empties);
 	return more;
 }
 
@@ -72,7 +92,8 @@ static void on_wake(void *arg, unsigned what)
 		wake(m);
 }
 
-int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *), void *owner,
+int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *),
+                void (*on_packet)(void *owner, struct pkt *), void *owner,
                 struct mailbox **mailbox_out)
 {
 	struct mailbox *m = calloc(1, sizeof *m);
@@ -80,6 +101,7 @@ int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *), 
 	if (!m)
 		return -ENOMEM;
 	m->on_mail = on_mail;
+	m->on_packet = on_packet;
 	m->owner = owner;
 	m->last = &m->first;
 	pthread_mutex_init(&m->lock, NULL);
@@ -102,19 +124,13 @@ int mailbox_new(struct loop *loop, void (*on_mail)(void *owner, struct mail *), 
 struct letter *letter_new(void) { return malloc(sizeof(struct letter)); }
 void letter_free(struct letter *l) { free(l); }
 
-/* False: a packet too many. */
-static bool post(struct mailbox *m, struct letter *l, const struct mail *mail)
+void mailbox_post_letter(struct mailbox *m, struct letter *l, const struct mail *mail)
 {
 	bool asleep;
 
 	l->next = NULL;
 	l->mail = *mail;
 	pthread_mutex_lock(&m->lock);
-	if (mail->is_packet && m->n_packets >= MAILBOX_PACKETS_MAX) {
-		pthread_mutex_unlock(&m->lock);
-		return false;
-	}
-	m->n_packets += mail->is_packet;
 	*m->last = l;
 	m->last = &l->next;
 	asleep = !m->awake;
@@ -122,12 +138,6 @@ static bool post(struct mailbox *m, struct letter *l, const struct mail *mail)
 	pthread_mutex_unlock(&m->lock);
 	if (asleep)
 		wake(m);
-	return true;
-}
-
-void mailbox_post_letter(struct mailbox *m, struct letter *l, const struct mail *mail)
-{
-	post(m, l, mail);
 }
 
 int mailbox_post(struct mailbox *m, const struct mail *mail)
@@ -136,10 +146,28 @@ int mailbox_post(struct mailbox *m, const struct mail *mail)
 
 	if (!l)
 		return -ENOMEM;
-	if (post(m, l, mail))
-		return 0;
-	letter_free(l);
-	return ERR_AGAIN;
+	mailbox_post_letter(m, l, mail);
+	return 0;
+}
+
+void mailbox_post_packets(struct mailbox *m, struct pktq *q)
+{
+	struct pktq empties;
+	struct pkt *p;
+	bool asleep;
+
+	pthread_mutex_lock(&m->lock);
+	move(&m->packets, q, MAILBOX_PACKETS_MAX - m->packets.n);
+	empties = m->empties;
+	m->empties = (struct pktq){ 0 };
+	asleep = !m->awake;
+	m->awake = true;
+	pthread_mutex_unlock(&m->lock);
+	if (asleep)
+		wake(m);
+	while ((p = pktq_pop(q)) != NULL)
+		pkt_drop(p, DROP_QUEUE_FULL);
+	pkt_pool_add(&empties);
 }
 
 void mailbox_free(struct mailbox *m)
@@ -148,6 +176,7 @@ void mailbox_free(struct mailbox *m)
 		return;
 	while (deliver(m))
 		;
+	pkt_pool_add(&m->empties);
 	watch_free(m->watch);
 	close(m->fd);
 	pthread_mutex_destroy(&m->lock);

@@ -15,6 +15,7 @@
 #include "common/base/log.h"
 #include "common/link.h"
 #include "common/net/cert.h"
+#include "server/mates.h"
 #include "server/session.h"
 #include "tests/nomem/scene.h"
 
@@ -38,6 +39,9 @@ struct end {
 static struct loop *loop;
 static struct links *relay, *ends;
 static struct sessions sessions;
+static struct mates mates; /* none */
+static _Atomic uint64_t seq;
+static const struct router_conf router_conf = { &session_router_events, &mates, &seq };
 static struct tls_ctx *server_tls, *client_tls;
 static struct end anna, bert; /* there before the third comes */
 static uint64_t since_ms;     /* they came */
@@ -293,7 +297,7 @@ static void open_relay(const char *dir)
 	sessions_init(&sessions);
 	sessions.loop = loop;
 	sessions.node = "n1";
-	sessions.router = router_new(&session_router_events);
+	sessions.router = router_new(&router_conf);
 }
 
 int main(void)

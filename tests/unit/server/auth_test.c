@@ -63,7 +63,7 @@ static void asker_init(struct asker *k)
 {
 	*k = (struct asker){ .loop = loop_new() };
 	assert_non_null(k->loop);
-	assert_int_equal(mailbox_new(k->loop, on_answer, k, &k->mailbox), 0);
+	assert_int_equal(mailbox_new(k->loop, on_answer, NULL, k, &k->mailbox), 0);
 	k->limit = timer_new(k->loop, on_limit, k);
 	timer_set(k->limit, LIMIT_MS);
 }

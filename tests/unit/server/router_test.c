@@ -56,12 +56,28 @@ static void on_superseded(void *owner, bool same_instance, bool fight)
 	assert_false(e->member.joined);
 }
 
-static const struct router_events events = { on_deliver, on_peer, on_superseded };
+/* There is one worker: the others are routers_test.c. */
+static int on_tell(void *mates, enum router_news news, struct presence *p)
+{
+	(void)mates, (void)news, (void)p;
+	return 0;
+}
+
+static void on_forward(void *mates, unsigned worker, struct pkt *p)
+{
+	(void)mates;
+	pkt_free(p);
+	fail_msg("a packet for worker %u", worker);
+}
+
+static const struct router_events events = { on_deliver, on_peer, on_superseded, on_tell,
+	                                     on_forward };
+static _Atomic uint64_t seq;
 
 static int set_up(void **state)
 {
 	(void)state;
-	router = router_new(&events);
+	router = router_new(&(struct router_conf){ &events, NULL, &seq });
 	now_ms = 1000000;
 	memset(ends, 0, sizeof ends);
 	return router ? 0 : -1;
@@ -70,9 +86,11 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < ENDS; i++)
+	for (unsigned i = 0; i < ENDS; i++) {
 		if (ends[i].member.joined)
 			router_leave(router, &ends[i].member, now_ms);
+		presence_unref(ends[i].member.who);
+	}
 	router_free(router);
 	pkt_pool_drain();
 	return 0;
@@ -82,20 +100,25 @@ static int tear_down(void **state)
 static struct end *end_of(unsigned i, const char *account, const char *id, const char *peers)
 {
 	struct end *e = &ends[i];
+	struct presence *who = presence_new(DECLS);
 	char words[200], *save = NULL;
 
+	assert_non_null(who);
+	presence_unref(e->member.who);
 	memset(e, 0, sizeof *e);
-	snprintf(e->member.account, sizeof e->member.account, "%s", account);
-	snprintf(e->member.id, sizeof e->member.id, "%s", id);
-	key_of_tunnel(str_of(account), str_of(id), &e->member.key);
-	e->member.instance[0] = (uint8_t)(i + 1);
-	e->member.bidirectional = true;
+	snprintf(who->account, sizeof who->account, "%s", account);
+	snprintf(who->id, sizeof who->id, "%s", id);
+	key_of_tunnel(str_of(account), str_of(id), &who->key);
+	who->instance[0] = (uint8_t)(i + 1);
+	who->bidirectional = true;
+	who->n_peers = 0;
+	e->member.who = who;
 	e->member.decls = e->decls;
 	e->member.owner = e;
 	snprintf(words, sizeof words, "%s", peers);
 	for (char *w = strtok_r(words, " ", &save); w; w = strtok_r(NULL, " ", &save))
 		assert_int_equal(key_of_peer(str_of(account), str_of(w),
-		                             &e->decls[e->member.n_decls++].key),
+		                             &who->peers[who->n_peers++]),
 		                 0);
 	return e;
 }
@@ -138,10 +161,10 @@ static void a_packet_passes_where_both_declare_each_other(void **state)
 	struct end *a = join(0, "acme", "a", "b"), *b = join(1, "acme", "b", "a");
 
 	(void)state;
-	send_to(a, &b->member.key, 7);
+	send_to(a, &b->member.who->key, 7);
 	assert_int_equal(b->n_packets, 1);
 	assert_int_equal(b->last_byte, 7);
-	send_to(b, &a->member.key, 8);
+	send_to(b, &a->member.who->key, 8);
 	assert_int_equal(a->n_packets, 1);
 }
 
@@ -150,8 +173,8 @@ static void the_source_is_stamped_whatever_the_sender_wrote(void **state)
 	struct end *a = join(0, "acme", "a", "b"), *b = join(1, "acme", "b", "a");
 
 	(void)state;
-	send_to(a, &b->member.key, 7);
-	assert_true(key_eq(&b->last_src, &a->member.key));
+	send_to(a, &b->member.who->key, 7);
+	assert_true(key_eq(&b->last_src, &a->member.who->key));
 }
 
 static void one_sided_declaration_delivers_nothing_and_says_why(void **state)
@@ -162,7 +185,7 @@ static void one_sided_declaration_delivers_nothing_and_says_why(void **state)
 	(void)state;
 	assert_int_equal(a->last_state, PEER_NOT_MUTUAL);
 	assert_string_equal(a->text, "b is connected but has not declared --peer a");
-	send_to(a, &b->member.key, 7);
+	send_to(a, &b->member.who->key, 7);
 	assert_int_equal(b->n_packets, 0);
 	assert_int_equal(metric_drop_sum(DROP_NOT_MUTUAL), drops + 1);
 }
@@ -173,7 +196,7 @@ static void a_packet_to_whom_nobody_declared_is_dropped(void **state)
 	uint64_t drops = metric_drop_sum(DROP_NOT_DECLARED);
 
 	(void)state;
-	send_to(a, &c->member.key, 7);
+	send_to(a, &c->member.who->key, 7);
 	assert_int_equal(c->n_packets, 0);
 	assert_int_equal(metric_drop_sum(DROP_NOT_DECLARED), drops + 1);
 }
@@ -201,11 +224,11 @@ static void an_end_that_only_sends_gets_nothing(void **state)
 	struct end *a = end_of(0, "acme", "a", "b"), *b;
 
 	(void)state;
-	a->member.bidirectional = false;
+	a->member.who->bidirectional = false;
 	assert_int_equal(try_join(a), CLOSE_NONE);
 	b = join(1, "acme", "b", "a");
-	send_to(a, &b->member.key, 1);
-	send_to(b, &a->member.key, 2);
+	send_to(a, &b->member.who->key, 1);
+	send_to(b, &a->member.who->key, 2);
 	assert_int_equal(b->n_packets, 1);
 	assert_int_equal(a->n_packets, 0);
 }
@@ -217,8 +240,8 @@ static void both_learn_that_the_other_is_up_without_a_packet(void **state)
 	struct end *a = end_of(0, "acme", "a", "b"), *b = end_of(1, "acme", "b", "a");
 
 	(void)state;
-	a->member.role = ROLE_LISTEN;
-	b->member.role = ROLE_FORWARD;
+	a->member.who->role = ROLE_LISTEN;
+	b->member.who->role = ROLE_FORWARD;
 	assert_int_equal(try_join(a), CLOSE_NONE);
 	assert_int_equal(a->last_state, PEER_ABSENT);
 	assert_int_equal(try_join(b), CLOSE_NONE);
@@ -226,7 +249,7 @@ static void both_learn_that_the_other_is_up_without_a_packet(void **state)
 	assert_int_equal(b->last_state, PEER_UP);
 	assert_int_equal(a->last_role, ROLE_FORWARD);
 	assert_int_equal(b->last_role, ROLE_LISTEN);
-	assert_true(key_eq(&a->last_peer, &b->member.key));
+	assert_true(key_eq(&a->last_peer, &b->member.who->key));
 }
 
 static void a_peer_that_leaves_is_gone_and_may_come_back(void **state)
@@ -236,11 +259,11 @@ static void a_peer_that_leaves_is_gone_and_may_come_back(void **state)
 	(void)state;
 	leave(b);
 	assert_int_equal(a->last_state, PEER_GONE);
-	send_to(a, &b->member.key, 1);
+	send_to(a, &b->member.who->key, 1);
 	assert_int_equal(b->n_packets, 0);
 	join(1, "acme", "b", "a");
 	assert_int_equal(a->last_state, PEER_UP);
-	send_to(a, &b->member.key, 1);
+	send_to(a, &b->member.who->key, 1);
 	assert_int_equal(b->n_packets, 1);
 }
 
@@ -259,10 +282,10 @@ static void traffic_starts_once_it_becomes_mutual(void **state)
 	struct end *a = join(0, "acme", "a", "b"), *b = join(1, "acme", "b", "x");
 
 	(void)state;
-	send_to(a, &b->member.key, 1);
+	send_to(a, &b->member.who->key, 1);
 	leave(b);
 	b = join(1, "acme", "b", "a");
-	send_to(a, &b->member.key, 1);
+	send_to(a, &b->member.who->key, 1);
 	assert_int_equal(b->n_packets, 1);
 }
 
@@ -275,7 +298,7 @@ static void across_accounts_nobody_learns_who_is_there(void **state)
 
 	(void)state;
 	now_ms += RETELL_MS;
-	send_to(a, &b->member.key, 1);
+	send_to(a, &b->member.who->key, 1);
 	assert_int_equal(a->last_state, PEER_ABSENT);
 	snprintf(there, sizeof there, "%s", a->text);
 	struct key nobody;
@@ -292,7 +315,7 @@ static void accounts_that_declare_each_other_exchange_packets(void **state)
 
 	(void)state;
 	assert_int_equal(a->last_state, PEER_UP);
-	send_to(a, &b->member.key, 1);
+	send_to(a, &b->member.who->key, 1);
 	assert_int_equal(b->n_packets, 1);
 }
 
@@ -303,7 +326,7 @@ static void the_same_id_in_two_accounts_is_two_ends(void **state)
 
 	(void)state;
 	assert_int_equal(other->n_superseded + a->n_superseded, 0);
-	send_to(b, &a->member.key, 1);
+	send_to(b, &a->member.who->key, 1);
 	assert_int_equal(a->n_packets, 1);
 	assert_int_equal(other->n_packets, 0);
 }
@@ -317,13 +340,13 @@ static void the_same_instance_takes_over_without_a_word_to_its_peers(void **stat
 	unsigned told = b->n_told;
 
 	(void)state;
-	memcpy(again->member.instance, a->member.instance, INSTANCE_LEN);
+	memcpy(again->member.who->instance, a->member.who->instance, INSTANCE_LEN);
 	for (unsigned i = 0; i < 20; i++) { /* as often as it likes */
 		struct end *old = i % 2 ? again : a, *new = i % 2 ? a : again;
 		assert_int_equal(try_join(new), CLOSE_NONE);
 		assert_true(old->same_instance);
 		assert_false(old->fight);
-		send_to(b, &a->member.key, (uint8_t)i);
+		send_to(b, &a->member.who->key, (uint8_t)i);
 		assert_int_equal(new->last_byte, i);
 	}
 	assert_int_equal(b->n_told, told);
@@ -414,10 +437,7 @@ static void pick_peers(unsigned *seed, unsigned own, char *out)
 
 static bool declares(const struct end *e, const struct end *other)
 {
-	for (unsigned i = 0; i < e->member.n_decls && i < DECLS; i++)
-		if (key_eq(&e->decls[i].key, &other->member.key))
-			return true;
-	return false;
+	return presence_declares(e->member.who, &other->member.who->key);
 }
 
 static void nothing_ever_arrives_where_it_was_not_declared_on_both_sides(void **state)
@@ -437,13 +457,13 @@ static void nothing_ever_arrives_where_it_was_not_declared_on_both_sides(void **
 			try_join(e);
 		} else if (rand_r(&seed) % 20 == 0) {
 			leave(e);
-		} else if (to->member.n_decls) {
+		} else if (to->member.who) {
 			unsigned before = to->n_packets;
-			send_to(e, &to->member.key, 1);
+			send_to(e, &to->member.who->key, 1);
 			bool expected = to->member.joined && declares(e, to) && declares(to, e);
 			assert_int_equal(to->n_packets - before, expected);
 			if (expected)
-				assert_true(key_eq(&to->last_src, &e->member.key));
+				assert_true(key_eq(&to->last_src, &e->member.who->key));
 			delivered += expected;
 		}
 	}

@@ -1,4 +1,5 @@
-/* A whole worker with its sessions, router and accounts, met by links of the client's side. */
+/* Workers with their sessions, routers and accounts, met by links of the client's side:
+ * every test with one worker, and with four that connections come to at random. */
 #include "tests/unit/net/certs.h"
 #include "tests/unit/until.h"
 
@@ -7,11 +8,13 @@
 
 #include "common/base/crypto.h"
 #include "common/base/log.h"
+#include "common/base/metric.h"
 #include "common/link.h"
+#include "common/net/listener.h"
 #include "server/accounts.h"
 #include "server/auth.h"
 #include "server/mail.h"
-#include "server/worker.h"
+#include "server/workers.h"
 
 enum { CLIENTS = 3 };
 
@@ -33,8 +36,10 @@ struct client {
 static struct links *links;
 static struct tls_ctx *server_tls, *client_tls;
 static struct auth *auth;
-static struct worker *worker;
-static struct worker_conf conf;
+static struct workers *workers;
+static unsigned n_workers;
+static struct mailbox *reports;
+static unsigned n_ended_workers;
 static struct addr bound;
 static struct client clients[CLIENTS], *const a = &clients[0], *const b = &clients[1],
                                               *const c = &clients[2];
@@ -140,19 +145,26 @@ static void dial(struct client *k, const char *id, const char *peer, const char 
 	assert_int_equal(link_open(links, &l, &events, k, &k->link), 0);
 }
 
-/* ---- a worker for each test ---- */
+/* ---- workers for each test ---- */
 
-static void start_worker(struct auth *with)
+static void on_report(void *owner, struct mail *m)
+{
+	(void)owner;
+	n_ended_workers += m->kind == MAIL_ENDED;
+}
+
+static void start_workers(struct auth *with)
 {
 	struct addr any_port;
 
-	conf = (struct worker_conf){
-		.auth = with, .node = "n1", .tls = server_tls, .limits = limits_default
+	const struct worker_conf conf = {
+		.reports = reports, .node = "n1", .tls = server_tls, .limits = limits_default
 	};
+
 	addr_of_ip("127.0.0.1", 0, &any_port);
-	assert_int_equal(worker_new(&conf, &worker), 0);
-	assert_int_equal(worker_listen(worker, listener_bind(&any_port, false), &bound), 0);
-	assert_int_equal(worker_start(worker), 0);
+	assert_int_equal(workers_new(&conf, n_workers, &workers), 0);
+	assert_int_equal(workers_listen(workers, listener_bind(&any_port, false), &bound), 0);
+	assert_int_equal(workers_start(workers, with), 0);
 }
 
 static int set_up(void **state)
@@ -161,24 +173,39 @@ static int set_up(void **state)
 	memset(clients, 0, sizeof clients);
 	loop_set_up();
 	links = links_new(loop);
-	start_worker(auth);
+	n_ended_workers = 0;
+	assert_int_equal(mailbox_new(loop, on_report, NULL, NULL, &reports), 0);
+	start_workers(auth);
 	return 0;
 }
 
+static bool drained;
+
 static void drain(void)
 {
-	const struct mail m = { .kind = MAIL_DRAIN, .number = 100 };
+	if (!drained)
+		workers_drain(workers, 100);
+	drained = true;
+}
 
-	assert_int_equal(mailbox_post(worker_mailbox(worker), &m), 0);
+static bool all_ended(void) { return n_ended_workers == n_workers; }
+
+static void stop_workers(void)
+{
+	drain();
+	until(all_ended);
+	workers_join(workers);
+	workers_free(workers);
+	drained = false;
+	n_ended_workers = 0;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
 	links_free(links);
-	drain();
-	worker_join(worker);
-	worker_free(worker);
+	stop_workers();
+	mailbox_free(reports);
 	loop_tear_down();
 	pkt_pool_drain();
 	return 0;
@@ -247,10 +274,8 @@ static void refusals_say_what_is_wrong(void **state)
 static void an_open_relay_needs_an_id_and_no_token(void **state)
 {
 	(void)state;
-	drain();
-	worker_join(worker);
-	worker_free(worker);
-	start_worker(NULL);
+	stop_workers();
+	start_workers(NULL);
 	assert_refused("", "laptop", "", CLOSE_INVALID, "id needed");
 	*a = (struct client){ 0 };
 	dial(a, "home", "laptop", "");
@@ -293,6 +318,32 @@ static void packets_pass_between_ends_that_declare_each_other(void **state)
 	link_send(a->lane, p);
 	until(b_got_one);
 	assert_int_equal(b->last_len, 1420);
+}
+
+static bool b_got_more(void) { return b->n_packets > 0; }
+static bool b_sees_its_peer(void) { return b->state == PEER_UP; }
+
+/* Each time it comes, an end may come to another worker. */
+static void packets_pass_from_worker_to_worker(void **state)
+{
+	uint64_t before = metric_sum(METRIC_PKTS_FORWARDED), after = before;
+	unsigned tries = 0;
+
+	(void)state;
+	join(a, "home", "laptop");
+	while (after == before && tries++ < (n_workers > 1 ? 200 : 1)) {
+		*b = (struct client){ 0 };
+		join(b, "laptop", "home");
+		until(b_sees_its_peer);
+		struct pkt *p = pkt_new(100);
+		p->dst = a->peer_key;
+		p->born_ms = loop_now_ms(loop);
+		link_send(a->lane, p);
+		until(b_got_more);
+		after = metric_sum(METRIC_PKTS_FORWARDED);
+		link_close(b->link, CLOSE_LOCAL);
+	}
+	assert_int_equal(after > before, n_workers > 1);
 }
 
 static bool a_sees_its_peer(void) { return a->state == PEER_UP; }
@@ -387,6 +438,7 @@ int main(void)
 		TEST(an_open_relay_needs_an_id_and_no_token),
 		TEST(an_end_that_leaves_before_it_is_admitted_harms_nobody),
 		TEST(packets_pass_between_ends_that_declare_each_other),
+		TEST(packets_pass_from_worker_to_worker),
 		TEST(another_account_is_not_reached_by_the_same_name),
 		TEST(another_instance_takes_the_id_and_the_older_is_told),
 		TEST(the_same_instance_takes_its_id_back_silently),
@@ -396,5 +448,8 @@ int main(void)
 		return 1;
 	log_set_level(LOG_ERROR);
 	signal(SIGPIPE, SIG_IGN);
-	return cmocka_run_group_tests(tests, make_shared, free_shared);
+	n_workers = 1;
+	int failed = cmocka_run_group_tests_name("one worker", tests, make_shared, NULL);
+	n_workers = 4;
+	return failed + cmocka_run_group_tests_name("four workers", tests, NULL, free_shared);
 }

@@ -1,0 +1,35 @@
+/*
+ * All workers of a server: made together, told the same things. Main thread.
+ */
+#ifndef TUNN_SERVER_WORKERS_H
+#define TUNN_SERVER_WORKERS_H
+
+#include "server/worker.h"
+
+struct workers;
+
+unsigned workers_default(void); /* one for each CPU that we may use */
+
+/* n from 1 to WORKERS_MAX; of the conf, admit and seq are filled in here. 0 or -errno. */
+int workers_new(const struct worker_conf *, unsigned n, struct workers **workers_out);
+/* Every worker listens there. Takes fd, which listens already: one of listener_bind()
+ * is joined by others for the same port (SO_REUSEPORT), one from elsewhere is shared. */
+int workers_listen(struct workers *, int fd, struct addr *bound_out);
+int workers_start(struct workers *, struct auth *); /* auth: see worker_conf */
+unsigned workers_count(const struct workers *);
+
+/* All or none of them get it: 0 or -ENOMEM. */
+int workers_reload(struct workers *, struct tls_ctx *, const struct limits *);
+void workers_drain(struct workers *, uint32_t within_ms); /* once; cannot fail */
+
+/* Asks all whether they still read their mail; each answers with MAIL_ALIVE, which
+ * goes to workers_answered(). True: that was the last answer. */
+void workers_ask(struct workers *);
+bool workers_answered(struct workers *, const struct mail *);
+
+/* MAIL_ENDED came. True: none is left. */
+bool workers_ended(struct workers *);
+void workers_join(struct workers *); /* after that */
+void workers_free(struct workers *); /* after join, or never started; NULL allowed */
+
+#endif
