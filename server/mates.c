@@ -28,22 +28,24 @@ void mates_forward(struct mates *m, unsigned worker, struct pkt *p)
 
 static int tell_all(struct mates *m, enum mail_kind kind, struct presence *p)
 {
-	int rc = 0;
+	const struct mail mail = { .kind = kind, .ptr = p };
+	struct letter *letters[WORKERS_MAX] = { 0 };
+	bool whole = true;
 
+	for (unsigned i = 0; i < m->n; i++)
+		if (i != m->self && !(letters[i] = letter_new()))
+			whole = false;
 	for (unsigned i = 0; i < m->n; i++) {
-		struct mail mail = { .kind = kind, .ptr = p };
-		if (i == m->self)
-			continue;
-		presence_ref(p);
-		if (mailbox_post(m->box[i], &mail) < 0) {
-			presence_unref(p);
-			rc = -ENOMEM;
+		if (!whole) {
+			letter_free(letters[i]);
+		} else if (letters[i]) {
+			presence_ref(p);
+			mailbox_post_letter(m->box[i], letters[i], &mail);
 		}
 	}
-	return rc;
+	return whole ? 0 : -ENOMEM;
 }
 
-/* Whoever was told already does not mind to hear it again. */
 static void on_again(void *arg)
 {
 	struct mates *m = arg;
@@ -63,9 +65,9 @@ int mates_tell(struct mates *m, enum mail_kind kind, struct presence *p)
 {
 	int rc = tell_all(m, kind, p);
 
-	if (rc == 0 || kind == MAIL_JOIN)
+	if (rc == 0 || kind != MAIL_LEAVE)
 		return rc;
-	if (kind == MAIL_LEAVE && list_empty(&p->unsaid)) {
+	if (list_empty(&p->unsaid)) {
 		presence_ref(p);
 		list_add_tail(&m->unsaid, &p->unsaid);
 		timer_set(m->again, AGAIN_MS);

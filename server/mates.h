@@ -26,8 +26,8 @@ struct mates {
 int mates_init(struct mates *, struct loop *); /* 0 or -ENOMEM */
 void mates_done(struct mates *);               /* never initialised: allowed */
 
-/* MAIL_JOIN: 0, or -ENOMEM when not all could be told. The others of router.h: 0;
- * a LEAVE is told later if need be. Borrows the presence. */
+/* All or none are told: 0 or -ENOMEM. A LEAVE is told later then, and 0. Borrows the
+ * presence. */
 int mates_tell(struct mates *, enum mail_kind, struct presence *);
 void mates_forward(struct mates *, unsigned worker, struct pkt *); /* takes */
 /* The newcomer of that number, which came to that worker, has to go (admit.h). */

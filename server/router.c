@@ -279,23 +279,22 @@ static void make_way(struct router *r, struct place *pl, const struct presence *
 		vacate(pl);
 }
 
-static int take_place(struct router *r, struct place *pl, struct member *m)
+/* Nothing has changed anywhere if this fails. */
+static int announce(struct router *r, struct member *m)
 {
-	pl->holder = presence_ref(m->who); /* before watch(): a held place is never given up */
-	pl->member = m;
-	if (watch(r, m) == 0) {
-		if (r->events->tell(r->conf.mates, ROUTER_JOIN, m->who) == 0)
-			return 0;
+	m->who->worker = r->worker;
+	m->who->seq = 1 + atomic_fetch_add_explicit(r->conf.seq, 1, memory_order_relaxed);
+	if (watch(r, m) < 0)
+		return -ENOMEM;
+	int rc = r->events->tell(r->conf.mates, ROUTER_JOIN, m->who);
+	if (rc < 0)
 		unwatch(r, m, m->who->n_peers);
-	}
-	vacate(pl);
-	return -ENOMEM;
+	return rc;
 }
 
 enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 {
 	struct place *pl;
-	struct presence *old;
 
 	forget_fights(r, now_ms);
 	pl = place_get(r, &m->who->key);
@@ -305,23 +304,16 @@ enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 		return CLOSE_FIGHT;
 	if (pl->holder && !is_same(pl->holder, m->who) && is_fight(r, pl, now_ms))
 		return fight(r, pl, now_ms);
-	old = pl->holder ? presence_ref(pl->holder) : NULL;
-	m->who->worker = r->worker;
-	m->who->seq = 1 + atomic_fetch_add_explicit(r->conf.seq, 1, memory_order_relaxed);
-	make_way(r, pl, m->who);
-	int rc = take_place(r, pl, m);
-	if (rc < 0) { /* some may have heard of us, others know the old one */
-		if (old)
-			tell_mates(r, ROUTER_LEAVE, old);
-		tell_mates(r, ROUTER_LEAVE, m->who);
-		holder_changed(r, pl, now_ms);
+	if (announce(r, m) < 0) {
 		place_put(r, pl);
-	} else {
-		m->joined = true;
-		r->n_members++;
+		return CLOSE_NOMEM;
 	}
-	presence_unref(old);
-	return rc < 0 ? CLOSE_NOMEM : CLOSE_NONE;
+	make_way(r, pl, m->who);
+	pl->holder = presence_ref(m->who);
+	pl->member = m;
+	m->joined = true;
+	r->n_members++;
+	return CLOSE_NONE;
 }
 
 void router_greet(struct router *r, struct member *m, uint64_t now_ms)

@@ -61,7 +61,7 @@ struct router_events {
 	/* The member has been replaced (and has left the router already). */
 	void (*superseded)(void *owner, bool same_instance, bool fight);
 	/* To the other workers, of whom there may be none: news for all (JOIN alone can
-	 * fail, -ENOMEM), a packet for one (takes). */
+	 * fail, -ENOMEM, and then none was told), a packet for one (takes). */
 	int (*tell)(void *mates, enum router_news, struct presence *);
 	void (*forward)(void *mates, unsigned worker, struct pkt *);
 };
