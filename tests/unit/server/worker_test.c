@@ -320,6 +320,7 @@ static void packets_pass_between_ends_that_declare_each_other(void **state)
 	assert_int_equal(b->last_len, 1420);
 }
 
+static bool b_gone(void) { return !b->link; }
 static bool b_got_more(void) { return b->n_packets > 0; }
 static bool b_sees_its_peer(void) { return b->state == PEER_UP; }
 
@@ -342,6 +343,7 @@ static void packets_pass_from_worker_to_worker(void **state)
 		until(b_got_more);
 		after = metric_sum(METRIC_PKTS_FORWARDED);
 		link_close(b->link, CLOSE_LOCAL);
+		until(b_gone);
 	}
 	assert_int_equal(after > before, n_workers > 1);
 }
