@@ -10,6 +10,7 @@ from harness import BUILD, World  # noqa: E402
 WIDE = """limits:
   header-list: 64KiB
   streams: 1000
+  queued-frames: 2000
   streams-rate: 100000
   streams-burst: 100000
   control-rate: 100000
