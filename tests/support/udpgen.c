@@ -4,9 +4,9 @@
  *   udpgen echo ADDR:PORT
  *   udpgen sink ADDR:PORT [--seconds S] [--live]
  *   udpgen send ADDR:PORT --rate PPS --size BYTES --seconds S [--gso]
- *   udpgen ping ADDR:PORT --rate PPS --size BYTES --seconds S [--live]
+ *   udpgen ping ADDR:PORT --rate PPS --size BYTES --seconds S [--window N] [--live]
  *
- * rate 0 is as fast as a window of 256 outstanding datagrams allows (ping) or as
+ * rate 0 is as fast as a window of N (256) outstanding datagrams allows (ping) or as
  * the socket takes (send). The last line is JSON. Port 0 prints `port N` first.
  */
 #include <errno.h>
@@ -23,14 +23,7 @@
 
 #include "common/net/addr.h"
 
-enum {
-	HEAD = 24,
-	BATCH = 32,
-	SAMPLES = 1 << 20,
-	WINDOW = 256,
-	SIZE_MAX_UDP = 65507,
-	GSO_SEGMENTS = 44
-};
+enum { HEAD = 24, BATCH = 32, SAMPLES = 1 << 20, SIZE_MAX_UDP = 65507, GSO_SEGMENTS = 44 };
 
 struct head { /* in front of every datagram of at least HEAD bytes */
 	uint64_t seq, sent_ns;
@@ -38,10 +31,10 @@ struct head { /* in front of every datagram of at least HEAD bytes */
 };
 
 static struct {
-	unsigned rate, size;
+	unsigned rate, size, window;
 	double seconds;
 	bool live, gso;
-} opt = { 1000, 1420, 5, false, false };
+} opt = { 1000, 1420, 256, 5, false, false };
 
 static struct {
 	uint64_t sent, received, lost, duplicated, reordered, corrupt, bytes, next_seq;
@@ -307,7 +300,8 @@ static void run(int fd, bool ping)
 	while (!stopped && now_ns() < end) {
 		uint64_t now = now_ns();
 		uint64_t due = opt.rate ? (now - start) * opt.rate / 1000000000 : UINT64_MAX;
-		uint64_t window = ping && !opt.rate ? st.received + st.lost + WINDOW : UINT64_MAX;
+		uint64_t window = ping && !opt.rate ? st.received + st.lost + opt.window :
+		                                      UINT64_MAX;
 		for (int i = 0; i < BATCH && st.sent < due && st.sent < window; i++)
 			if (!send_some(fd))
 				break;
@@ -341,6 +335,8 @@ static bool take(int argc, char **argv, int *i)
 		opt.rate = (unsigned)atoi(v);
 	else if (strcmp(argv[*i], "--size") == 0)
 		opt.size = (unsigned)atoi(v);
+	else if (strcmp(argv[*i], "--window") == 0)
+		opt.window = (unsigned)atoi(v);
 	else if (strcmp(argv[*i], "--seconds") == 0)
 		opt.seconds = atof(v);
 	else
@@ -360,7 +356,7 @@ int main(int argc, char **argv)
 	if (argc < 3 || addr_of_listen(argv[2], &a, &any) < 0 || opt.size > SIZE_MAX_UDP) {
 		fprintf(stderr,
 		        "usage: udpgen echo|sink|send|ping ADDR:PORT [--rate PPS] [--size BYTES] "
-		        "[--seconds S] [--gso] [--live]\n");
+		        "[--seconds S] [--window N] [--gso] [--live]\n");
 		return 2;
 	}
 	signal(SIGTERM, on_stop);
