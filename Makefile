@@ -128,6 +128,8 @@ $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 $(B)/bench/%: tests/bench/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
+$(B)/bench/allocs.so: tests/bench/preload/allocs.c
+	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -O2 -D_GNU_SOURCE -fPIC -shared $^ -o $@
 $(B)/fuzz/%: tests/fuzz/%.c tests/h2_frames.h tests/fuzz/frames.h tests/fuzz/frames.c tests/fuzz/main.c tests/fuzz/bytes.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< tests/fuzz/frames.c \
@@ -165,7 +167,7 @@ demo: demo-deps
 	$(Q)$(MAKE) --no-print-directory all $(B)/support/udpgen
 	$(Q)TUNN_BUILD=$(B) tests/support/demo
 bench: test-deps
-	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH)
+	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH) $(B)/bench/allocs.so
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
 # make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]; then a minute at full rate of each kind of end
 soak: test-deps

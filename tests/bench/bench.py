@@ -5,10 +5,15 @@ measure(world, number) -> {name: (value, baseline value or None)} for one round;
 A goal is "at most N", "below N" or "at least N", of the median: of the ratio where there is a baseline, else of
 the value. ROUNDS in a module is its number of rounds when none is asked for.
 """
+import collections
+import dataclasses
 import json
 import os
 import re
+import signal
+import statistics
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 from harness import BUILD, World, endpoint, free_port  # noqa: E402,F401
@@ -52,31 +57,97 @@ def seal_us(world):
     return float(p.text()) / 1000
 
 
-def generator(world, address, rate, seconds, size=SIZE):
-    """What came back of what was sent; all of it, or the round is not valid."""
-    p = world.program([f"{BUILD}/support/udpgen", "ping", f"{address[0]}:{address[1]}", "--rate", str(rate),
-                       "--size", str(size), "--seconds", str(seconds)])
+def between_seals(world, parts, what):
+    """Does `what` that often, with seals before, between and after: the CPU goes faster and slower by the second. Gives
+    the mean seal and what came of each part."""
+    seals, found = [seal_us(world)], []
+    for _ in range(parts):
+        found.append(what())
+        seals.append(seal_us(world))
+    return statistics.mean(seals), found
+
+
+def udpgen(world, address, what="ping", *words, rate=0, seconds=1, size=SIZE):
+    """What a generator found out."""
+    p = world.program([f"{BUILD}/support/udpgen", what, f"{address[0]}:{address[1]}", "--rate", str(rate), "--size", str(size),
+                       "--seconds", str(seconds), *words])
     check(p.exit_code(60) == 0, "the generator failed: " + p.text())
-    r = json.loads(p.lines[-1])
-    check(r["sent"] > 100 and r["received"] >= 0.99 * r["sent"], f"datagrams were lost: {r}")
-    check(r["corrupt"] == r["duplicated"] == 0, f"datagrams were damaged or doubled: {r}")
+    return json.loads(p.lines[-1])
+
+
+def whole(r):
+    """No datagram was damaged, came twice, or overtook another of its flow."""
+    check(r["corrupt"] == r["duplicated"] == r["reordered"] == 0, f"datagrams were damaged, doubled or out of order: {r}")
     return r
 
 
-class Tunnel:
-    """A relay, two ends, an echo behind one of them."""
+def generator(world, address, rate, seconds, size=SIZE):
+    """What came back of what was sent; nearly all of it and in order, or the round is not valid."""
+    r = whole(udpgen(world, address, rate=rate, seconds=seconds, size=size))
+    check(r["sent"] > 100 and r["received"] >= 0.99 * r["sent"], f"datagrams were lost: {r}")
+    return r
 
-    def __init__(self, world):
-        self.relay = world.relay()
-        echo = world.program([f"{BUILD}/support/udpgen", "echo", "127.0.0.1:0"])
-        self.echo = ("127.0.0.1", int(echo.wait_for(r"port (\d+)").group(1)))
+
+def kernel_drops(port):
+    """Datagrams for which a UDP socket had no room."""
+    with open("/proc/net/udp", encoding="ascii") as f:
+        return sum(int(w[-1]) for w in map(str.split, f) if w[1].endswith(f":{port:04X}"))
+
+
+def start_far(world, what):
+    """An echo or a sink, and its address."""
+    p = world.program([f"{BUILD}/support/udpgen", what, "127.0.0.1:0", *(["--seconds", "0"] if what == "sink" else [])])
+    return p, ("127.0.0.1", int(p.wait_for(r"port (\d+)").group(1)))
+
+
+def end_of_sink(sink):
+    """What it got."""
+    sink.p.send_signal(signal.SIGTERM)
+    check(sink.exit_code() == 0, "the sink failed")
+    return whole(json.loads(sink.lines[-1]))
+
+
+class Tunnel:
+    """A relay, two ends, and a far side: an echo, or a sink that tells at the end what it got."""
+
+    def __init__(self, world, relay=None, far="echo"):
+        self.relay = relay or world.relay(name=f"relay-{far}")
+        self.far, self.echo = start_far(world, far)
         self.home = world.end(self.relay, self.echo[1], "home", "laptop", "--forward")
         self.laptop = world.end(self.relay, free_port(), "laptop", "home", "--listen")
         self.address = endpoint(self.laptop)
         self.home.wait_for("laptop is up")
         self.laptop.wait_for("home is up")
 
+    def settled(self):
+        """Its usage when nothing moves any more."""
+        now, before = self.usage(), None
+        while not before or (now.passed, now.drops) != (before.passed, before.drops):
+            time.sleep(0.2)
+            now, before = self.usage(), now
+        return now
+
     def usage(self):
-        c = self.relay.counters()
-        clients = cpu_us(self.home.p.pid) + cpu_us(self.laptop.p.pid)
-        return (cpu_us(self.relay.p.pid), clients, c["packets_out_total"], c["tls_bytes_out_total"] - c["bytes_out_total"])
+        """What all have done so far, to be subtracted from what they have done later."""
+        c = [p.counters() for p in (self.relay, self.home, self.laptop)]
+        drops = collections.Counter()
+        for one in c:
+            drops.update({k: v for k, v in one.items() if k.startswith("drop_") or k == "udp_overflows_total"})
+        return Usage(relay_us=cpu_us(self.relay.p.pid), clients_us=cpu_us(self.home.p.pid) + cpu_us(self.laptop.p.pid),
+                     passed=c[0]["packets_out_total"] - sum(v for k, v in c[0].items() if k.startswith("drop_")),
+                     added=c[0]["tls_bytes_out_total"] - c[0]["bytes_out_total"],
+                     pkt_allocs=sum(one["packet_allocations_total"] for one in c),
+                     drops=drops + collections.Counter(at_the_echo=kernel_drops(self.echo[1])))
+
+
+@dataclasses.dataclass
+class Usage:
+    relay_us: float
+    clients_us: float
+    passed: int  # datagrams that left the relay; there and back are two
+    added: int  # bytes that the relay wrote beside the payload
+    pkt_allocs: int
+    drops: collections.Counter
+
+    def __sub__(self, before):
+        return Usage(*(getattr(self, f.name) - getattr(before, f.name) for f in dataclasses.fields(self)))

@@ -1,23 +1,110 @@
-"""A flood through the relay: what a datagram costs. A generator keeps 256 on their way there and back."""
-from bench import LOOPBACK, SEAL, Tunnel, check, generator, seal_us
+"""A flood through the relay: what a datagram costs, and where the missing ones are.
 
+A generator keeps 256 datagrams on their way there and back. Every one has a sequence number and a checksum; each
+that does not come back must be in a drop counter of the relay, of an end, or of a socket.
+"""
+import mmap
+import os
+import socket
+import struct
+
+from bench import (BUILD, LOOPBACK, SEAL, SIZE, Tunnel, between_seals, check, end_of_sink, generator, kernel_drops, start_far,
+                   udpgen, whole)
+
+PARTS = 3  # seconds of load, each between two seals
+SMALL = 128
 FIGURES = {
     "relay CPU per datagram": ("us", SEAL, "at most 0.55"),
     "both clients' CPU per datagram": ("us", SEAL, "at most 0.75"),
     "bytes on the wire added per datagram": ("B", None, "below 20"),
     "echoes through the relay": ("1/s", LOOPBACK, None),
+    "relay CPU per 128-byte datagram": ("us", SEAL, "at most 0.12"),
+    "both clients' CPU per 128-byte datagram": ("us", SEAL, None),
+    "echoes of 128 bytes through the relay": ("1/s", LOOPBACK, None),
+    "packets from the heap per datagram": ("", None, "at most 0.001"),
+    "heap allocations per datagram, relay": ("", None, "at most 0.01"),
+    "one-way flood: delivered": ("1/s", LOOPBACK, None),
+    "one-way flood: relay CPU per datagram": ("us", SEAL, None),
+    "one-way flood: share that was too much": ("", None, None),
+    "one-way flood: lost without a reason": ("", None, "at most 0"),
 }
+
+
+def flood(world, tunnel, size):
+    """Seal, and what one datagram cost under load; every missing one has a reason."""
+    udpgen(world, tunnel.address, seconds=0.5, size=size)  # warm
+    before = tunnel.usage()
+    seal, runs = between_seals(world, PARTS, lambda: whole(udpgen(world, tunnel.address, size=size)))
+    used = tunnel.usage() - before
+    sent, received = (sum(r[k] for r in runs) for k in ("sent", "received"))
+    dropped = used.drops.total()
+    check(sent - received == dropped, f"{sent} sent, {received} came back, but {dropped} were dropped: {dict(used.drops)}")
+    check(received >= 0.99 * sent, f"more than 1 % lost on a healthy link: {dict(used.drops)}")
+    check(used.passed >= 2 * received, f"the relay passed on {used.passed}, {received} went there and back")
+    return seal, used, sum(r["pps"] for r in runs) / PARTS
+
+
+def heap_allocations(world):
+    """What a relay takes from the heap for each datagram, OpenSSL, nghttp2 and libevent included."""
+    path = f"{world.tmp}/counted"
+    with open(path, "wb") as f:
+        f.truncate(mmap.PAGESIZE)
+    relay = world.relay(name="allocs", env={**os.environ, "LD_PRELOAD": f"{BUILD}/bench/allocs.so", "ALLOCS": path})
+    tunnel = Tunnel(world, relay)
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
+        def so_far():
+            return struct.unpack_from("L", m)[0]
+        check(so_far() > 1000, "nobody counts allocations")
+        udpgen(world, tunnel.address)  # warm
+        before, n = tunnel.usage(), so_far()
+        udpgen(world, tunnel.address)
+        n = so_far() - n
+        return n / (tunnel.usage() - before).passed
+
+
+def one_way(world):
+    """As fast as a socket takes them, most are too many: what arrives, and whether every lost one was counted."""
+    tunnel = Tunnel(world, far="sink")
+    before = tunnel.usage()
+    seal, (sent,) = between_seals(world, 1, lambda: udpgen(world, tunnel.address, "send", seconds=2)["sent"])
+    tunnel.settled()
+    at_the_sink = kernel_drops(tunnel.echo[1])
+    got = end_of_sink(tunnel.far)
+    # A socket tells what it had no room for with the next datagram.
+    n = tunnel.laptop.counters()["packets_in_total"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(b"last", tunnel.address)
+    while tunnel.laptop.counters()["packets_in_total"] == n:
+        pass
+    used = tunnel.settled() - before
+    lost = sent - got["received"]
+    return seal, used, got["pps"], lost / sent, lost - used.drops.total() - at_the_sink
+
+
+def plain_one_way(world):
+    sink, address = start_far(world, "sink")
+    udpgen(world, address, "send")
+    return end_of_sink(sink)["pps"]
 
 
 def measure(world, number):
     tunnel = Tunnel(world)
-    generator(world, tunnel.address, 0, 1)  # warm
-    seal = seal_us(world)
-    before = tunnel.usage()
-    through = generator(world, tunnel.address, 0, 3)
-    relay, clients, n, added = (b - a for a, b in zip(before, tunnel.usage()))
-    check(n >= 2 * through["received"], f"the relay counted {n} datagrams, {through['received']} went there and back")
-    plain = generator(world, tunnel.echo, 0, 1)
-    return {"relay CPU per datagram": (relay / n, seal), "both clients' CPU per datagram": (clients / n, seal),
-            "bytes on the wire added per datagram": (added / n, None),
-            "echoes through the relay": (through["pps"], plain["pps"])}
+    seal, used, echoes = flood(world, tunnel, SIZE)
+    small_seal, small, small_echoes = flood(world, tunnel, SMALL)
+    plain, small_plain = (generator(world, tunnel.echo, 0, 1, size)["pps"] for size in (SIZE, SMALL))
+    flood_seal, flooded, delivered, too_much, unknown = one_way(world)
+    return {
+        "relay CPU per datagram": (used.relay_us / used.passed, seal),
+        "both clients' CPU per datagram": (used.clients_us / used.passed, seal),
+        "bytes on the wire added per datagram": (used.added / used.passed, None),
+        "echoes through the relay": (echoes, plain),
+        "relay CPU per 128-byte datagram": (small.relay_us / small.passed, small_seal),
+        "both clients' CPU per 128-byte datagram": (small.clients_us / small.passed, small_seal),
+        "echoes of 128 bytes through the relay": (small_echoes, small_plain),
+        "packets from the heap per datagram": ((used.pkt_allocs + small.pkt_allocs) / (used.passed + small.passed), None),
+        "heap allocations per datagram, relay": (heap_allocations(world), None),
+        "one-way flood: delivered": (delivered, plain_one_way(world)),
+        "one-way flood: relay CPU per datagram": (flooded.relay_us / flooded.passed, flood_seal),
+        "one-way flood: share that was too much": (too_much, None),
+        "one-way flood: lost without a reason": (unknown, None),
+    }

@@ -121,10 +121,10 @@ class World:
         broken = [p.argv for p in self.programs if re.search(SANITIZER_REPORT, p.text())]
         assert not broken, f"a sanitizer reported in {broken}"
 
-    def relay(self, listen="127.0.0.1:0", name="state", ns=None, args=(), binary=TUNN):
+    def relay(self, listen="127.0.0.1:0", name="state", ns=None, args=(), binary=TUNN, env=None):
         """Starts `tunn server`; .url, .pin, .port, .state, .token say how to reach it."""
         state = f"{self.tmp}/{name}"
-        p = self.program([binary, "server", "--listen", listen, "--state", state, *args], ns=ns)
+        p = self.program([binary, "server", "--listen", listen, "--state", state, *args], ns=ns, env=env)
         p.port = int(p.wait_for(r"listening on \S*:(\d+)$").group(1))
         p.pin = p.wait_for(r"--pin (sha256:[0-9a-f]{64})").group(1)
         p.url, p.state, p.token = f"https://127.0.0.1:{p.port}", state, f"{state}/first-token"
