@@ -60,7 +60,7 @@ NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit
             $(patsubst %,$(B)/nomem/fuzz/%,server client h2 msg)
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay nomem nomem-sample soak asan tsan bench lint format install \
+.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay nomem nomem-sample soak asan tsan bench bench-instructions lint format install \
         uninstall clean help deps test-deps programs probe
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -169,6 +169,11 @@ demo: demo-deps
 bench: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH) $(B)/bench/allocs.so
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
+# instructions per datagram beside the record; RECORD=1 writes it anew
+bench-instructions: test-deps
+	$(Q)$(NEED) valgrind
+	$(Q)$(MAKE) --no-print-directory $(B)/bench/relay_path
+	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/instructions.py
 # make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]; then a minute at full rate of each kind of end
 soak: test-deps
 	$(Q)$(MAKE) --no-print-directory programs

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Instructions and allocations per datagram of the relay's way through memory (relay_path.c), by callgrind.
+
+Two lengths of run, and the difference of both: what is done once does not count. Compares with instructions.json and
+ends with 1 when a case costs more than 5 % more, or takes anything from the heap; RECORD=1 writes the file anew.
+Copies are counted as loops, not as one instruction a byte (`rep movsb`).
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RECORD = f"{HERE}/instructions.json"
+PATH = f"{os.environ.get('TUNN_BUILD', 'build/release')}/bench/relay_path"
+ALLOWED = 1.05
+ROUNDS = (50, 250)
+CASES = {  # name: datagrams that are there at once, bytes of each
+    "44 datagrams of 1420 bytes at once": (44, 1420),
+    "one datagram of 1420 bytes at a time": (1, 1420),
+    "440 datagrams of 128 bytes at once": (440, 128),
+}
+NO_REP = "glibc.cpu.x86_rep_movsb_threshold=1000000000:glibc.cpu.x86_non_temporal_threshold=1000000000"
+
+
+def run(rounds, packets, size):
+    """Instructions, allocations, datagrams."""
+    with tempfile.TemporaryDirectory() as tmp:
+        r = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp}/out", "--toggle-collect=relay_turn", PATH,
+                            str(rounds), str(packets), str(size)], capture_output=True, text=True, check=False,
+                           env={**os.environ, "GLIBC_TUNABLES": NO_REP})
+    if r.returncode:
+        sys.exit(f"instructions: {r.stderr}")
+    did = json.loads(r.stdout)
+    return int(re.search(r"Collected : (\d+)", r.stderr).group(1)), did["allocations"], did["datagrams"]
+
+
+def per_datagram(packets, size):
+    a, b = (run(n, packets, size) for n in ROUNDS)
+    instructions, allocations, datagrams = (y - x for x, y in zip(a, b))
+    return {"instructions": round(instructions / datagrams, 1), "allocations": round(allocations / datagrams, 4)}
+
+
+def main():
+    found = {name: per_datagram(*case) for name, case in CASES.items()}
+    if os.environ.get("RECORD"):
+        with open(RECORD, "w", encoding="utf-8") as f:
+            json.dump(found, f, indent=1)
+            f.write("\n")
+    with open(RECORD, encoding="utf-8") as f:
+        record = json.load(f)
+    worse = False
+    for name, now in found.items():
+        was = record[name]["instructions"]
+        print(f"{name:38} {now['instructions']:9,.1f} instructions, recorded {was:9,.1f} ({now['instructions'] / was - 1:+.1%}), "
+              f"{now['allocations']:.4f} allocations")
+        worse |= now["instructions"] > ALLOWED * was or now["allocations"] > 0
+    sys.exit("instructions: a datagram costs more than what is recorded" if worse else 0)
+
+
+main()
