@@ -18,7 +18,12 @@
 #include "common/base/log.h"
 #include "common/link.h"
 #include "common/net/conn.h"
+#include "server/mates.h"
 #include "server/session.h"
+
+static struct mates mates; /* none: one worker */
+static _Atomic uint64_t seq;
+static const struct router_conf router_conf = { &session_router_events, &mates, &seq };
 
 enum { RECORD = 16375, BATCH = 65536, WARM = 4, ENDS = 2 };
 
@@ -278,7 +283,7 @@ int main(int argc, char **argv)
 	struct links *links = links_new(loop);
 	sessions_init(&sessions);
 	sessions.loop = loop;
-	sessions.router = router_new(&session_router_events);
+	sessions.router = router_new(&router_conf);
 	sessions.node = "n";
 	log_set_level(LOG_ERROR);
 	connect_end(links, &ends[0], "a", "b");
