@@ -81,6 +81,11 @@ class Program:
         found = dict(w.split("=") for w in m.group(1).split() if "=" in w)
         return collections.defaultdict(int, {k: int(v) for k, v in found.items() if v.isdigit()})
 
+    def wait_for_counter(self, name, least, seconds=20):
+        end = time.monotonic() + seconds
+        while self.counters()[name] < least:
+            assert time.monotonic() < end, f"{name} did not become {least} within {seconds} s"
+
     def exit_code(self, seconds=20):
         self.p.wait(seconds)
         self.thread.join(seconds)
@@ -137,6 +142,17 @@ class World:
             words += ["--peer", peer]
         words += ["--relay", url or relay.url, "--pin", relay.pin, "--token-file", token or relay.token, *args]
         return self.program(words, ns=ns, env=env)
+
+    def end_at(self, relay, worker, port, me, peer, *args):
+        """An end whose connection came to that worker. The kernel chooses: the end comes again until it does."""
+        for _ in range(40 * (worker + 1)):
+            at = relay.count()
+            end = self.end(relay, port, me, peer, *args)
+            if int(relay.wait_for(rf"end joined id={me} .* worker=(\d+)", after=at).group(1)) == worker:
+                return end
+            end.stop()
+            relay.wait_for(f"end left id={me} ", after=at)
+        raise AssertionError(f"{me} never came to worker {worker}")
 
     def pair(self, relay, **kw):
         """An echo program's port, and the address that reaches it through both ends."""

@@ -150,3 +150,13 @@ class Peer(Wire):
 
     def call(self, stream=1, path=TUNNEL, *more, **kw):
         self.headers(stream, request_fields(path, *more, **kw))
+
+
+def settings_of(port):
+    """What a relay says in its first SETTINGS frame, by identifier (RFC 9113 section 6.5.2)."""
+    p = Peer(port, greet=False)
+    p.send(PREFACE)
+    p.frame(SETTINGS)
+    said = p.read_until(lambda f: f.type == SETTINGS and not f.flags & ACK).payload
+    p.close()
+    return {int.from_bytes(said[i:i + 2], "big"): int.from_bytes(said[i + 2:i + 6], "big") for i in range(0, len(said), 6)}

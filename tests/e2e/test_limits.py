@@ -10,7 +10,7 @@ import time
 import pytest
 from harness import SANITIZED, TUNN, ask
 from scripted import (ACK, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-                      Peer, message, register, request_fields)
+                      Peer, message, register, request_fields, settings_of)
 
 
 def limited(world, text, name="limits"):
@@ -316,24 +316,16 @@ def test_H32_key_updates_are_counted_and_end_the_connection(world):
 
 def test_limits_come_from_the_config_file_and_again_with_a_reload(world):
     relay, path = limited(world, "limits:\n  streams: 3\n  header-list: 2KiB\n  queued-bytes: 1MiB\n")
-    p = Peer(relay.port, greet=False)
-    p.send(PREFACE)
-    p.frame(SETTINGS)
-    settings = p.read_until(lambda f: f.type == SETTINGS and not f.flags & ACK).payload
-    said = {int.from_bytes(settings[i:i + 2], "big"): int.from_bytes(settings[i + 2:i + 6], "big") for i in range(0, len(settings), 6)}
+    said = settings_of(relay.port)
     assert (said[3], said[6]) == (3, 2048)
     with open(path, "w") as f:
         f.write("limits:\n  streams: 4\n")
     relay.p.send_signal(signal.SIGHUP)
     relay.wait_for("reloaded")
     for _ in range(50):  # the news reaches the worker by mail
-        p = Peer(relay.port, greet=False)
-        p.send(PREFACE)
-        p.frame(SETTINGS)
-        settings = p.read_until(lambda f: f.type == SETTINGS and not f.flags & ACK).payload
-        if settings[:6] == b"\0\3\0\0\0\4":
+        if settings_of(relay.port)[3] == 4:
             return
-    raise AssertionError(f"still the old limit: {settings.hex()}")
+    raise AssertionError("still the old limit")
 
 
 @pytest.mark.parametrize("text, words", [
