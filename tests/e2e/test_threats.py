@@ -154,7 +154,7 @@ def test_T24_what_comes_from_outside_neither_breaks_a_line_nor_names_a_metric(st
 
 
 def test_T24_strangers_fill_no_log(world):
-    relay = world.relay(args=["--log-level", "debug"])
+    relay = world.relay(args=["--log-level", "debug", "--workers", "1"])
 
     def stranger():
         with socket.create_connection(("127.0.0.1", relay.port)) as s:

@@ -1,4 +1,5 @@
-/* Counts what a process takes from the heap, in a file that others may read: ALLOCS=FILE with LD_PRELOAD. */
+/* Counts what a process takes from the heap, in a file that others may read: ALLOCS=FILE with
+ * LD_PRELOAD. */
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
