@@ -33,8 +33,8 @@ void sessions_init(struct sessions *);
 void sessions_done(struct sessions *); /* after the links are gone */
 
 /* Whether a line may be logged that needs no account to cause: at most 500 in 10 s
- * of one worker,
- * so that strangers fill no disk. How many were left out is said with the next one. */
+ * of a worker, so that strangers fill no disk. How many were left out is said with the
+ * next one. */
 bool sessions_may_log(struct sessions *);
 
 extern const struct router_events session_router_events;
