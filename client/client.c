@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "client/report.h"
+#include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "common/net/conn.h"
@@ -307,6 +308,7 @@ static void done(struct client *c)
 	loop_free(c->loop); /* sweeps what was just closed */
 	report_free(c->report);
 	pkt_pool_drain();
+	buf_pool_drain();
 }
 
 int client_run(const struct client_conf *conf)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/map.h"
 #include "common/base/metric.h"
@@ -345,6 +346,7 @@ static void *run(void *arg)
 	links_free(w->links); /* here: its packets belong to this thread's pool */
 	w->links = NULL;
 	pkt_pool_drain();
+	buf_pool_drain();
 	if (w->conf->reports) {
 		mailbox_post_letter(w->conf->reports, w->last, &ended);
 		w->last = NULL;

@@ -7,11 +7,76 @@
 
 #include "common/base/crypto.h"
 
-enum { KEEP_CAP = 4096 }; /* an empty buf keeps no more than this (idle tunnels) */
+enum {
+	KEEP_CAP = 512,   /* an empty buf keeps no more than this (idle tunnels) */
+	POOL_CAP = 512,   /* blocks of this, twice this ... */
+	POOL_CLASSES = 9, /* ... up to 128 KiB */
+	STEEP_CAP = 2048, /* from here on a buf grows fourfold: a record is not copied often */
+	POOL_BYTES_MAX = 1 << 20,
+};
+
+/* ---- blocks that come and go with every record: kept by the thread, not by the buf ---- */
+
+struct spare {
+	struct spare *next;
+};
+
+static _Thread_local struct {
+	struct spare *blocks[POOL_CLASSES];
+	size_t bytes;
+} pool;
+
+/* POOL_CLASSES or more: not a size that is kept. All are powers of two. */
+static unsigned class_of(size_t cap)
+{
+	return (unsigned)__builtin_ctzl(cap) - (unsigned)__builtin_ctz(POOL_CAP);
+}
+
+static uint8_t *block_get(size_t cap)
+{
+	unsigned i = class_of(cap);
+	struct spare *s = i < POOL_CLASSES ? pool.blocks[i] : NULL;
+
+	if (!s)
+		return malloc(cap);
+	pool.blocks[i] = s->next;
+	pool.bytes -= cap;
+	return (uint8_t *)s;
+}
+
+static void block_put(uint8_t *base, size_t cap)
+{
+	unsigned i = class_of(cap);
+	struct spare *s = (struct spare *)(void *)base;
+
+	if (i >= POOL_CLASSES || pool.bytes + cap > POOL_BYTES_MAX) {
+		free(base);
+		return;
+	}
+	s->next = pool.blocks[i];
+	pool.blocks[i] = s;
+	pool.bytes += cap;
+}
+
+void buf_pool_drain(void)
+{
+	for (unsigned i = 0; i < POOL_CLASSES; i++) {
+		struct spare *next;
+		for (struct spare *s = pool.blocks[i]; s; s = next) {
+			next = s->next;
+			free(s);
+		}
+		pool.blocks[i] = NULL;
+	}
+	pool.bytes = 0;
+}
+
+/* ---- bufs ---- */
 
 void buf_done(struct buf *b)
 {
-	free(b->base);
+	if (b->base)
+		block_put(b->base, b->cap);
 	*b = (struct buf){ 0 };
 }
 
@@ -24,15 +89,16 @@ uint8_t *buf_room(struct buf *b, size_t n)
 		b->off = 0;
 		return b->base + b->len;
 	}
-	size_t cap = b->cap ? b->cap : 512;
+	size_t cap = b->cap ? b->cap : POOL_CAP;
 	while (cap - b->len < n)
-		cap *= 2;
-	uint8_t *base = malloc(cap);
+		cap *= cap < STEEP_CAP ? 2 : 4;
+	uint8_t *base = block_get(cap);
 	if (!base)
 		return NULL;
 	if (b->len)
 		memcpy(base, b->base + b->off, b->len);
-	free(b->base);
+	if (b->base)
+		block_put(b->base, b->cap);
 	b->base = base;
 	b->cap = cap;
 	b->off = 0;

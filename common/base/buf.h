@@ -1,7 +1,8 @@
 /*
  * A growable queue of bytes: append at the end, consume from the front.
- * Memory is given back when it runs empty after having been large. Belongs
- * to one thread.
+ * Memory is given back when it runs empty after having been large, to a pool of
+ * the calling thread: what comes and goes with every record allocates nothing.
+ * Belongs to one thread.
  */
 #ifndef TUNN_BASE_BUF_H
 #define TUNN_BASE_BUF_H
@@ -28,5 +29,7 @@ int buf_add(struct buf *, const void *data, size_t n); /* 0 or -ENOMEM, all or n
 void buf_eat(struct buf *, size_t n);                  /* n <= buf_len */
 void buf_clear(struct buf *);
 void buf_wipe(struct buf *); /* clears it and leaves nothing to read in its memory */
+
+void buf_pool_drain(void); /* returns the calling thread's pool to the heap */
 
 #endif

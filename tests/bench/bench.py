@@ -20,6 +20,7 @@ from harness import BUILD, World, endpoint, free_port  # noqa: E402,F401
 
 SIZE = 1420  # of a full WireGuard packet
 SEAL = "16 KiB AES-128-GCM seal"  # the unit of CPU: what a full TLS record costs at least
+ONE_WORKER = ("--workers", "1")
 LOOPBACK = "plain loopback UDP"
 
 
@@ -111,7 +112,7 @@ class Tunnel:
     """A relay, two ends, and a far side: an echo, or a sink that tells at the end what it got."""
 
     def __init__(self, world, relay=None, far="echo"):
-        self.relay = relay or world.relay(name=f"relay-{far}")
+        self.relay = relay or world.relay(name=f"relay-{far}", args=ONE_WORKER)
         self.far, self.echo = start_far(world, far)
         self.home = world.end(self.relay, self.echo[1], "home", "laptop", "--forward")
         self.laptop = world.end(self.relay, free_port(), "laptop", "home", "--listen")

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 
-from bench import (BUILD, LOOPBACK, SEAL, SIZE, Tunnel, between_seals, check, end_of_sink, generator, kernel_drops, start_far,
+from bench import (BUILD, LOOPBACK, ONE_WORKER, SEAL, SIZE, Tunnel, between_seals, check, end_of_sink, generator, kernel_drops, start_far,
                    udpgen, whole)
 
 PARTS = 3  # seconds of load, each between two seals
@@ -49,7 +49,7 @@ def heap_allocations(world):
     path = f"{world.tmp}/counted"
     with open(path, "wb") as f:
         f.truncate(mmap.PAGESIZE)
-    relay = world.relay(name="allocs", env={**os.environ, "LD_PRELOAD": f"{BUILD}/bench/allocs.so", "ALLOCS": path})
+    relay = world.relay(name="allocs", args=ONE_WORKER, env={**os.environ, "LD_PRELOAD": f"{BUILD}/bench/allocs.so", "ALLOCS": path})
     tunnel = Tunnel(world, relay)
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
         def so_far():

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/buf.h"
 #include "tests/nomem/spread.h"
 
 enum { HANG_S = 120, TOLD_MAX = 20 };
@@ -57,6 +58,7 @@ static long play(const struct scene *s, unsigned long n, bool lasting)
 	shared->lasting = lasting;
 	alarm(HANG_S);
 	s->play(s->arg);
+	buf_pool_drain();
 	return inject_living() - before;
 }
 

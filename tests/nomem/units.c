@@ -8,6 +8,7 @@
  * NOMEM_MS: how long a test may be run again (then n are left out, all over its
  * length); 0: until every n was. NOMEM_TEST, NOMEM_AT: only this test, this n.
  */
+#include "common/base/buf.h"
 #include "tests/nomem/inject.h"
 #include "tests/nomem/spread.h"
 
@@ -88,6 +89,7 @@ static void play(const struct group *g, const struct CMUnitTest *t, unsigned lon
 		rc = t->teardown_func(&state);
 	shared->asked = inject_disarm();
 	shared->refused = inject_failed();
+	buf_pool_drain();
 	shared->grown = inject_living() - before;
 	shared->passed = rc == 0;
 	if (g->tear_down)

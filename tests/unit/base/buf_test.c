@@ -1,6 +1,7 @@
 #include "tests/unit/said.h"
 
 #include "common/base/buf.h"
+#include "common/base/heap.h"
 
 static void what_is_added_comes_out_in_order(void **state)
 {
@@ -84,6 +85,39 @@ static void a_large_buffer_is_given_back_when_cleared(void **state)
 	buf_done(&b);
 }
 
+static void memory_of_a_large_buffer_serves_the_next_one(void **state)
+{
+	struct buf a = { 0 }, b = { 0 };
+
+	(void)state;
+	assert_non_null(buf_room(&a, 20000));
+	const uint8_t *first = a.base;
+	size_t before = heap_in_use();
+	buf_clear(&a);
+	assert_ptr_equal(buf_room(&b, 20000), first);
+	assert_int_equal(heap_in_use(), before);
+	buf_done(&b);
+	assert_int_equal(heap_in_use(), before);
+	buf_pool_drain();
+	assert_true(heap_in_use() < before);
+}
+
+static void what_the_pool_keeps_is_bounded(void **state)
+{
+	enum { BUFS = 100, ROOM = 60000 };
+	static struct buf bufs[BUFS];
+	size_t before = heap_in_use();
+
+	(void)state;
+	for (unsigned i = 0; i < BUFS; i++)
+		assert_non_null(buf_room(&bufs[i], ROOM));
+	for (unsigned i = 0; i < BUFS; i++)
+		buf_done(&bufs[i]);
+	assert_in_range(heap_in_use() - before, 500000, 1100000);
+	buf_pool_drain();
+	assert_int_equal(heap_in_use(), before);
+}
+
 static void eating_in_steps_does_not_grow_memory(void **state)
 {
 	struct buf b = { 0 };
@@ -124,6 +158,8 @@ int main(void)
 		cmocka_unit_test(room_may_be_used_in_part),
 		cmocka_unit_test(content_survives_any_mix_of_adding_and_eating),
 		cmocka_unit_test(a_large_buffer_is_given_back_when_cleared),
+		cmocka_unit_test(memory_of_a_large_buffer_serves_the_next_one),
+		cmocka_unit_test(what_the_pool_keeps_is_bounded),
 		cmocka_unit_test(eating_in_steps_does_not_grow_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
