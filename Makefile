@@ -32,6 +32,9 @@ ifeq ($(FLAVOUR),fuzz)
   SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
   CC  := clang
 endif
+ifeq ($(FLAVOUR),unbatched)
+  CFLAGS += -DTUNN_UNBATCHED
+endif
 # The run-time of a sanitizer needs other system calls than the program.
 ifneq ($(SAN),)
   SAN += -DTUNN_SANITIZED
@@ -168,6 +171,7 @@ demo: demo-deps
 	$(Q)TUNN_BUILD=$(B) tests/support/demo
 bench: test-deps
 	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH) $(B)/bench/allocs.so
+	$(Q)$(MAKE) --no-print-directory FLAVOUR=unbatched all
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
 # instructions per datagram beside the record; RECORD=1 writes it anew
 bench-instructions: test-deps

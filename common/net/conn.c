@@ -24,6 +24,12 @@ enum {
 	MINUTE_MS = 60000,
 };
 
+#ifdef TUNN_UNBATCHED /* one packet a record, one record a write: tests/bench/latency.py */
+#define UNBATCHED 1
+#else
+#define UNBATCHED 0
+#endif
+
 enum conn_state { CONN_SECURING, CONN_UP, CONN_CLOSED };
 
 struct conn {
@@ -264,7 +270,7 @@ size_t conn_room(struct conn *c)
 		ask_kernel(c);
 	size_t waiting = c->kernel_unsent + buf_len(&c->out);
 	if (waiting < c->batch)
-		return c->batch - waiting;
+		return UNBATCHED ? 1 : c->batch - waiting;
 	if (!c->no_room) {
 		c->no_room = true;
 		rewatch(c);
@@ -276,7 +282,10 @@ int conn_write(struct conn *c, const uint8_t *data, size_t len)
 {
 	if (c->state != CONN_UP)
 		return ERR_CLOSED;
-	return tls_write(c->tls, data, len, &c->out);
+	int rc = tls_write(c->tls, data, len, &c->out);
+	if (UNBATCHED)
+		conn_flush(c);
+	return rc;
 }
 
 size_t conn_unsent(const struct conn *c) { return buf_len(&c->out); }

@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from harness import BUILD, World, endpoint, free_port  # noqa: E402,F401
+from harness import BUILD, TUNN, World, endpoint, free_port  # noqa: E402,F401
 
 SIZE = 1420  # of a full WireGuard packet
 SEAL = "16 KiB AES-128-GCM seal"  # the unit of CPU: what a full TLS record costs at least
@@ -111,11 +111,11 @@ def end_of_sink(sink):
 class Tunnel:
     """A relay, two ends, and a far side: an echo, or a sink that tells at the end what it got."""
 
-    def __init__(self, world, relay=None, far="echo"):
-        self.relay = relay or world.relay(name=f"relay-{far}", args=ONE_WORKER)
+    def __init__(self, world, relay=None, far="echo", binary=TUNN):
+        self.relay = relay or world.relay(name=f"relay-{len(world.programs)}", args=ONE_WORKER, binary=binary)
         self.far, self.echo = start_far(world, far)
-        self.home = world.end(self.relay, self.echo[1], "home", "laptop", "--forward")
-        self.laptop = world.end(self.relay, free_port(), "laptop", "home", "--listen")
+        self.home = world.end(self.relay, self.echo[1], "home", "laptop", "--forward", binary=binary)
+        self.laptop = world.end(self.relay, free_port(), "laptop", "home", "--listen", binary=binary)
         self.address = endpoint(self.laptop)
         self.home.wait_for("laptop is up")
         self.laptop.wait_for("home is up")

@@ -135,9 +135,9 @@ class World:
         p.url, p.state, p.token = f"https://127.0.0.1:{p.port}", state, f"{state}/first-token"
         return p
 
-    def end(self, relay, port, me, peers, *args, url=None, token=None, ns=None, env=None):
+    def end(self, relay, port, me, peers, *args, url=None, token=None, ns=None, env=None, binary=TUNN):
         """Starts `tunn relay`; peers is one or a list."""
-        words = [TUNN, "relay", str(port)] + (["--id", me] if me else [])
+        words = [binary, "relay", str(port)] + (["--id", me] if me else [])
         for peer in [peers] if isinstance(peers, str) else peers:
             words += ["--peer", peer]
         words += ["--relay", url or relay.url, "--pin", relay.pin, "--token-file", token or relay.token, *args]
