@@ -366,6 +366,7 @@ void links_free(struct links *ls)
 	timer_free(ls->tick);
 	buf_done(&ls->out);
 	conn_thread_done();
+	link_queue_thread_done();
 	free(ls);
 }
 

@@ -108,9 +108,9 @@ unsigned link_n_lanes(const struct link *);
 int link_dial(struct link *, const struct hello *, struct lane **lane_out); /* client */
 int lane_admit(struct lane *, const struct welcome *);
 void lane_refuse(struct lane *, enum close_why, const char *text); /* lane is dead */
-/* Takes the packet. Queues it: handshakes first, oldest out when 512 wait or
- * the link's bytes are used up, nothing older than 100 ms goes out. Sent at the end of the turn, or
- * at once when a batch is full. */
+/* Takes the packet. Queues it as link_queue.h says: fair between sources, 512 packets, as many
+ * bytes as the link may have, nothing older than 100 ms. Sent at the end of the turn, or at once
+ * when a batch is full. */
 void link_send(struct lane *, struct pkt *);
 int lane_tell_peer(struct lane *, const struct peer_status *);
 int lane_tell_notice(struct lane *, const struct notice *);

@@ -1,8 +1,9 @@
 /*
  * The inside of a link, shared by its files only:
- *   link.c       life: states, deadlines, what transport and conn tell
- *   link_pump.c  the way out: queues, records, the pump
- *   link_time.c  deadlines, and what to do after this process was stopped
+ *   link.c        life: states, deadlines, what transport and conn tell
+ *   link_pump.c   the way out: records, the pump
+ *   link_queue.c  what waits for one lane, and whose turn it is
+ *   link_time.c   deadlines, and what to do after this process was stopped
  */
 #ifndef TUNN_LINK_IMPL_H
 #define TUNN_LINK_IMPL_H
@@ -10,15 +11,15 @@
 #include "common/base/buf.h"
 #include "common/base/list.h"
 #include "common/link.h"
+#include "common/link_queue.h"
 #include "common/net/conn.h"
 
 struct lane {
 	struct list node;
 	struct link *link;
 	struct chan *chan;
-	struct pktq urgent, data;
+	struct link_queue queue;
 	void *user;
-	uint64_t n_dropped;
 	bool open; /* admitted or ready */
 };
 

@@ -1,50 +1,21 @@
 #include "common/link_impl.h"
 
 enum {
-	LANE_PACKETS_MAX = 512,
-	LANE_AGE_MS = 100,     /* a datagram older than this is worth less than its successor */
 	BATCH_BYTES = 16375,   /* one DATA frame, one TLS record */
 	PUMP_AT_PACKETS = 44,  /* 64 KiB: do not wait for the end of the turn */
 	WINDOW_ENOUGH = 16384, /* send a larger packet into it anyhow, or it would never go */
+	MESSAGE_MORE = 64,     /* that a datagram may need in the window beside its own bytes */
 };
 
 /* ---- queues ---- */
 
-static void drop(struct lane *la, struct pkt *p, enum drop_why why)
-{
-	la->n_dropped++;
-	pkt_drop(p, why);
-}
-
-/* Handshakes first. */
-static struct pkt *pop(struct lane *la)
-{
-	struct pkt *p = pktq_pop(la->urgent.head ? &la->urgent : &la->data);
-
-	if (p)
-		la->link->queued -= p->len;
-	return p;
-}
-
-/* What is worth least: the oldest data. False: the queue is empty. */
-static bool drop_oldest(struct lane *la, enum drop_why why)
-{
-	struct pkt *p = pktq_pop(la->data.head ? &la->data : &la->urgent);
-
-	if (!p)
-		return false;
-	la->link->queued -= p->len;
-	drop(la, p, why);
-	return true;
-}
-
 void lane_drop_queues(struct lane *la, enum drop_why why)
 {
-	while (drop_oldest(la, why))
-		;
+	la->link->queued -= la->queue.bytes;
+	link_queue_drop_all(&la->queue, why);
 }
 
-uint64_t lane_n_unsent(const struct lane *la) { return la->n_dropped + la->urgent.n + la->data.n; }
+uint64_t lane_n_unsent(const struct lane *la) { return la->queue.n_dropped + la->queue.n; }
 uint64_t lane_n_ignored(const struct lane *la) { return la->chan ? la->chan->n_ignored : 0; }
 
 void link_mark_dirty(struct link *l)
@@ -58,22 +29,21 @@ void link_mark_dirty(struct link *l)
 
 /* ---- the pump ---- */
 
-/* The next packet that is still worth sending; handshakes first. */
+/* The next packet that is still worth sending and that the other side's window has room
+ * for; what does not fit ages in the queue, where it can still be dropped. */
 static struct pkt *next_packet(struct lane *la, uint64_t now_ms)
 {
-	struct pkt *p;
+	struct link *l = la->link;
+	size_t window = l->ops->window(la->chan), before = la->queue.bytes;
 
-	while ((p = pop(la)) != NULL) {
-		if (now_ms - p->born_ms <= LANE_AGE_MS)
-			return p;
-		drop(la, p, DROP_STALE);
-	}
-	return NULL;
-}
-
-static const struct pkt *peek(const struct lane *la)
-{
-	return la->urgent.head ? la->urgent.head : la->data.head;
+	if (window == 0)
+		return NULL;
+	size_t most = window >= WINDOW_ENOUGH ? SIZE_MAX :
+	              window > MESSAGE_MORE   ? window - MESSAGE_MORE :
+	                                        0;
+	struct pkt *p = link_queue_take(&la->queue, most, now_ms);
+	l->queued -= before - la->queue.bytes;
+	return p;
 }
 
 /* Moves packets into the transport until a record's worth is there, one of each
@@ -87,15 +57,9 @@ static size_t fill(struct link *l, size_t room)
 		before = moved;
 		list_each(it, tmp, &l->lanes) {
 			struct lane *la = container_of(it, struct lane, node);
-			const struct pkt *head = peek(la);
-			if (!head || !la->open || moved >= room)
-				continue;
-			size_t window = l->ops->window(la->chan);
 			struct pkt *p;
-			if (window < WINDOW_ENOUGH && window < head->len + 64 &&
-			    now_ms - head->born_ms <= LANE_AGE_MS)
-				continue; /* ages in the queue, where it can still be dropped */
-			if (window == 0 || (p = next_packet(la, now_ms)) == NULL)
+			if (!la->queue.n || !la->open || moved >= room ||
+			    (p = next_packet(la, now_ms)) == NULL)
 				continue;
 			moved += p->len + 8;
 			l->moved_ms = now_ms;
@@ -108,7 +72,7 @@ static size_t fill(struct link *l, size_t room)
 bool link_has_packets(const struct link *l)
 {
 	for (const struct list *it = l->lanes.next; it != &l->lanes; it = it->next)
-		if (peek(container_of(it, struct lane, node)))
+		if (container_of(it, struct lane, node)->queue.n)
 			return true;
 	return false;
 }
@@ -168,23 +132,35 @@ static struct lane *fattest(struct link *l)
 
 	list_each(it, tmp, &l->lanes) {
 		struct lane *la = container_of(it, struct lane, node);
-		if (!found ||
-		    la->urgent.bytes + la->data.bytes > found->urgent.bytes + found->data.bytes)
+		if (!found || la->queue.bytes > found->queue.bytes)
 			found = la;
 	}
 	return found;
 }
 
-/* Room for one more: within the lane by packets, within the link by bytes. */
-static void make_room(struct lane *la, size_t len)
+/* Room for len more bytes in the link: of the fattest source of the fattest lane. */
+static void make_room(struct link *l, size_t len)
+{
+	while (l->queued && l->queued + len > l->limits->queued_bytes) {
+		struct link_queue *q = &fattest(l)->queue;
+		l->queued -= q->bytes;
+		link_queue_drop(q, DROP_QUEUE_FULL);
+		l->queued += q->bytes;
+	}
+}
+
+/* Who shares the way with others: for a relay the ends that send to this one, which choose
+ * their flows at will; for an end its local programs, each with each of its peers. */
+static void push(struct lane *la, struct pkt *p)
 {
 	struct link *l = la->link;
 
-	if (la->urgent.n + la->data.n >= LANE_PACKETS_MAX)
-		drop_oldest(la, DROP_QUEUE_FULL);
-	while (l->queued + len > l->limits->queued_bytes &&
-	       drop_oldest(fattest(l), DROP_QUEUE_FULL))
-		;
+	l->queued -= la->queue.bytes;
+	if (l->side == SIDE_SERVER)
+		link_queue_push(&la->queue, &p->src, 0, p);
+	else
+		link_queue_push(&la->queue, &p->dst, p->flow, p);
+	l->queued += la->queue.bytes;
 }
 
 void link_send(struct lane *la, struct pkt *p)
@@ -192,13 +168,13 @@ void link_send(struct lane *la, struct pkt *p)
 	struct link *l = la->link;
 
 	if (l->state == LINK_DEAD || !la->chan) {
-		drop(la, p, DROP_LINK_CLOSED);
+		la->queue.n_dropped++;
+		pkt_drop(p, DROP_LINK_CLOSED);
 		return;
 	}
-	make_room(la, p->len);
-	l->queued += p->len;
-	pktq_push(pkt_is_handshake(p) ? &la->urgent : &la->data, p);
-	if (la->data.n % PUMP_AT_PACKETS == 0 && !l->inside)
+	make_room(l, p->len);
+	push(la, p);
+	if (la->queue.n % PUMP_AT_PACKETS == 0 && !l->inside)
 		pump(l);
 	else
 		link_mark_dirty(l);
