@@ -3,7 +3,9 @@
 #include "tests/unit/until.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
@@ -488,10 +490,11 @@ static void lanes_of_one_link_are_served_in_turn(void **state)
 
 static void rest(struct told *s) { conn_rest(s->link->conn, 10); }
 
-/* A receiver that takes less than comes. */
-static void connect_slow_receiver(void)
+static int server_fd;
+
+/* Another connection, with buffers of that size; 0: as the kernel likes. */
+static void connect_over(int to_client, int from_server)
 {
-	const int size = 32768;
 	struct link_conf s, c;
 	int fds[2];
 
@@ -499,13 +502,21 @@ static void connect_slow_receiver(void)
 	until(both_closed);
 	server = client = (struct told){ 0 };
 	tcp_pair(fds);
-	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-	setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	if (from_server)
+		setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &from_server, sizeof from_server);
+	setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &to_client, sizeof to_client);
 	c = conf_of(SIDE_CLIENT, fds[0]);
 	s = conf_of(SIDE_SERVER, fds[1]);
+	server_fd = fds[1];
 	assert_int_equal(link_open(links, &c, &events, &client, &client.link), 0);
 	assert_int_equal(link_open(links, &s, &events, &server, &server.link), 0);
 	connect_ends();
+}
+
+/* A receiver that takes less than comes. */
+static void connect_slow_receiver(void)
+{
+	connect_over(32768, 32768);
 	in_packet = rest;
 }
 
@@ -524,6 +535,45 @@ static void large_packets_wait_where_they_can_be_dropped(void **state)
 		until(next_arrived);
 		assert_in_range(server.link->ops->waiting(server.link->transport), 0, 60100);
 	}
+}
+
+static void stop_reading(struct told *s)
+{
+	conn_rest(s->link->conn, 60000);
+	in_packet = NULL;
+}
+static unsigned n_turns;
+static bool turned(void) { return n_turns-- == 0; }
+static bool nothing_waits(void)
+{
+	return !link_has_packets(server.link) && conn_unsent(server.link->conn) == 0 &&
+	       client.n_packets + lane_n_unsent(server.lanes[0]) == wanted;
+}
+
+/* What the kernel of a stalled socket takes, it takes whole, whatever TCP_NOTSENT_LOWAT says:
+ * only who asks it (SIOCOUTQNSD) and seals no more keeps the rest where it can be dropped. */
+static void no_more_than_64_kib_are_sealed_for_a_stalled_socket(void **state)
+{
+	const int size = 32768, limit = 65536 + TLS_RECORD_MAX;
+	unsigned n = 0;
+
+	(void)state;
+	connect_over(size, 0);
+	in_packet = stop_reading;
+	for (unsigned turn = 0; turn < 60; turn++) {
+		for (unsigned i = 0; i < 44; i++)
+			link_send(server.lanes[0], packet("b", false, 1420, n++));
+		n_turns = 1;
+		until(turned);
+		int unsent = 0;
+		assert_int_equal(ioctl(server_fd, SIOCOUTQNSD, &unsent), 0);
+		assert_in_range(unsent + (int)conn_unsent(server.link->conn), 0, limit);
+	}
+	assert_in_range(lane_n_unsent(server.lanes[0]), n - 2 * (limit + 4 * size) / 1420, n);
+	wanted = n;
+	conn_rest(client.link->conn, 1);
+	until(nothing_waits); /* and of what was not sealed only what is young went out */
+	assert_in_range(client.n_packets, 1, 2 * (limit + 4 * size) / 1420);
 }
 
 static bool server_heard(void) { return server.n_packets == 1; }
@@ -677,6 +727,7 @@ int main(void)
 		TEST(handshakes_go_first),
 		TEST(lanes_of_one_link_are_served_in_turn),
 		TEST(large_packets_wait_where_they_can_be_dropped),
+		TEST(no_more_than_64_kib_are_sealed_for_a_stalled_socket),
 		TEST(a_long_turn_is_no_stop),
 		TEST(a_draining_link_takes_no_new_end_and_closes_after_the_last),
 		TEST(packets_left_in_a_closed_link_are_counted),
