@@ -569,11 +569,13 @@ static void no_more_than_64_kib_are_sealed_for_a_stalled_socket(void **state)
 		assert_int_equal(ioctl(server_fd, SIOCOUTQNSD, &unsent), 0);
 		assert_in_range(unsent + (int)conn_unsent(server.link->conn), 0, limit);
 	}
-	assert_in_range(lane_n_unsent(server.lanes[0]), n - 2 * (limit + 4 * size) / 1420, n);
+	/* what both kernels hold and what is sealed; the rest can be dropped, and was but for 512
+	 */
+	assert_in_range(lane_n_unsent(server.lanes[0]), n - (limit + 4 * size) / 1420, n);
+	assert_int_equal(server.lanes[0]->queue.n, LINK_QUEUE_PACKETS_MAX);
 	wanted = n;
 	conn_rest(client.link->conn, 1);
-	until(nothing_waits); /* and of what was not sealed only what is young went out */
-	assert_in_range(client.n_packets, 1, 2 * (limit + 4 * size) / 1420);
+	until(nothing_waits); /* and every packet is delivered or counted */
 }
 
 static bool server_heard(void) { return server.n_packets == 1; }
