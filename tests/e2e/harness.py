@@ -358,11 +358,12 @@ RELAY_IP = "10.99.0.1"  # behind the default route, as a relay on the Internet i
 
 
 class Net:
-    """A relay's namespace r, and others that reach only it, and only on tcp/443."""
+    """A relay's namespace r, and others that reach only it, and only on tcp/443. slow: name -> options of linkemu,
+    for those that are not on a veth; self.emu has their emulators."""
 
-    def __init__(self, world, names, tag):
+    def __init__(self, world, names, tag, slow=None):
         self.ns = {n: f"t{tag}{n}" for n in ["r", *names]}
-        self.tag = tag
+        self.world, self.tag, self.slow, self.emu = world, tag, slow or {}, {}
         for n in self.ns.values():
             sh("ip", "netns", "add", n)
             world.cleanups.append(lambda n=n: sh("ip", "netns", "del", n, check=False))
@@ -372,7 +373,13 @@ class Net:
             self.connect(n, i)
 
     def connect(self, n, i):
-        sh("ip", "link", "add", f"to{n}", "netns", self.ns["r"], "type", "veth", "peer", "name", "up0", "netns", self.ns[n])
+        if n in self.slow:
+            self.emu[n] = self.world.program([f"{BUILD}/support/linkemu", *self.slow[n], f"{self.ns['r']}/to{n}", f"{self.ns[n]}/up0"])
+            self.emu[n].wait_for("ready")
+            for ns, dev in ((self.ns["r"], f"to{n}"), (self.ns[n], "up0")):  # only what is sent on purpose
+                sh("sysctl", "-q", f"net.ipv6.conf.{dev}.disable_ipv6=1", ns=ns)
+        else:
+            sh("ip", "link", "add", f"to{n}", "netns", self.ns["r"], "type", "veth", "peer", "name", "up0", "netns", self.ns[n])
         sh("ip", "addr", "add", f"10.9.{i}.1/24", "dev", f"to{n}", ns=self.ns["r"])
         sh("ip", "link", "set", f"to{n}", "up", ns=self.ns["r"])
         sh("ip", "addr", "add", f"10.9.{i}.2/24", "dev", "up0", ns=self.ns[n])
