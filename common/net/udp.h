@@ -1,8 +1,10 @@
 /*
- * A local UDP socket: reads batches (recvmmsg), queues datagrams during a turn
- * and sends them at its end (sendmmsg, LOOP_FLUSH). ICMP errors are counted and
- * survive; what the kernel had no room for is counted (in: UDP_OVERFLOWS, seen with
- * the next datagram; out: the newest goes, DROP_UDP_SEND). Belongs to its loop's thread.
+ * A local UDP socket: reads batches (recvmmsg, UDP_GRO), queues datagrams during a turn
+ * and sends them at its end (sendmmsg, UDP_SEGMENT, LOOP_FLUSH): those of one size to one
+ * destination together, in order, and one by one where the kernel refuses that. ICMP
+ * errors are counted and survive; what the kernel had no room for is counted (in:
+ * UDP_OVERFLOWS, seen with the next datagram; out: the rest of the turn goes, DROP_UDP_SEND).
+ * Belongs to its loop's thread.
  */
 #ifndef TUNN_NET_UDP_H
 #define TUNN_NET_UDP_H
@@ -16,7 +18,7 @@
 struct udp;
 
 /* Binds local (port 0 allowed; no SO_REUSEADDR). readable takes the packet;
- * born_ms is set, src and dst are zero. At most 256 datagrams a turn. 0 or -errno. */
+ * born_ms is set, src and dst are zero. After 256 datagrams a turn no more is read. 0 or -errno. */
 int udp_open(struct loop *, const struct addr *local,
              void (*on_packet)(void *owner, const struct addr *from, struct pkt *), void *owner,
              struct udp **udp_out);

@@ -1,107 +1,4 @@
-#include "tests/unit/until.h"
-
-#include <errno.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-
-#include "common/base/metric.h"
-#include "common/net/udp.h"
-
-/* The kernel's answers, in front of libc's. */
-static int send_errno, n_sends, send_most; /* the errno of each call; most datagrams a call takes */
-static bool truncate_next;
-
-int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
-{
-	n_sends++;
-	if (send_most) {
-		n = n < (unsigned)send_most ? n : (unsigned)send_most;
-		send_most = 0;
-	} else if (send_errno) {
-		errno = send_errno;
-		return -1;
-	}
-	return (int)syscall(SYS_sendmmsg, fd, msgs, n, flags);
-}
-
-int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
-{
-	int got = (int)syscall(SYS_recvmmsg, fd, msgs, n, flags, timeout);
-
-	if (got > 0 && truncate_next) {
-		msgs[0].msg_hdr.msg_flags |= MSG_TRUNC;
-		truncate_next = false;
-	}
-	return got;
-}
-
-enum { MANY = 100, A_TURN = 256 /* datagrams, says the header */, BURST = 10000, BURST_LEN = 4000 };
-
-struct end {
-	struct udp *udp;
-	unsigned n;
-	size_t bytes, last_len;
-	struct addr last_from;
-	uint8_t last_byte;
-	unsigned n_out_of_order;
-	bool close_on_packet;
-};
-
-static struct end a, b;
-
-static void on_packet(void *owner, const struct addr *from, struct pkt *p)
-{
-	struct end *e = owner;
-
-	if (p->len && p->data[0] != (uint8_t)e->n)
-		e->n_out_of_order++;
-	e->n++;
-	e->bytes += p->len;
-	e->last_len = p->len;
-	e->last_byte = p->len ? p->data[p->len - 1] : 0;
-	e->last_from = *from;
-	assert_true(p->born_ms > 0);
-	pkt_free(p);
-	if (e->close_on_packet)
-		udp_close(e->udp);
-}
-
-static void open_at(struct end *e, const char *ip)
-{
-	struct addr local;
-
-	*e = (struct end){ 0 };
-	assert_int_equal(addr_of_ip(ip, 0, &local), 0);
-	assert_int_equal(udp_open(loop, &local, on_packet, e, &e->udp), 0);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	send_errno = n_sends = send_most = 0;
-	loop_set_up();
-	open_at(&a, "127.0.0.1");
-	open_at(&b, "127.0.0.1");
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	udp_close(a.udp);
-	udp_close(b.udp);
-	loop_tear_down();
-	pkt_pool_drain();
-	return 0;
-}
-
-static void send_to(struct end *from, const struct addr *to, size_t len, uint8_t byte)
-{
-	struct pkt *p = pkt_new(len);
-
-	memset(p->data, byte, len);
-	udp_queue(from->udp, to, p);
-}
+#include "tests/unit/net/udp_ends.h"
 
 static size_t awaited_len;
 static bool len_arrived(void) { return b.n && b.last_len == awaited_len; }
@@ -134,16 +31,6 @@ static void what_is_queued_in_one_turn_goes_out_in_order(void **state)
 	assert_int_equal(b.bytes, MANY * 10);
 }
 
-static struct task look;
-static unsigned seen, most;
-
-static void note_turn(struct task *t)
-{
-	most = b.n - seen > most ? b.n - seen : most;
-	seen = b.n;
-	loop_defer(loop, LOOP_PUMP, t);
-}
-
 static bool more_than_a_turn_arrived(void) { return b.n == A_TURN + 20; }
 
 static void a_turn_takes_no_more_than_its_share(void **state)
@@ -151,8 +38,8 @@ static void a_turn_takes_no_more_than_its_share(void **state)
 	(void)state;
 	seen = most = 0;
 	look = (struct task){ .cb = note_turn };
-	for (unsigned i = 0; i < A_TURN + 20; i++)
-		send_to(&a, udp_local(b.udp), 1, (uint8_t)i);
+	for (unsigned i = 0; i < A_TURN + 20; i++) /* each longer, so that none go together */
+		send_to(&a, udp_local(b.udp), 1 + i, (uint8_t)i);
 	loop_defer(loop, LOOP_PUMP, &look);
 	until(more_than_a_turn_arrived);
 	assert_int_equal(b.n_out_of_order, 0);
@@ -253,7 +140,6 @@ static void a_datagram_the_kernel_refuses_is_counted(void **state)
 	assert_int_equal(metric_drop_sum(DROP_UDP_SEND), refused + 1);
 }
 
-static bool queue_was_full(void) { return n_sends >= 2; }
 static bool was_sent(void) { return n_sends == 1; }
 static bool five_arrived(void) { return b.n == 5; }
 
@@ -268,8 +154,8 @@ static void U11_a_full_kernel_queue_costs_the_newest_and_no_spin(void **state)
 		b.n = b.n_out_of_order = 0;
 		send_most = 5;
 		send_errno = full[i];
-		for (unsigned k = 0; k < MANY; k++)
-			send_to(&a, udp_local(b.udp), 10, (uint8_t)k);
+		for (unsigned k = 0; k < MANY; k++) /* each longer, so that none go together */
+			send_to(&a, udp_local(b.udp), 10 + k, (uint8_t)k);
 		until(queue_was_full);
 		assert_int_equal(n_sends, 2); /* five taken, then a refusal: not asked again */
 		assert_int_equal(metric_drop_sum(DROP_UDP_SEND), dropped + MANY - 5);
@@ -306,20 +192,10 @@ static void U08_a_truncated_datagram_is_dropped_and_counted(void **state)
 	assert_int_equal(metric_drop_sum(DROP_UDP_TRUNC), truncated + 1);
 }
 
-static uint64_t overflows;
 static bool all_accounted_for(void)
 {
 	return b.n + metric_sum(METRIC_UDP_OVERFLOWS) - overflows == BURST + 1;
 }
-static unsigned n_before, n_same;
-/* Nothing more comes: the kernel's buffer is empty. */
-static bool burst_was_taken(void)
-{
-	n_same = b.n && b.n == n_before ? n_same + 1 : 0;
-	n_before = b.n;
-	return n_same == 20;
-}
-
 static void U12_every_datagram_of_a_burst_arrives_or_is_counted(void **state)
 {
 	static char bytes[BURST_LEN];
