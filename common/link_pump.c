@@ -4,7 +4,8 @@ enum {
 	BATCH_BYTES = 16375,   /* one DATA frame, one TLS record */
 	PUMP_AT_PACKETS = 44,  /* 64 KiB: do not wait for the end of the turn */
 	WINDOW_ENOUGH = 16384, /* send a larger packet into it anyhow, or it would never go */
-	MESSAGE_MORE = 64,     /* that a datagram may need in the window beside its own bytes */
+	MESSAGE_HEAD = 14,     /* what a message usually has beside the datagram */
+	MESSAGE_MORE = 64,     /* and at most */
 };
 
 /* ---- queues ---- */
@@ -29,26 +30,27 @@ void link_mark_dirty(struct link *l)
 
 /* ---- the pump ---- */
 
-/* The next packet that is still worth sending and that the other side's window has room
- * for; what does not fit ages in the queue, where it can still be dropped. */
-static struct pkt *next_packet(struct lane *la, uint64_t now_ms)
+/* The next packet that is still worth sending, of at most that length, and that the
+ * other side's window has room for; what does not fit ages in the queue, where it can
+ * still be dropped. */
+static struct pkt *next_packet(struct lane *la, size_t most, uint64_t now_ms)
 {
 	struct link *l = la->link;
 	size_t window = l->ops->window(la->chan), before = la->queue.bytes;
 
 	if (window == 0)
 		return NULL;
-	size_t most = window >= WINDOW_ENOUGH ? SIZE_MAX :
-	              window > MESSAGE_MORE   ? window - MESSAGE_MORE :
-	                                        0;
+	if (window < WINDOW_ENOUGH && (window < MESSAGE_MORE || window - MESSAGE_MORE < most))
+		most = window > MESSAGE_MORE ? window - MESSAGE_MORE : 0;
 	struct pkt *p = link_queue_take(&la->queue, most, now_ms);
 	l->queued -= before - la->queue.bytes;
 	return p;
 }
 
-/* Moves packets into the transport until a record's worth is there, one of each
- * lane in turn. Returns the bytes moved. */
-static size_t fill(struct link *l, size_t room)
+/* Moves packets into the transport until the next would not fit into the record, one of
+ * each lane in turn: a packet cut in two is copied once more at both sides. The first goes
+ * in any case. */
+static void fill(struct link *l, size_t room)
 {
 	uint64_t now_ms = loop_now_ms(l->links->loop);
 	size_t moved = 0, before;
@@ -57,16 +59,23 @@ static size_t fill(struct link *l, size_t room)
 		before = moved;
 		list_each(it, tmp, &l->lanes) {
 			struct lane *la = container_of(it, struct lane, node);
+			size_t most = moved == 0                  ? SIZE_MAX :
+			              room > moved + MESSAGE_HEAD ? room - moved - MESSAGE_HEAD :
+			                                            0;
 			struct pkt *p;
-			if (!la->queue.n || !la->open || moved >= room ||
-			    (p = next_packet(la, now_ms)) == NULL)
+			if (!la->queue.n || !la->open || !most ||
+			    (p = next_packet(la, most, now_ms)) == NULL)
 				continue;
-			moved += p->len + 8;
+			moved += p->len + MESSAGE_HEAD;
 			l->moved_ms = now_ms;
 			l->ops->send(la->chan, p);
 		}
 	} while (moved < room && moved > before);
-	return moved;
+	if (l->n_lanes > 1) { /* another is first next time, or one with large packets never is */
+		struct list *first = l->lanes.next;
+		list_del(first);
+		list_add_tail(&l->lanes, first);
+	}
 }
 
 bool link_has_packets(const struct link *l)

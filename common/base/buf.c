@@ -11,7 +11,7 @@ enum {
 	KEEP_CAP = 512,   /* an empty buf keeps no more than this (idle tunnels) */
 	POOL_CAP = 512,   /* blocks of this, twice this ... */
 	POOL_CLASSES = 9, /* ... up to 128 KiB */
-	STEEP_CAP = 2048, /* from here on a buf grows fourfold: a record is not copied often */
+	STEEP_CAP = 2048, /* what outgrows this is a record: the next is 32 KiB */
 	POOL_BYTES_MAX = 1 << 20,
 };
 
@@ -84,25 +84,43 @@ uint8_t *buf_room(struct buf *b, size_t n)
 {
 	if (b->cap - b->off - b->len >= n)
 		return b->base + b->off + b->len;
-	if (b->cap - b->len >= n && b->off >= b->len) { /* cheap: regions do not overlap */
-		memcpy(b->base, b->base + b->off, b->len);
+	if (b->cap - b->len >= n && b->off >= b->len && b->off > BUF_INDENT_MAX) {
+		memcpy(b->base, b->base + b->off, b->len); /* cheap: regions do not overlap */
 		b->off = 0;
 		return b->base + b->len;
 	}
+	size_t off = b->off <= BUF_INDENT_MAX ? b->off : 0;
 	size_t cap = b->cap ? b->cap : POOL_CAP;
-	while (cap - b->len < n)
-		cap *= cap < STEEP_CAP ? 2 : 4;
+	while (cap - b->len - off < n)
+		cap *= cap == STEEP_CAP ? 16 : 2;
 	uint8_t *base = block_get(cap);
 	if (!base)
 		return NULL;
 	if (b->len)
-		memcpy(base, b->base + b->off, b->len);
+		memcpy(base + off, b->base + b->off, b->len);
 	if (b->base)
 		block_put(b->base, b->cap);
 	b->base = base;
 	b->cap = cap;
-	b->off = 0;
-	return b->base + b->len;
+	b->off = off;
+	return b->base + b->off + b->len;
+}
+
+void buf_indent(struct buf *b, size_t n)
+{
+	assert(n <= BUF_INDENT_MAX);
+	if (b->len == 0 && b->off == 0 && buf_room(b, n))
+		b->off = n;
+}
+
+bool buf_prepend(struct buf *b, const void *data, size_t n)
+{
+	if (b->off < n)
+		return false;
+	b->off -= n;
+	b->len += n;
+	memcpy(b->base + b->off, data, n);
+	return true;
 }
 
 void buf_added(struct buf *b, size_t n)

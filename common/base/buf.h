@@ -7,8 +7,11 @@
 #ifndef TUNN_BASE_BUF_H
 #define TUNN_BASE_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+enum { BUF_INDENT_MAX = 16 };
 
 struct buf { /* value type: read through the functions */
 	uint8_t *base;
@@ -27,6 +30,10 @@ uint8_t *buf_room(struct buf *, size_t n);
 void buf_added(struct buf *, size_t n);
 int buf_add(struct buf *, const void *data, size_t n); /* 0 or -ENOMEM, all or nothing */
 void buf_eat(struct buf *, size_t n);                  /* n <= buf_len */
+/* Keeps n bytes free in front of an empty buf, if there is memory; buf_prepend() puts
+ * n bytes before the content. False: there is no room in front. */
+void buf_indent(struct buf *, size_t n);
+bool buf_prepend(struct buf *, const void *data, size_t n);
 void buf_clear(struct buf *);
 void buf_wipe(struct buf *); /* clears it and leaves nothing to read in its memory */
 

@@ -10,14 +10,30 @@ enum {
 	POOL_MAX = 512,                        /* 1 MiB kept per thread at most */
 };
 
-static _Thread_local struct pktq pool;
+/* The one freed last is still in the cache and goes first. */
+static _Thread_local struct {
+	struct pkt *top;
+	unsigned n;
+} pool;
+
+static struct pkt *pool_pop(void)
+{
+	struct pkt *p = pool.top;
+
+	if (p) {
+		pool.top = p->next;
+		pool.n--;
+		p->next = NULL;
+	}
+	return p;
+}
 
 struct pkt *pkt_new(size_t len)
 {
 	struct pkt *p;
 
 	assert(len <= PAYLOAD_MAX);
-	if (len <= SMALL_CAP && (p = pktq_pop(&pool)) != NULL) {
+	if (len <= SMALL_CAP && (p = pool_pop()) != NULL) {
 		p->len = (uint32_t)len;
 		return p;
 	}
@@ -43,7 +59,9 @@ void pkt_free(struct pkt *p)
 	}
 	p->len = 0;
 	p->flow = 0;
-	pktq_push(&pool, p);
+	p->next = pool.top;
+	pool.top = p;
+	pool.n++;
 }
 
 void pkt_drop(struct pkt *p, enum drop_why why)
@@ -56,14 +74,14 @@ void pkt_pool_drain(void)
 {
 	struct pkt *p;
 
-	while ((p = pktq_pop(&pool)) != NULL)
+	while ((p = pool_pop()) != NULL)
 		free(p);
 }
 
 void pkt_pool_spare(struct pktq *empties_out, unsigned n)
 {
 	while (n-- && pool.n > POOL_MAX / 2)
-		pktq_push(empties_out, pktq_pop(&pool));
+		pktq_push(empties_out, pool_pop());
 }
 
 void pkt_pool_add(struct pktq *empties)

@@ -28,7 +28,7 @@ void h2_stream_free(struct h2 *h, struct h2_stream *st)
 	free(st);
 }
 
-/* ---- DATA out: counted here, copied in h2_on_send_data (NO_COPY) ---- */
+/* ---- DATA out: counted here, handed over in h2_on_send_data (NO_COPY) ---- */
 
 static void to_nv(const struct h2_field *fields, size_t n, nghttp2_nv *nv_out)
 {
@@ -39,7 +39,7 @@ static void to_nv(const struct h2_field *fields, size_t n, nghttp2_nv *nv_out)
 			                  NGHTTP2_NV_FLAG_NONE };
 }
 
-enum { FIELDS_OUT_MAX = 16 };
+enum { FIELDS_OUT_MAX = 16, FRAME_HEAD_LEN = 9 };
 
 ssize_t h2_on_read(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
                    nghttp2_data_source *source, void *arg)
@@ -74,27 +74,44 @@ ssize_t h2_on_read(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uin
 	return (ssize_t)n;
 }
 
+/* The buffer itself, when it is the frame: nothing is copied. */
+static bool hand_over(struct h2 *h, struct buf *outgoing, const uint8_t *frame_head, size_t len)
+{
+	struct buf empty = *h->out;
+
+	if (buf_len(h->out) || len != buf_len(outgoing) ||
+	    !buf_prepend(outgoing, frame_head, FRAME_HEAD_LEN))
+		return false;
+	*h->out = *outgoing;
+	*outgoing = empty;
+	buf_clear(outgoing);
+	return true;
+}
+
 int h2_on_send_data(nghttp2_session *s, nghttp2_frame *f, const uint8_t *frame_head, size_t len,
                     nghttp2_data_source *source, void *arg)
 {
 	struct h2 *h = arg;
 	struct h2_stream *st = source->ptr;
+	/* a registration, with its token */
+	bool wipe = !st->spoken && h->side == H2_CLIENT && len;
 
 	(void)s, (void)f;
-	uint8_t *p = buf_room(h->out, 9 + len);
+	st->spoken |= len > 0;
+	if (!wipe && len && hand_over(h, &st->outgoing, frame_head, len))
+		return 0;
+	uint8_t *p = buf_room(h->out, FRAME_HEAD_LEN + len);
 	if (!p)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	memcpy(p, frame_head, 9);
-	if (len) {
-		memcpy(p + 9, buf_data(&st->outgoing), len);
-		if (!st->spoken && h->side == H2_CLIENT) /* a registration, with its token */
-			crypto_wipe((uint8_t *)(uintptr_t)buf_data(&st->outgoing), len);
-		st->spoken = true;
-		buf_eat(&st->outgoing, len);
-		if (buf_len(&st->outgoing) == 0)
-			buf_clear(&st->outgoing);
-	}
-	buf_added(h->out, 9 + len);
+	memcpy(p, frame_head, FRAME_HEAD_LEN);
+	if (len)
+		memcpy(p + FRAME_HEAD_LEN, buf_data(&st->outgoing), len);
+	if (wipe)
+		crypto_wipe((uint8_t *)(uintptr_t)buf_data(&st->outgoing), len);
+	buf_eat(&st->outgoing, len);
+	if (buf_len(&st->outgoing) == 0)
+		buf_clear(&st->outgoing);
+	buf_added(h->out, FRAME_HEAD_LEN + len);
 	return 0;
 }
 
@@ -152,7 +169,11 @@ int h2_respond(struct h2 *h, struct h2_stream *st, const struct h2_field *fields
 	return rc == 0 ? 0 : rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
 }
 
-struct buf *h2_outgoing(struct h2_stream *st) { return &st->outgoing; }
+struct buf *h2_outgoing(struct h2_stream *st)
+{
+	buf_indent(&st->outgoing, FRAME_HEAD_LEN);
+	return &st->outgoing;
+}
 
 void h2_resume(struct h2 *h, struct h2_stream *st)
 {

@@ -488,6 +488,25 @@ static void lanes_of_one_link_are_served_in_turn(void **state)
 		assert_int_equal(server.seen[i], server.seen[i] < 1000 ? a++ : b++);
 }
 
+static bool all_arrived(void) { return server.n_packets == 44; }
+
+/* It is as long as four records, as are the others together, and comes behind them. */
+static void a_large_packet_has_its_turn_beside_many_small_ones(void **state)
+{
+	(void)state;
+	connect_ends();
+	dial(1);
+	until(both_ready);
+	for (unsigned i = 0; i < 43; i++)
+		link_send(client.lanes[0], packet("b", true, 1400, i));
+	link_send(client.lanes[1], packet("b", true, 60000, 9999));
+	until(all_arrived);
+	unsigned before_it = 0;
+	while (server.seen[before_it] != 9999)
+		assert_true(++before_it < SEEN);
+	assert_true(before_it < 30);
+}
+
 static void rest(struct told *s) { conn_rest(s->link->conn, 10); }
 
 static int server_fd;
@@ -728,6 +747,7 @@ int main(void)
 		TEST(a_packet_that_waited_too_long_is_not_sent),
 		TEST(handshakes_go_first),
 		TEST(lanes_of_one_link_are_served_in_turn),
+		TEST(a_large_packet_has_its_turn_beside_many_small_ones),
 		TEST(large_packets_wait_where_they_can_be_dropped),
 		TEST(no_more_than_64_kib_are_sealed_for_a_stalled_socket),
 		TEST(a_long_turn_is_no_stop),
