@@ -133,6 +133,26 @@ static void eating_in_steps_does_not_grow_memory(void **state)
 	buf_done(&b);
 }
 
+static void room_in_front_lasts_while_the_content_grows(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_false(buf_prepend(&b, "x", 1)); /* nobody asked for it */
+	buf_indent(&b, 9);
+	assert_int_equal(buf_len(&b), 0);
+	for (unsigned i = 0; i < 20000; i++)
+		assert_int_equal(buf_add(&b, &(uint8_t){ (uint8_t)i }, 1), 0);
+	buf_indent(&b, 3); /* too late, and harmless */
+	assert_true(buf_prepend(&b, "123456789", 9));
+	assert_false(buf_prepend(&b, "0", 1));
+	assert_int_equal(buf_len(&b), 20009);
+	assert_memory_equal(buf_data(&b), "123456789", 9);
+	for (unsigned i = 0; i < 20000; i++)
+		assert_int_equal(buf_data(&b)[9 + i], (uint8_t)i);
+	buf_done(&b);
+}
+
 static void wiped_buf_is_empty_and_leaves_nothing_to_read(void **state)
 {
 	struct buf b = { 0 };
@@ -152,6 +172,7 @@ static void wiped_buf_is_empty_and_leaves_nothing_to_read(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(room_in_front_lasts_while_the_content_grows),
 		cmocka_unit_test(wiped_buf_is_empty_and_leaves_nothing_to_read),
 		cmocka_unit_test(what_is_added_comes_out_in_order),
 		cmocka_unit_test(adding_nothing_needs_no_memory),
