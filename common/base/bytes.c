@@ -2,35 +2,15 @@
 
 #include "common/base/err.h"
 
-const uint8_t *cursor_take(struct cursor *c, size_t n)
-{
-	const uint8_t *p = c->p;
-
-	if (c->bad || (size_t)(c->end - c->p) < n) {
-		c->bad = true;
-		return NULL;
-	}
-	if (n)
-		c->p += n;
-	return p;
-}
-
-uint8_t cursor_u8(struct cursor *c)
-{
-	const uint8_t *p = cursor_take(c, 1);
-	return p ? *p : 0;
-}
-
-uint32_t cursor_u32be(struct cursor *c)
-{
-	const uint8_t *p = cursor_take(c, 4);
-	return p ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
-}
-
-uint64_t cursor_varint(struct cursor *c)
+uint64_t cursor_long_varint(struct cursor *c)
 {
 	uint64_t v = 0;
 
+	if (cursor_left(c) >= 2 && c->p[1] < 0x80) { /* the length of a datagram */
+		v = (uint64_t)(c->p[0] & 0x7f) | (uint64_t)c->p[1] << 7;
+		c->p += 2;
+		return v;
+	}
 	for (unsigned shift = 0; shift < 70; shift += 7) {
 		uint8_t b = cursor_u8(c);
 		if (c->bad)

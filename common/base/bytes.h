@@ -39,11 +39,38 @@ static inline size_t cursor_left(const struct cursor *c)
 	return c->bad ? 0 : (size_t)(c->end - c->p);
 }
 
-/* Each returns zero (or NULL) and marks the cursor bad when bytes are missing. */
-uint8_t cursor_u8(struct cursor *);
-uint32_t cursor_u32be(struct cursor *);
-uint64_t cursor_varint(struct cursor *);               /* protobuf, at most 10 bytes */
-const uint8_t *cursor_take(struct cursor *, size_t n); /* borrows from the input */
+/* Each returns zero (or NULL) and marks the cursor bad when bytes are missing. They are
+ * here since every datagram is read by a dozen of them. */
+static inline const uint8_t *cursor_take(struct cursor *c, size_t n) /* borrows from the input */
+{
+	const uint8_t *p = c->p;
+
+	if (c->bad || (size_t)(c->end - c->p) < n) {
+		c->bad = true;
+		return NULL;
+	}
+	if (n)
+		c->p += n;
+	return p;
+}
+
+static inline uint8_t cursor_u8(struct cursor *c)
+{
+	const uint8_t *p = cursor_take(c, 1);
+	return p ? *p : 0;
+}
+
+static inline uint32_t cursor_u32be(struct cursor *c)
+{
+	const uint8_t *p = cursor_take(c, 4);
+	return p ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
+}
+
+uint64_t cursor_long_varint(struct cursor *); /* the first byte is not the last, or missing */
+static inline uint64_t cursor_varint(struct cursor *c) /* protobuf, at most 10 bytes */
+{
+	return !c->bad && c->p < c->end && *c->p < 0x80 ? *c->p++ : cursor_long_varint(c);
+}
 
 /* Valid UTF-8 without NUL (RFC 3629: no surrogates, no overlong forms). */
 bool utf8_is_valid(const void *p, size_t len);

@@ -18,8 +18,10 @@ enum {
 static uint64_t take_short(struct cursor *c)
 {
 	size_t left = cursor_left(c);
-	uint64_t v = cursor_varint(c);
 
+	if (left && *c->p < 0x80)
+		return *c->p++;
+	uint64_t v = cursor_long_varint(c);
 	if (cursor_ok(c) && left - cursor_left(c) > 5)
 		c->bad = true;
 	return c->bad ? 0 : v;

@@ -13,8 +13,15 @@ bool deframer_is_between(const struct deframer *d) { return d->prefix_len == 0; 
 
 static int read_prefix(struct deframer *d, struct cursor *in)
 {
-	while (d->prefix_len < GRPC_PREFIX_LEN && cursor_left(in))
-		d->prefix[d->prefix_len++] = cursor_u8(in);
+	size_t n = GRPC_PREFIX_LEN - d->prefix_len;
+
+	n = cursor_left(in) < n ? cursor_left(in) : n;
+	const uint8_t *p = cursor_take(in, n);
+	if (n == GRPC_PREFIX_LEN) /* nearly always; of a length the compiler knows */
+		memcpy(d->prefix, p, GRPC_PREFIX_LEN);
+	else if (n)
+		memcpy(d->prefix + d->prefix_len, p, n);
+	d->prefix_len += n;
 	if (d->prefix_len < GRPC_PREFIX_LEN)
 		return ERR_AGAIN;
 	struct cursor c = cursor_of(d->prefix, sizeof d->prefix);
@@ -29,7 +36,7 @@ static int read_prefix(struct deframer *d, struct cursor *in)
 
 int deframe_next(struct deframer *d, struct cursor *in, const uint8_t **msg_out, size_t *len_out)
 {
-	if (d->prefix_len == 0)
+	if (d->prefix_len == 0 && buf_len(&d->partial))
 		buf_clear(&d->partial); /* the message given last */
 	if (d->prefix_len < GRPC_PREFIX_LEN) {
 		int rc = read_prefix(d, in);
