@@ -1,13 +1,14 @@
 /*
  * A UDP generator that checks what comes back: sequence, checksum, time.
  *
- *   udpgen echo ADDR:PORT
- *   udpgen sink ADDR:PORT [--seconds S] [--live]
+ *   udpgen echo ADDR:PORT [--gso]
+ *   udpgen sink ADDR:PORT [--seconds S] [--live] [--gso]
  *   udpgen send ADDR:PORT --rate PPS --size BYTES --seconds S [--gso]
- *   udpgen ping ADDR:PORT --rate PPS --size BYTES --seconds S [--window N] [--live]
+ *   udpgen ping ADDR:PORT --rate PPS --size BYTES --seconds S [--window N] [--live] [--gso]
  *
  * rate 0 is as fast as a window of N (256) outstanding datagrams allows (ping) or as
  * the socket takes (send). The last line is JSON. Port 0 prints `port N` first.
+ * --gso: what is due together is sent and received together, by UDP_SEGMENT and UDP_GRO.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -23,8 +24,9 @@
 
 #include "common/net/addr.h"
 
-enum { HEAD = 24, BATCH = 32, SAMPLES = 1 << 20, SIZE_MAX_UDP = 65507, GSO_SEGMENTS = 44 };
-#define LATE_NS UINT64_C(2000000000) /* what is not back by then is lost */
+enum { HEAD = 24, BATCH = 32, SAMPLES = 1 << 20, SIZE_MAX_UDP = 65507, GSO_SEGMENTS = 64 };
+enum { GSO_BYTES = 65536 - 14 - 40 - 8 }; /* what a receiver can have in one piece */
+#define LATE_NS UINT64_C(2000000000)      /* what is not back by then is lost */
 
 struct head { /* in front of every datagram of at least HEAD bytes */
 	uint64_t seq, sent_ns;
@@ -78,7 +80,8 @@ static void make(uint8_t *d, size_t size, uint64_t seq)
 	memcpy(d, &h, HEAD);
 }
 
-/* The body is the same for all: filled once, compared by sampling its ends. */
+static uint8_t body[65536]; /* the same for all, but for the head */
+
 static bool is_whole(const uint8_t *d, size_t n, struct head *h)
 {
 	if (n < HEAD)
@@ -89,12 +92,8 @@ static bool is_whole(const uint8_t *d, size_t n, struct head *h)
 	zero.sum = 0;
 	uint8_t raw[HEAD];
 	memcpy(raw, &zero, HEAD);
-	if (h->len != n || sum_of(raw, HEAD - 4) + (uint32_t)h->seq != sum)
-		return false;
-	for (size_t i = HEAD; i < n; i++)
-		if (d[i] != (uint8_t)(i * 7))
-			return false;
-	return true;
+	return h->len == n && sum_of(raw, HEAD - 4) + (uint32_t)h->seq == sum &&
+	       memcmp(d + HEAD, body + HEAD, n - HEAD) == 0;
 }
 
 static uint8_t seen[1 << 22]; /* bitmap of the last 32 M sequence numbers */
@@ -176,11 +175,15 @@ static void live(uint64_t *next_ns, uint64_t *last_received)
 static int open_socket(const struct addr *bind_to, const struct addr *connect_to)
 {
 	const struct addr *a = bind_to ? bind_to : connect_to;
-	int fd = socket(a->ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = 7 << 20;
+	int fd = socket(a->ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = 7 << 20, on = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	if (opt.gso && setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) < 0) {
+		perror("udpgen: UDP_GRO");
+		exit(1);
+	}
 	if (bind_to && bind(fd, (const struct sockaddr *)&bind_to->ss, bind_to->len) < 0) {
 		perror("udpgen: bind");
 		exit(1);
@@ -204,6 +207,7 @@ struct batch {
 	struct sockaddr_storage from[BATCH];
 	struct iovec iov[BATCH];
 	struct mmsghdr m[BATCH];
+	_Alignas(struct cmsghdr) uint8_t control[BATCH][CMSG_SPACE(sizeof(int))];
 };
 static struct batch in;
 
@@ -211,20 +215,54 @@ static int receive(int fd, int flags)
 {
 	for (int i = 0; i < BATCH; i++) {
 		in.iov[i] = (struct iovec){ in.data[i], sizeof in.data[i] };
-		in.m[i].msg_hdr = (struct msghdr){ .msg_name = &in.from[i],
-			                           .msg_namelen = sizeof in.from[i],
-			                           .msg_iov = &in.iov[i],
-			                           .msg_iovlen = 1 };
+		in.m[i].msg_hdr = (struct msghdr){
+			.msg_name = &in.from[i],
+			.msg_namelen = sizeof in.from[i],
+			.msg_iov = &in.iov[i],
+			.msg_iovlen = 1,
+			.msg_control = opt.gso ? in.control[i] : NULL,
+			.msg_controllen = opt.gso ? sizeof in.control[i] : 0
+		};
 	}
 	return recvmmsg(fd, in.m, BATCH, flags, NULL);
+}
+
+/* The size of the datagrams that came together. */
+static unsigned segment_of(struct mmsghdr *m)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr);
+	int segment = 0;
+
+	if (c && c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
+		memcpy(&segment, CMSG_DATA(c), sizeof segment);
+	return segment > 0 ? (unsigned)segment : m->msg_len;
+}
+
+/* Sent as n bytes, it is cut into datagrams of this size. */
+static void ask_segments(struct msghdr *h, uint8_t *control, unsigned size)
+{
+	uint16_t segment = (uint16_t)size;
+
+	h->msg_control = control;
+	h->msg_controllen = CMSG_SPACE(sizeof segment);
+	struct cmsghdr *c = CMSG_FIRSTHDR(h);
+	c->cmsg_level = SOL_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof segment);
+	memcpy(CMSG_DATA(c), &segment, sizeof segment);
 }
 
 static void echo(int fd)
 {
 	while (!stopped) {
 		int n = receive(fd, MSG_WAITFORONE);
-		for (int i = 0; i < n; i++)
+		for (int i = 0; i < n; i++) {
+			unsigned segment = segment_of(&in.m[i]);
 			in.iov[i].iov_len = in.m[i].msg_len;
+			in.m[i].msg_hdr.msg_controllen = 0;
+			if (segment < in.m[i].msg_len)
+				ask_segments(&in.m[i].msg_hdr, in.control[i], segment);
+		}
 		for (int done = 0; done < n;) {
 			int k = sendmmsg(fd, in.m + done, (unsigned)(n - done), 0);
 			if (k <= 0)
@@ -234,43 +272,60 @@ static void echo(int fd)
 	}
 }
 
+/* Up to a batch; how many reads that were. */
+static int account_some(int fd)
+{
+	int n = receive(fd, MSG_DONTWAIT);
+
+	for (int i = 0; i < n; i++) {
+		unsigned all = in.m[i].msg_len, segment = segment_of(&in.m[i]), at = 0;
+		do {
+			account(in.data[i] + at, all - at < segment ? all - at : segment);
+			at += segment;
+		} while (at < all);
+	}
+	return n;
+}
+
 static void sink(int fd)
 {
 	uint64_t end = 0, next = now_ns() + 1000000000, last = 0;
 
 	while (!stopped && (!end || now_ns() < end)) {
 		struct pollfd p = { fd, POLLIN, 0 };
-		if (poll(&p, 1, 100) > 0) {
-			int n = receive(fd, MSG_DONTWAIT);
-			for (int i = 0; i < n; i++)
-				account(in.data[i], in.m[i].msg_len);
-			if (n > 0 && !end && opt.seconds > 0)
-				end = now_ns() + (uint64_t)(opt.seconds * 1e9);
-		}
+		if (poll(&p, 1, 100) > 0 && account_some(fd) > 0 && !end && opt.seconds > 0)
+			end = now_ns() + (uint64_t)(opt.seconds * 1e9);
 		live(&next, &last);
 	}
 	report();
 }
 
-static uint8_t out[GSO_SEGMENTS * 65536];
+static uint8_t out[2 * 65536]; /* what send_some() sends: bodies side by side */
 
 static void fill(void)
 {
-	for (size_t s = 0; s < GSO_SEGMENTS; s++)
-		for (size_t i = 0; i < opt.size && (s + 1) * opt.size < sizeof out; i++)
-			out[s * opt.size + i] = (uint8_t)(i * 7);
+	for (size_t i = 0; i < GSO_SEGMENTS && (i + 1) * opt.size <= sizeof out; i++)
+		memcpy(out + i * opt.size, body, opt.size);
 }
 
-/* One datagram, or with --gso as many as fit one UDP_SEGMENT send. */
-static bool send_some(int fd)
+/* One datagram, or with --gso as many of those that are due as one message takes. */
+static bool send_some(int fd, uint64_t due)
 {
-	unsigned n = opt.gso ? 65000 / opt.size : 1;
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
+	unsigned most = opt.gso && opt.size ? GSO_BYTES / opt.size : 1, n = 1;
+	struct iovec iov = { .iov_base = out };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (n > GSO_SEGMENTS)
-		n = GSO_SEGMENTS;
+	if (most > GSO_SEGMENTS)
+		most = GSO_SEGMENTS;
+	if (most > 1)
+		n = due < most ? (unsigned)due : most;
 	for (unsigned i = 0; i < n; i++)
 		make(out + i * opt.size, opt.size, st.sent + i);
-	if (send(fd, out, (size_t)n * opt.size, MSG_DONTWAIT) < 0)
+	if (n > 1)
+		ask_segments(&h, control, opt.size);
+	iov.iov_len = (size_t)n * opt.size;
+	if (sendmsg(fd, &h, MSG_DONTWAIT) < 0)
 		return false;
 	st.sent += n;
 	return true;
@@ -282,10 +337,8 @@ static void drain(int fd, int wait_ms)
 
 	if (wait_ms && poll(&p, 1, wait_ms) <= 0)
 		return;
-	int n;
-	while ((n = receive(fd, MSG_DONTWAIT)) > 0)
-		for (int i = 0; i < n; i++)
-			account(in.data[i], in.m[i].msg_len);
+	while (account_some(fd) > 0)
+		;
 }
 
 static void run(int fd, bool ping)
@@ -294,20 +347,17 @@ static void run(int fd, bool ping)
 	         next = start + 1000000000, last = 0, stuck_ns = 0, stuck_at = 0;
 
 	fill();
-	if (opt.gso) {
-		int segment = (int)opt.size;
-		setsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, sizeof segment);
-	}
 	while (!stopped && now_ns() < end) {
 		uint64_t now = now_ns();
 		uint64_t due = opt.rate ? (now - start) * opt.rate / 1000000000 : UINT64_MAX;
 		uint64_t window = ping && !opt.rate ? st.received + st.lost + opt.window :
 		                                      UINT64_MAX;
-		for (int i = 0; i < BATCH && st.sent < due && st.sent < window; i++)
-			if (!send_some(fd))
+		uint64_t most = due < window ? due : window;
+		for (int i = 0; i < BATCH && st.sent < most; i++)
+			if (!send_some(fd, most - st.sent))
 				break;
 		if (ping)
-			drain(fd, st.sent < due && st.sent < window ? 0 : 1);
+			drain(fd, st.sent < most ? 0 : 1);
 		else if (st.sent >= due)
 			usleep(20);
 		if (st.received != stuck_at || !stuck_ns) {
@@ -364,6 +414,8 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_stop);
 	struct sigaction sa = { .sa_handler = on_stop };
 	sigaction(SIGTERM, &sa, NULL);
+	for (size_t i = 0; i < sizeof body; i++)
+		body[i] = (uint8_t)(i * 7);
 	st.latency_us = calloc(SAMPLES, sizeof *st.latency_us);
 	if (strcmp(argv[1], "echo") == 0)
 		echo(open_socket(&a, NULL));
