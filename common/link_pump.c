@@ -150,26 +150,12 @@ static struct lane *fattest(struct link *l)
 /* Room for len more bytes in the link: of the fattest source of the fattest lane. */
 static void make_room(struct link *l, size_t len)
 {
-	while (l->queued && l->queued + len > l->limits->queued_bytes) {
+	while (l->queued + len > l->limits->queued_bytes && l->queued) {
 		struct link_queue *q = &fattest(l)->queue;
 		l->queued -= q->bytes;
 		link_queue_drop(q, DROP_QUEUE_FULL);
 		l->queued += q->bytes;
 	}
-}
-
-/* Who shares the way with others: for a relay the ends that send to this one, which choose
- * their flows at will; for an end its local programs, each with each of its peers. */
-static void push(struct lane *la, struct pkt *p)
-{
-	struct link *l = la->link;
-
-	l->queued -= la->queue.bytes;
-	if (l->side == SIDE_SERVER)
-		link_queue_push(&la->queue, &p->src, 0, p);
-	else
-		link_queue_push(&la->queue, &p->dst, p->flow, p);
-	l->queued += la->queue.bytes;
 }
 
 void link_send(struct lane *la, struct pkt *p)
@@ -182,7 +168,10 @@ void link_send(struct lane *la, struct pkt *p)
 		return;
 	}
 	make_room(l, p->len);
-	push(la, p);
+	l->queued -= la->queue.bytes;
+	link_queue_push(&la->queue, l->side == SIDE_SERVER ? SHARED_BY_SENDERS : SHARED_BY_FLOWS,
+	                p);
+	l->queued += la->queue.bytes;
 	if (la->queue.n % PUMP_AT_PACKETS == 0 && !l->inside)
 		pump(l);
 	else

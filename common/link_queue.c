@@ -20,11 +20,10 @@ struct link_source {
 	int32_t deficit; /* bytes it may still send in this round (RFC 8290 4.2) */
 	struct pktq handshakes, data;
 	uint8_t n_ahead; /* handshakes since its last data */
-	bool is_urgent, is_indexed;
+	bool is_urgent;
 };
 
-/* Sources of all queues of this thread by hash, chained. A queue with one source needs
- * none of it. */
+/* Sources of all queues of this thread by hash, chained. */
 static _Thread_local struct link_source *buckets[BUCKETS];
 static _Thread_local struct link_ring *spare;
 static _Thread_local unsigned n_spare;
@@ -79,6 +78,16 @@ static struct link_source *first_in_hurry(const struct link_ring *ring)
 
 static bool is_empty(const struct link_source *s) { return !s->data.head && !s->handshakes.head; }
 
+static const struct key *key_of(const struct pkt *p, enum link_sharing by)
+{
+	return by == SHARED_BY_SENDERS ? &p->src : &p->dst;
+}
+
+static uint32_t flow_of(const struct pkt *p, enum link_sharing by)
+{
+	return by == SHARED_BY_SENDERS ? 0 : p->flow;
+}
+
 static bool is_of(const struct link_source *s, const struct key *key, uint32_t flow)
 {
 	return key_eq(&s->key, key) && s->flow == flow;
@@ -96,23 +105,13 @@ static struct link_source **bucket_of(const struct link_queue *q, const struct k
 	return &buckets[crypto_short_hash(&id, sizeof id) % BUCKETS];
 }
 
-static void add_to_index(struct link_source *s)
-{
-	struct link_source **bucket = bucket_of(s->queue, &s->key, s->flow);
-
-	s->chain = *bucket;
-	*bucket = s;
-	s->is_indexed = true;
-}
-
 static void source_free(struct link_source *s)
 {
-	if (s->is_indexed) {
-		struct link_source **at = bucket_of(s->queue, &s->key, s->flow);
-		while (*at != s)
-			at = &(*at)->chain;
-		*at = s->chain;
-	}
+	struct link_source **at = bucket_of(s->queue, &s->key, s->flow);
+
+	while (*at != s)
+		at = &(*at)->chain;
+	*at = s->chain;
 	if (n_spare >= SPARE_MAX) {
 		free(s);
 		return;
@@ -123,7 +122,7 @@ static void source_free(struct link_source *s)
 
 static struct link_source *source_new(struct link_queue *q, const struct key *key, uint32_t flow)
 {
-	struct link_source *s;
+	struct link_source *s, **bucket = bucket_of(q, key, flow);
 
 	if (spare) {
 		s = first_in_turn(spare);
@@ -132,35 +131,26 @@ static struct link_source *source_new(struct link_queue *q, const struct key *ke
 	} else if ((s = malloc(sizeof *s)) == NULL) {
 		return NULL;
 	}
-	*s = (struct link_source){
-		.queue = q, .key = *key, .flow = flow, .deficit = LINK_QUEUE_QUANTUM
-	};
+	*s = (struct link_source){ .queue = q,
+		                   .key = *key,
+		                   .flow = flow,
+		                   .deficit = LINK_QUEUE_QUANTUM,
+		                   .chain = *bucket };
+	*bucket = s;
 	ring_add(&q->fresh, &s->turn);
 	return s;
 }
 
-static struct link_source *find(struct link_queue *q, const struct key *key, uint32_t flow)
+/* NULL: out of memory. */
+static struct link_source *source_get(struct link_queue *q, const struct key *key, uint32_t flow)
 {
+	if (q->last && is_of(q->last, key, flow))
+		return q->last;
 	struct link_source *s = *bucket_of(q, key, flow);
-
 	while (s && !(s->queue == q && is_of(s, key, flow)))
 		s = s->chain;
-	return s;
-}
-
-/* Another source than that of the last packet. Who is not indexed is alone in its queue,
- * and `last`. */
-__attribute__((noinline)) /* out of the way of the usual case */
-static struct link_source *
-turn_to(struct link_queue *q, const struct key *key, uint32_t flow)
-{
-	if (!q->fresh && !q->old)
-		return q->last = source_new(q, key, flow);
-	if (q->last && !q->last->is_indexed)
-		add_to_index(q->last);
-	struct link_source *s = find(q, key, flow);
-	if (!s && (s = source_new(q, key, flow)) != NULL)
-		add_to_index(s);
+	if (!s)
+		s = source_new(q, key, flow);
 	if (s)
 		q->last = s;
 	return s;
@@ -198,16 +188,6 @@ static void forget_all(struct link_queue *q)
 }
 
 /* ---- whose turn it is ---- */
-
-/* The usual case, or NULL: nobody else is there. It owes nothing to those who come. */
-static struct link_source *lone(const struct link_queue *q)
-{
-	if (q->fresh || q->old->next != q->old)
-		return NULL;
-	struct link_source *s = first_in_turn(q->old);
-	s->deficit = LINK_QUEUE_QUANTUM;
-	return s;
-}
 
 static struct link_source *next_urgent(struct link_queue *q)
 {
@@ -263,7 +243,34 @@ static void charge(struct link_queue *q, struct link_source *s, const struct pkt
 		q->urgent = q->urgent->next;
 }
 
-/* ---- packets ---- */
+/* ---- one source ---- */
+
+/* Others would not be where they belong behind it. */
+static bool fits_behind(const struct pkt *final, const struct pkt *p, enum link_sharing by)
+{
+	return key_eq(key_of(final, by), key_of(p, by)) && flow_of(final, by) == flow_of(p, by) &&
+	       !pkt_is_handshake(p);
+}
+
+static void append(struct link_queue *q, struct pkt *p)
+{
+	p->next = NULL;
+	*(q->first ? &q->final->next : &q->first) = p;
+	q->final = p;
+}
+
+static struct pkt *pop_first(struct link_queue *q)
+{
+	struct pkt *p = q->first;
+
+	q->first = p->next;
+	p->next = NULL;
+	q->n--;
+	q->bytes -= p->len;
+	return p;
+}
+
+/* ---- several ---- */
 
 static struct pkt *pop(struct link_queue *q, struct pktq *from)
 {
@@ -271,15 +278,47 @@ static struct pkt *pop(struct link_queue *q, struct pktq *from)
 
 	q->n--;
 	q->bytes -= p->len;
+	if (q->n == 0)
+		forget_all(q);
 	return p;
 }
 
-static void drop(struct link_queue *q, struct pktq *from, enum drop_why why)
+static void add_to(struct link_source *s, struct pkt *p)
 {
-	pkt_drop(pop(q, from), why);
+	if (pkt_is_handshake(p)) {
+		pktq_push(&s->handshakes, p);
+		hurry(s->queue, s);
+	} else {
+		pktq_push(&s->data, p);
+	}
+}
+
+/* The only source is one of several from now on; new, if what it has is a turn at most. */
+static bool split(struct link_queue *q, enum link_sharing by)
+{
+	struct link_source *s = source_get(q, key_of(q->first, by), flow_of(q->first, by));
+	struct pkt *p, *next;
+
+	if (!s)
+		return false;
+	for (p = q->first; p; p = next) {
+		next = p->next;
+		add_to(s, p);
+	}
+	q->first = NULL;
+	if (s->data.bytes > LINK_QUEUE_QUANTUM) {
+		q->old = q->fresh;
+		q->fresh = NULL;
+	}
+	return true;
+}
+
+/* ---- what goes ---- */
+
+static void drop(struct link_queue *q, struct pkt *p, enum drop_why why)
+{
 	q->n_dropped++;
-	if (q->n == 0)
-		forget_all(q);
+	pkt_drop(p, why);
 }
 
 static size_t weight(const struct link_source *s, bool by_bytes)
@@ -301,77 +340,99 @@ static struct link_source *fatter(struct link_ring *ring, struct link_source *fo
 }
 
 /* Who fills the queue by what it is full of. Looks at every source: only when there is no room. */
-static void drop_of_fattest(struct link_queue *q, bool by_bytes, enum drop_why why)
+static struct pkt *pop_of_fattest(struct link_queue *q, bool by_bytes)
 {
+	if (q->first)
+		return pop_first(q);
 	struct link_source *s = fatter(q->old, fatter(q->fresh, NULL, by_bytes), by_bytes);
 	bool flood = s->handshakes.n > s->data.n; /* no honest end has so many */
-
-	drop(q, flood ? &s->handshakes : &s->data, why);
+	return pop(q, flood ? &s->handshakes : &s->data);
 }
 
 bool link_queue_drop(struct link_queue *q, enum drop_why why)
 {
 	if (q->n == 0)
 		return false;
-	drop_of_fattest(q, true, why);
+	drop(q, pop_of_fattest(q, true), why);
 	return true;
 }
 
 void link_queue_drop_all(struct link_queue *q, enum drop_why why)
 {
-	while (q->n) {
-		struct link_source *s = next_in_turn(q);
-		drop(q, s->data.head ? &s->data : &s->handshakes, why);
-	}
+	while (q->first)
+		drop(q, pop_first(q), why);
+	while (q->n)
+		drop(q, pop(q, next_fifo(next_in_turn(q))), why);
 }
 
-void link_queue_push(struct link_queue *q, const struct key *source, uint32_t flow, struct pkt *p)
+/* ---- in and out ---- */
+
+__attribute__((noinline)) /* out of the way of the usual case */
+static void
+push_in_turn(struct link_queue *q, enum link_sharing by, struct pkt *p)
 {
+	struct link_source *s;
+
 	if (q->n >= LINK_QUEUE_PACKETS_MAX)
-		drop_of_fattest(q, false, DROP_QUEUE_FULL);
-	struct link_source *s = q->last;
-	if ((!s || !is_of(s, source, flow)) && (s = turn_to(q, source, flow)) == NULL) {
-		q->n_dropped++;
-		pkt_drop(p, DROP_NOMEM);
+		drop(q, pop_of_fattest(q, false), DROP_QUEUE_FULL);
+	if (q->n == 0 || (q->first && (fits_behind(q->final, p, by) || !split(q, by)))) {
+		append(q, p);
+	} else if ((s = source_get(q, key_of(p, by), flow_of(p, by))) != NULL) {
+		add_to(s, p);
+	} else {
+		drop(q, p, DROP_NOMEM);
 		return;
 	}
 	q->n++;
 	q->bytes += p->len;
-	if (pkt_is_handshake(p)) {
-		pktq_push(&s->handshakes, p);
-		hurry(q, s);
-	} else {
-		pktq_push(&s->data, p);
+}
+
+void link_queue_push(struct link_queue *q, enum link_sharing by, struct pkt *p)
+{
+	if (!q->first || q->n >= LINK_QUEUE_PACKETS_MAX || !fits_behind(q->final, p, by)) {
+		push_in_turn(q, by, p);
+		return;
 	}
+	append(q, p);
+	q->n++;
+	q->bytes += p->len;
 }
 
 /* Another worker's clock may be a moment ahead of ours. */
 static bool is_stale(const struct pkt *p, uint64_t now_ms)
 {
-	return now_ms > p->born_ms && now_ms - p->born_ms > LINK_QUEUE_AGE_MS;
+	return (int64_t)(now_ms - p->born_ms) > LINK_QUEUE_AGE_MS;
+}
+
+__attribute__((noinline)) /* likewise */
+static struct pkt *
+take_in_turn(struct link_queue *q, size_t len_max, uint64_t now_ms)
+{
+	while (q->n) {
+		struct link_source *s = next_urgent(q);
+		if (!s)
+			s = next_in_turn(q);
+		struct pktq *from = next_fifo(s);
+		size_t len = from->head->len;
+		if (is_stale(from->head, now_ms)) {
+			drop(q, pop(q, from), DROP_STALE);
+			continue;
+		}
+		if (len > len_max)
+			return NULL;
+		charge(q, s, from, len);
+		return pop(q, from);
+	}
+	return NULL;
 }
 
 struct pkt *link_queue_take(struct link_queue *q, size_t len_max, uint64_t now_ms)
 {
-	while (q->n) {
-		struct link_source *s = lone(q);
-		if (!s && (s = next_urgent(q)) == NULL)
-			s = next_in_turn(q);
-		struct pktq *from = next_fifo(s);
-		const struct pkt *head = from->head;
-		if (is_stale(head, now_ms)) {
-			drop(q, from, DROP_STALE);
-			continue;
-		}
-		if (head->len > len_max)
-			return NULL;
-		struct pkt *p = pop(q, from);
-		charge(q, s, from, p->len);
-		if (q->n == 0)
-			forget_all(q);
-		return p;
-	}
-	return NULL;
+	while (q->first && is_stale(q->first, now_ms))
+		drop(q, pop_first(q), DROP_STALE);
+	if (!q->first)
+		return take_in_turn(q, len_max, now_ms);
+	return q->first->len <= len_max ? pop_first(q) : NULL;
 }
 
 void link_queue_thread_done(void)

@@ -4,17 +4,16 @@
  * datagrams over TCP are bounded by an age of their own, RFC 8289 only by a
  * delay that lasts). Every packet that is pushed is taken or counted as dropped.
  *
- *   - A source that says little waits for one packet of each of the others at
- *     most, however much they say.
+ *   - A source that says little does not wait behind those that say much.
  *   - A WireGuard handshake goes ahead of all data, as long as its source has not
  *     used up its share of the round: who sends only handshakes gains nothing.
  *     Within a source some data goes between its handshakes.
  *   - The oldest packet of who has most goes when there is no room.
  *   - Order within a source is kept, but for handshakes.
  *
- * A source is who sends to this destination: for a relay the end's key, for an
- * end the peer's key and the flow. An empty queue has no memory but itself.
- * One thread; sources come from a pool of the thread.
+ * A source is who shares the way to this destination with others. While there is
+ * only one, its packets are one FIFO and nothing else; an empty queue has no memory
+ * but itself. One thread; sources come from a pool of the thread.
  */
 #ifndef TUNN_LINK_QUEUE_H
 #define TUNN_LINK_QUEUE_H
@@ -34,11 +33,17 @@ enum {
 	LINK_QUEUE_AHEAD_MAX = 16, /* handshakes of a source between two of its data */
 };
 
+enum link_sharing {                    /* what a source is */
+	            SHARED_BY_SENDERS, /* at a relay: the end's key; it chooses its flows at will */
+	            SHARED_BY_FLOWS,   /* at an end: the peer's key and the flow, a local program */
+};
+
 struct link_ring { /* circular, by its last: the next of it is the first */
 	struct link_ring *next;
 };
 
 struct link_queue {                    /* zero-initialise; link_queue_drop_all() before it goes */
+	struct pkt *first, *final;     /* of the only source; then there are no others */
 	struct link_ring *fresh, *old; /* sources: in their first turn; in later ones */
 	struct link_ring *urgent;      /* those with handshakes, and a share left */
 	struct link_source *last;      /* who got the last packet, or NULL */
@@ -48,7 +53,7 @@ struct link_queue {                    /* zero-initialise; link_queue_drop_all()
 };
 
 /* Takes the packet. Beyond LINK_QUEUE_PACKETS_MAX the oldest goes, of who has most packets. */
-void link_queue_push(struct link_queue *, const struct key *source, uint32_t flow, struct pkt *);
+void link_queue_push(struct link_queue *, enum link_sharing, struct pkt *);
 /* Gives the next packet that is still worth sending; those older than
  * LINK_QUEUE_AGE_MS are dropped on the way. NULL: none, or it is longer than len_max. */
 struct pkt *link_queue_take(struct link_queue *, size_t len_max, uint64_t now_ms);

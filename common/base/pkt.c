@@ -91,38 +91,3 @@ void pkt_pool_add(struct pktq *empties)
 	while ((p = pktq_pop(empties)) != NULL)
 		pkt_free(p);
 }
-
-void pktq_push(struct pktq *q, struct pkt *p)
-{
-	p->next = NULL;
-	if (q->tail)
-		q->tail->next = p;
-	else
-		q->head = p;
-	q->tail = p;
-	q->n++;
-	q->bytes += p->len;
-}
-
-struct pkt *pktq_pop(struct pktq *q)
-{
-	struct pkt *p = q->head;
-
-	if (!p)
-		return NULL;
-	q->head = p->next;
-	if (!q->head)
-		q->tail = NULL;
-	p->next = NULL;
-	q->n--;
-	q->bytes -= p->len;
-	return p;
-}
-
-bool pkt_is_handshake(const struct pkt *p)
-{
-	static const uint32_t lengths[] = { [1] = 148, [2] = 92, [3] = 64 };
-
-	return p->len >= 64 && p->data[0] >= 1 && p->data[0] <= 3 &&
-	       p->len == lengths[p->data[0]] && !p->data[1] && !p->data[2] && !p->data[3];
-}

@@ -7,6 +7,8 @@
 #ifndef TUNN_BASE_PKT_H
 #define TUNN_BASE_PKT_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -35,8 +37,33 @@ struct pktq {
 	unsigned n;
 	size_t bytes;
 };
-void pktq_push(struct pktq *, struct pkt *);
-struct pkt *pktq_pop(struct pktq *); /* oldest, or NULL */
+static inline void pktq_push(struct pktq *q, struct pkt *p)
+{
+	p->next = NULL;
+	if (q->tail)
+		q->tail->next = p;
+	else
+		q->head = p;
+	q->tail = p;
+	q->n++;
+	q->bytes += p->len;
+}
+
+/* The oldest, or NULL. */
+static inline struct pkt *pktq_pop(struct pktq *q)
+{
+	struct pkt *p = q->head;
+
+	if (!p)
+		return NULL;
+	q->head = p->next;
+	if (!q->head)
+		q->tail = NULL;
+	p->next = NULL;
+	q->n--;
+	q->bytes -= p->len;
+	return p;
+}
 
 /* Evens out the pools of two threads: gives up to n empty packets that the calling
  * thread's pool has beyond half of what it keeps; takes such packets in. */
@@ -45,6 +72,14 @@ void pkt_pool_add(struct pktq *empties);
 
 /* May go ahead of data: a WireGuard initiation, response or cookie, told by the
  * first four bytes and the length (the relay looks no further). */
-bool pkt_is_handshake(const struct pkt *);
+static inline bool pkt_is_handshake(const struct pkt *p)
+{
+	if (p->len != 148 && p->len != 92 && p->len != 64)
+		return false;
+	return p->data[0] == (p->len == 148 ? 1 :
+	                      p->len == 92  ? 2 :
+	                                      3) &&
+	       !p->data[1] && !p->data[2] && !p->data[3];
+}
 
 #endif

@@ -22,14 +22,12 @@ static struct key key_of(unsigned n)
 static void push_at(unsigned source, unsigned number, size_t len, uint64_t born_ms)
 {
 	struct pkt *p = pkt_new(len);
-	struct key key = key_of(source);
-
 	assert_non_null(p);
 	memset(p->data, 0xee, len);
-	p->src = key;
+	p->src = key_of(source);
 	p->flow = number;
 	p->born_ms = born_ms;
-	link_queue_push(&q, &key, 0, p);
+	link_queue_push(&q, SHARED_BY_SENDERS, p);
 }
 
 static void push(unsigned source, unsigned number, size_t len)
@@ -40,15 +38,13 @@ static void push(unsigned source, unsigned number, size_t len)
 static void push_handshake(unsigned source, unsigned number)
 {
 	struct pkt *p = pkt_new(148);
-	struct key key = key_of(source);
-
 	assert_non_null(p);
 	memset(p->data, 0, 148);
 	p->data[0] = 1;
-	p->src = key;
+	p->src = key_of(source);
 	p->flow = number;
 	p->born_ms = NOW;
-	link_queue_push(&q, &key, 0, p);
+	link_queue_push(&q, SHARED_BY_SENDERS, p);
 }
 
 struct taken { /* the facts of a packet that was sent */
@@ -442,18 +438,17 @@ static void step_push(unsigned *seed, unsigned number, uint64_t now_ms)
 	size_t len = handshake ? 148 :
 	                         200 + random_below(seed, random_below(seed, 20) ? 1300 : 60000);
 	struct pkt *p = pkt_new(len);
-	struct key key = key_of(source);
 	struct fifo *f = &ref.fifo[source][handshake];
 
 	assert_non_null(p);
 	memset(p->data, 0, len);
 	p->data[0] = handshake;
-	p->src = key;
+	p->src = key_of(source);
 	p->flow = number;
 	p->born_ms = now_ms;
 	f->born_ms[f->end] = now_ms;
 	f->number[f->end++] = number;
-	link_queue_push(&q, &key, 0, p);
+	link_queue_push(&q, SHARED_BY_SENDERS, p);
 }
 
 /* Whatever is taken is in order within its source and class; what lies before it has been
