@@ -50,6 +50,20 @@ static void freed_packets_are_used_again_without_allocating(void **state)
 	pkt_pool_drain();
 }
 
+static void the_packet_freed_last_is_used_first(void **state)
+{
+	struct pkt *first = filled(10, 0), *last = filled(10, 0);
+
+	(void)state;
+	pkt_free(first);
+	pkt_free(last);
+	assert_ptr_equal(pkt_new(20), last);
+	assert_ptr_equal(pkt_new(20), first);
+	pkt_free(first);
+	pkt_free(last);
+	pkt_pool_drain();
+}
+
 static void a_dropped_packet_is_counted_by_reason(void **state)
 {
 	uint64_t stale = metric_drop_sum(DROP_STALE), full = metric_drop_sum(DROP_QUEUE_FULL);
@@ -120,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_size_up_to_the_largest_datagram_fits),
 		cmocka_unit_test(freed_packets_are_used_again_without_allocating),
+		cmocka_unit_test(the_packet_freed_last_is_used_first),
 		cmocka_unit_test(a_dropped_packet_is_counted_by_reason),
 		cmocka_unit_test(a_queue_gives_the_oldest_first_and_knows_its_bytes),
 		cmocka_unit_test(U07_wireguard_handshakes_are_told_by_type_and_length),
