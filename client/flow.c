@@ -128,11 +128,39 @@ void flow_peer_echoes(struct flow_table *t, unsigned peer, bool echoes)
 	t->peer[peer].echoes = echoes;
 }
 
+/* The one used last, which most datagrams are for; NULL: the peer has none. */
+static struct flow *newest(const struct flow_peer *peer)
+{
+	const struct list *last = peer->flows.prev;
+
+	return last == &peer->flows ? NULL : container_of(last, struct flow, age);
+}
+
 static void touch(struct flow_table *t, struct flow *f, uint64_t now_ms)
 {
+	struct flow_peer *peer = &t->peer[f->by_number.peer];
+
 	f->used_ms = now_ms;
+	if (f == newest(peer))
+		return;
 	list_del(&f->age);
-	list_add_tail(&t->peer[f->by_number.peer].flows, &f->age);
+	list_add_tail(&peer->flows, &f->age);
+}
+
+static struct flow *find_number(const struct flow_table *t, unsigned peer, uint32_t number)
+{
+	struct flow *f = newest(&t->peer[peer]);
+
+	return f && f->by_number.number == number ?
+	                       f :
+	                       map_get(&t->by_number, &(struct number_key){ peer, number });
+}
+
+static struct flow *find_addr(const struct flow_table *t, const struct addr_key *k)
+{
+	struct flow *f = newest(&t->peer[k->peer]);
+
+	return f && memcmp(&f->by_addr, k, sizeof *k) == 0 ? f : map_get(&t->by_addr, k);
 }
 
 static struct addr_key addr_key_of(unsigned peer, const struct addr *a)
@@ -242,7 +270,7 @@ int flow_from_addr(struct flow_table *t, unsigned peer, const struct addr *from,
                    uint32_t *number_out)
 {
 	struct addr_key k = addr_key_of(peer, from);
-	struct flow *f = map_get(&t->by_addr, &k);
+	struct flow *f = find_addr(t, &k);
 
 	if (f)
 		touch(t, f, now_ms);
@@ -257,8 +285,7 @@ const struct addr *flow_to_addr(struct flow_table *t, unsigned peer, uint32_t nu
                                 uint64_t now_ms)
 {
 	struct flow_peer *p = &t->peer[peer];
-	struct number_key k = { peer, number };
-	struct flow *f = map_get(&t->by_number, &k);
+	struct flow *f = find_number(t, peer, number);
 
 	if (f && number)
 		p->echoes = true;
@@ -271,8 +298,7 @@ const struct addr *flow_to_addr(struct flow_table *t, unsigned peer, uint32_t nu
 
 void *flow_to_socket(struct flow_table *t, unsigned peer, uint32_t number, uint64_t now_ms)
 {
-	struct number_key k = { peer, number };
-	struct flow *f = map_get(&t->by_number, &k);
+	struct flow *f = find_number(t, peer, number);
 
 	if (!f)
 		return NULL;
