@@ -192,6 +192,18 @@ static void a_sparse_flow_overtakes(void **state)
 	assert_int_equal(t.source, 3);
 }
 
+static void who_comes_to_one_that_has_much_goes_first(void **state)
+{
+	struct taken t;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		push(1, i, FULL_SIZE);
+	push(2, 0, FULL_SIZE);
+	assert_true(take(&t));
+	assert_int_equal(t.source, 2);
+}
+
 /* Coming back as soon as it has run empty makes nobody new again. */
 static void who_sends_one_at_a_time_gets_no_more_than_its_share(void **state)
 {
@@ -224,6 +236,19 @@ static void a_packet_that_is_too_long_for_the_window_waits_and_is_next(void **st
 	assert_int_equal(t.number, 7);
 }
 
+static void so_does_one_of_several_sources(void **state)
+{
+	struct taken t;
+
+	(void)state;
+	push(1, 7, 1000);
+	push(2, 8, 1000);
+	assert_null(link_queue_take(&q, 999, NOW));
+	assert_int_equal(q.n, 2);
+	assert_true(take(&t));
+	assert_int_equal(t.number, 7);
+}
+
 /* ---- handshakes ---- */
 
 static void a_handshake_goes_ahead_of_all_data(void **state)
@@ -243,6 +268,24 @@ static void a_handshake_goes_ahead_of_all_data(void **state)
 	push_handshake(3, 99);
 	assert_true(take(&t));
 	assert_true(t.is_handshake);
+}
+
+static void a_handshake_of_who_is_in_debt_goes_ahead_as_soon_as_the_debt_is_paid(void **state)
+{
+	struct taken t;
+
+	(void)state;
+	push(1, 0, 2000);
+	for (unsigned i = 0; i < 40; i++)
+		for (unsigned source = 2; source <= 5; source++)
+			push(source, i, 100);
+	do
+		assert_true(take(&t));
+	while (t.source != 1);
+	push_handshake(1, 1);
+	assert_true(take(&t)); /* its turn has come and it is paid by that */
+	assert_true(take(&t));
+	assert_int_equal(t.source, 1);
 }
 
 static void handshakes_of_several_sources_take_turns(void **state)
@@ -548,9 +591,12 @@ int main(void)
 		TEST(shares_are_of_bytes),
 		TEST(who_sends_the_largest_datagrams_gets_no_more),
 		TEST(a_sparse_flow_overtakes),
+		TEST(who_comes_to_one_that_has_much_goes_first),
 		TEST(who_sends_one_at_a_time_gets_no_more_than_its_share),
 		TEST(a_packet_that_is_too_long_for_the_window_waits_and_is_next),
+		TEST(so_does_one_of_several_sources),
 		TEST(a_handshake_goes_ahead_of_all_data),
+		TEST(a_handshake_of_who_is_in_debt_goes_ahead_as_soon_as_the_debt_is_paid),
 		TEST(handshakes_of_several_sources_take_turns),
 		TEST(who_sends_only_handshakes_gains_nothing_over_data),
 		TEST(data_goes_between_the_handshakes_of_its_own_source),
