@@ -109,7 +109,7 @@ int link_dial(struct link *, const struct hello *, struct lane **lane_out); /* c
 int lane_admit(struct lane *, const struct welcome *);
 void lane_refuse(struct lane *, enum close_why, const char *text); /* lane is dead */
 /* Takes the packet. Queues it as link_queue.h says: fair between sources, 512 packets, as many
- * bytes as the link may have, nothing older than 100 ms. Sent at the end of the turn, or at once
+ * bytes as the link may have, nothing that is too old. Sent at the end of the turn, or at once
  * when a batch is full. */
 void link_send(struct lane *, struct pkt *);
 int lane_tell_peer(struct lane *, const struct peer_status *);

@@ -17,7 +17,8 @@ struct link_source {
 	struct link_queue *queue;
 	struct key key;
 	uint32_t flow;
-	int32_t deficit; /* bytes it may still send in this round (RFC 8290 4.2) */
+	uint64_t served_ms; /* since when it has had its turns and never run empty; 0: not yet */
+	int32_t deficit;    /* bytes it may still send in this round (RFC 8290 4.2) */
 	struct pktq handshakes, data;
 	uint8_t n_ahead; /* handshakes since its last data */
 	bool is_urgent;
@@ -255,7 +256,12 @@ static bool fits_behind(const struct pkt *final, const struct pkt *p, enum link_
 static void append(struct link_queue *q, struct pkt *p)
 {
 	p->next = NULL;
-	*(q->first ? &q->final->next : &q->first) = p;
+	if (q->first) {
+		q->final->next = p;
+	} else {
+		q->first = p;
+		q->served_ms = 0;
+	}
 	q->final = p;
 }
 
@@ -285,6 +291,8 @@ static struct pkt *pop(struct link_queue *q, struct pktq *from)
 
 static void add_to(struct link_source *s, struct pkt *p)
 {
+	if (is_empty(s))
+		s->served_ms = 0;
 	if (pkt_is_handshake(p)) {
 		pktq_push(&s->handshakes, p);
 		hurry(s->queue, s);
@@ -306,6 +314,7 @@ static bool split(struct link_queue *q, enum link_sharing by)
 		add_to(s, p);
 	}
 	q->first = NULL;
+	s->served_ms = q->served_ms;
 	if (s->data.bytes > LINK_QUEUE_QUANTUM) {
 		q->old = q->fresh;
 		q->fresh = NULL;
@@ -399,9 +408,17 @@ void link_queue_push(struct link_queue *q, enum link_sharing by, struct pkt *p)
 }
 
 /* Another worker's clock may be a moment ahead of ours. */
-static bool is_stale(const struct pkt *p, uint64_t now_ms)
+static bool is_stale(const struct pkt *p, uint64_t *served_ms, uint64_t now_ms)
 {
-	return (int64_t)(now_ms - p->born_ms) > LINK_QUEUE_AGE_MS;
+	int64_t age_ms = (int64_t)(now_ms - p->born_ms);
+
+	if (!*served_ms)
+		*served_ms = now_ms;
+	if (age_ms <= LINK_QUEUE_STANDING_AGE_MS)
+		return false;
+	if (pkt_is_handshake(p))
+		return age_ms > LINK_QUEUE_HANDSHAKE_AGE_MS;
+	return age_ms > LINK_QUEUE_AGE_MS || now_ms - *served_ms > LINK_QUEUE_AGE_MS;
 }
 
 __attribute__((noinline)) /* likewise */
@@ -414,7 +431,7 @@ take_in_turn(struct link_queue *q, size_t len_max, uint64_t now_ms)
 			s = next_in_turn(q);
 		struct pktq *from = next_fifo(s);
 		size_t len = from->head->len;
-		if (is_stale(from->head, now_ms)) {
+		if (is_stale(from->head, &s->served_ms, now_ms)) {
 			drop(q, pop(q, from), DROP_STALE);
 			continue;
 		}
@@ -428,7 +445,7 @@ take_in_turn(struct link_queue *q, size_t len_max, uint64_t now_ms)
 
 struct pkt *link_queue_take(struct link_queue *q, size_t len_max, uint64_t now_ms)
 {
-	while (q->first && is_stale(q->first, now_ms))
+	while (q->first && is_stale(q->first, &q->served_ms, now_ms))
 		drop(q, pop_first(q), DROP_STALE);
 	if (!q->first)
 		return take_in_turn(q, len_max, now_ms);

@@ -1,5 +1,6 @@
 """Programs, relays, ends, namespaces for the end-to-end tests. Everything waits for events."""
 import collections
+import ctypes
 import os
 import re
 import select
@@ -352,6 +353,26 @@ def sh(*argv, ns=None, text=None, check=True):
     r = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     assert not check or r.returncode == 0, f"{argv}: {r.stderr}"
     return r.stdout
+
+
+CLONE_NEWNET, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 0x40000000, 32, 33
+
+
+def socket_in(world, ns, ip, port=0):
+    """A UDP socket of another namespace: it stays where it was made."""
+    setns = ctypes.CDLL(None).setns
+    with open("/proc/thread-self/ns/net", "rb") as here, open(f"/run/netns/{ns}", "rb") as there:
+        assert setns(there.fileno(), CLONE_NEWNET) == 0
+        try:
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        finally:
+            assert setns(here.fileno(), CLONE_NEWNET) == 0
+    world.cleanups.append(s.close)
+    for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+        s.setsockopt(socket.SOL_SOCKET, option, 8 << 20)
+    s.bind((ip, port))
+    s.settimeout(5)
+    return s
 
 
 RELAY_IP = "10.99.0.1"  # behind the default route, as a relay on the Internet is

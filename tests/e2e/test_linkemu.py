@@ -1,36 +1,16 @@
 """The link emulator of tests/support/linkemu.c does what it is asked for. Figures of tests/bench/links.py stand on it."""
-import ctypes
 import json
 import os
 import signal
-import socket
 import struct
 import subprocess
 import time
 
 import pytest
-from harness import BUILD, RELAY_IP, Net
+from harness import BUILD, RELAY_IP, Net, socket_in
 
 pytestmark = pytest.mark.root
-LIBC = ctypes.CDLL(None, use_errno=True)
 HEAD = 28  # IPv4 and UDP
-CLONE_NEWNET, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 0x40000000, 32, 33
-
-
-def socket_in(world, ns, ip):
-    """A UDP socket of another namespace: it stays where it was made."""
-    with open("/proc/self/ns/net") as here, open(f"/run/netns/{ns}") as there:
-        assert LIBC.setns(there.fileno(), CLONE_NEWNET) == 0
-        try:
-            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        finally:
-            assert LIBC.setns(here.fileno(), CLONE_NEWNET) == 0
-    s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-    s.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)
-    s.bind((ip, 0))
-    s.settimeout(5)
-    world.cleanups.append(s.close)
-    return s
 
 
 class Link:

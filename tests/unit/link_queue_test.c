@@ -35,7 +35,7 @@ static void push(unsigned source, unsigned number, size_t len)
 	push_at(source, number, len, NOW);
 }
 
-static void push_handshake(unsigned source, unsigned number)
+static void push_handshake_at(unsigned source, unsigned number, uint64_t born_ms)
 {
 	struct pkt *p = pkt_new(148);
 	assert_non_null(p);
@@ -43,8 +43,13 @@ static void push_handshake(unsigned source, unsigned number)
 	p->data[0] = 1;
 	p->src = key_of(source);
 	p->flow = number;
-	p->born_ms = NOW;
+	p->born_ms = born_ms;
 	link_queue_push(&q, SHARED_BY_SENDERS, p);
+}
+
+static void push_handshake(unsigned source, unsigned number)
+{
+	push_handshake_at(source, number, NOW);
 }
 
 struct taken { /* the facts of a packet that was sent */
@@ -410,22 +415,91 @@ static void a_flood_of_handshakes_is_dropped_before_its_own_data(void **state)
 	assert_int_equal(n_data, 10);
 }
 
-static void no_packet_of_any_source_goes_out_too_late(void **state)
+static void a_burst_may_wait(void **state)
 {
 	struct taken t;
 
 	(void)state;
-	for (unsigned source = 1; source <= 5; source++) {
-		push_at(source, 0, 100, NOW - LINK_QUEUE_AGE_MS - 1);
-		push_at(source, 1, 100, NOW - LINK_QUEUE_AGE_MS);
-	}
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned source = 1; source <= 5; source++)
+		for (unsigned i = 0; i < 20; i++)
+			push_at(source, i, 100, NOW - LINK_QUEUE_AGE_MS);
+	for (unsigned i = 0; i < 100; i++)
 		assert_true(take(&t));
-		assert_int_equal(t.number, 1);
-	}
-	assert_false(take(&t));
-	assert_int_equal(n_stale(), 5);
-	assert_int_equal(q.n_dropped, 5);
+	assert_int_equal(n_stale(), 0);
+}
+
+/* The next packet at that time: of the source, and with the number, that were expected. */
+static void expect_at(uint64_t now_ms, unsigned source, unsigned number)
+{
+	struct pkt *p = link_queue_take(&q, SIZE_MAX, now_ms);
+	struct key key = key_of(source);
+
+	assert_non_null(p);
+	assert_true(key_eq(&p->src, &key));
+	assert_int_equal(p->flow, number);
+	pkt_free(p);
+}
+
+enum { LATER = NOW + LINK_QUEUE_AGE_MS + 1 };
+
+static void of_a_queue_that_stands_only_the_newest_goes_out(void **state)
+{
+	(void)state;
+	push(1, 0, 100);
+	push(1, 1, 100);
+	expect_at(NOW, 1, 0);
+	push_at(1, 2, 100, LATER - LINK_QUEUE_STANDING_AGE_MS - 1);
+	push_at(1, 3, 100, LATER - LINK_QUEUE_STANDING_AGE_MS);
+	expect_at(LATER, 1, 3);
+	assert_int_equal(n_stale(), 2);
+}
+
+static void who_stands_costs_no_other_its_burst(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		push(1, i, 100);
+	expect_at(NOW, 1, 0);
+	push_at(2, 0, 100, LATER - LINK_QUEUE_AGE_MS); /* the one FIFO becomes two */
+	push_at(1, 10, 100, LATER - LINK_QUEUE_STANDING_AGE_MS - 1);
+	push_at(1, 11, 100, LATER);
+	push_at(2, 1, 100, LATER - LINK_QUEUE_STANDING_AGE_MS - 1);
+	expect_at(LATER, 1, 11);
+	expect_at(LATER, 2, 0);
+	expect_at(LATER, 2, 1);
+	assert_int_equal(n_stale(), 10);
+}
+
+static void what_nobody_took_for_a_while_is_a_burst(void **state)
+{
+	(void)state;
+	push(1, 0, 100); /* no room for it, then for all */
+	push_at(1, 1, 100, LATER - LINK_QUEUE_AGE_MS);
+	expect_at(LATER, 1, 1);
+}
+
+static void a_queue_that_ran_empty_may_hold_a_burst_again(void **state)
+{
+	(void)state;
+	push(1, 0, 100);
+	push(1, 1, 100);
+	expect_at(NOW, 1, 0);
+	expect_at(NOW, 1, 1);
+	push_at(1, 2, 100, LATER - LINK_QUEUE_AGE_MS);
+	expect_at(LATER, 1, 2);
+	assert_int_equal(n_stale(), 0);
+}
+
+static void handshakes_may_wait_longer(void **state)
+{
+	struct taken t;
+
+	(void)state;
+	push_handshake_at(1, 0, NOW - LINK_QUEUE_HANDSHAKE_AGE_MS - 1);
+	push_handshake_at(1, 1, NOW - LINK_QUEUE_HANDSHAKE_AGE_MS);
+	assert_true(take(&t));
+	assert_int_equal(t.number, 1);
+	assert_int_equal(n_stale(), 1);
 }
 
 static void a_packet_from_the_near_future_is_not_old(void **state)
@@ -501,11 +575,13 @@ static unsigned check_taken(const struct pkt *p, uint64_t now_ms)
 	unsigned source, skipped = 0;
 
 	memcpy(&source, p->src.b, sizeof source);
-	struct fifo *f = &ref.fifo[source][pkt_is_handshake(p)];
+	bool handshake = pkt_is_handshake(p);
+	struct fifo *f = &ref.fifo[source][handshake];
 	while (f->first < f->end && f->number[f->first] != p->flow)
 		f->first++, skipped++;
 	assert_true(f->first < f->end);
-	assert_true(now_ms - f->born_ms[f->first] <= LINK_QUEUE_AGE_MS);
+	assert_true(now_ms - f->born_ms[f->first] <=
+	            (handshake ? LINK_QUEUE_HANDSHAKE_AGE_MS : LINK_QUEUE_AGE_MS));
 	f->first++;
 	return skipped;
 }
@@ -604,7 +680,12 @@ int main(void)
 		TEST(room_by_packets_is_made_by_who_has_most_packets),
 		TEST(room_by_bytes_is_made_by_who_has_most_bytes),
 		TEST(a_flood_of_handshakes_is_dropped_before_its_own_data),
-		TEST(no_packet_of_any_source_goes_out_too_late),
+		TEST(a_burst_may_wait),
+		TEST(of_a_queue_that_stands_only_the_newest_goes_out),
+		TEST(who_stands_costs_no_other_its_burst),
+		TEST(what_nobody_took_for_a_while_is_a_burst),
+		TEST(a_queue_that_ran_empty_may_hold_a_burst_again),
+		TEST(handshakes_may_wait_longer),
 		TEST(a_packet_from_the_near_future_is_not_old),
 		TEST(as_many_sources_as_packets_cost_no_more_than_packets),
 		TEST(every_packet_is_delivered_in_order_or_counted),
