@@ -308,6 +308,7 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 {
 	struct link *l = owner;
 
+	l->busy = true;
 	links_notice_stop(l->links);
 	if (l->state == LINK_DEAD || !l->transport)
 		return;

@@ -47,6 +47,7 @@ struct link {
 	char text[384]; /* names of certificates and the way out fit */
 	bool inside;    /* a transport call runs: lanes are freed later */
 	bool dirty;     /* in links->dirty */
+	bool busy;      /* bytes came or were to go since the last tick */
 	struct list dirty_node;
 	bool conn_gone; /* the conn told `closed`: its pointer is dead */
 	uint64_t stalled_since_ms;

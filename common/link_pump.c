@@ -112,6 +112,7 @@ static void pump(struct link *l)
 {
 	if (!l->transport || l->state == LINK_DEAD)
 		return;
+	l->busy = true;
 	size_t room;
 	do {
 		room = conn_room(l->conn);

@@ -16,13 +16,13 @@ enum {
 static bool is_stalled(struct link *l, uint64_t now_ms)
 {
 	uint64_t limit = l->side == SIDE_SERVER ? l->limits->stalled_ms : STALL_CLIENT_MS;
-	bool by_socket = conn_unsent(l->conn) > 0 || conn_room(l->conn) == 0;
-	uint64_t progress_ms = by_socket ? conn_progress_ms(l->conn) : l->moved_ms;
 
 	if (conn_unsent(l->conn) == 0 && !link_has_packets(l)) {
 		l->stalled_since_ms = 0;
 		return false;
 	}
+	bool by_socket = conn_unsent(l->conn) > 0 || conn_room(l->conn) == 0;
+	uint64_t progress_ms = by_socket ? conn_progress_ms(l->conn) : l->moved_ms;
 	if (!l->stalled_since_ms || progress_ms > l->stalled_since_ms)
 		l->stalled_since_ms = now_ms;
 	return now_ms - l->stalled_since_ms > limit;
@@ -43,8 +43,20 @@ static bool is_late(struct link *l, uint64_t now_ms)
 	}
 }
 
+/* Idle for a whole tick: most of what a relay has lies in links like this. A client has one. */
+static void nap_if_idle(struct link *l)
+{
+	if (!l->busy && l->side == SIDE_SERVER) {
+		if (l->transport)
+			l->ops->nap(l->transport);
+		conn_nap(l->conn);
+	}
+	l->busy = false;
+}
+
 static void tick_link(struct link *l, uint64_t now_ms)
 {
+	nap_if_idle(l);
 	if (is_late(l, now_ms)) {
 		link_close_with(l, CLOSE_SLOW_START,
 		                l->state == LINK_SECURING ?

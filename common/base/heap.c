@@ -4,13 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN
-#endif
+#include "common/base/asan.h"
 
 #ifdef HAS_ASAN
 #include <sanitizer/allocator_interface.h>

@@ -288,6 +288,13 @@ int conn_write(struct conn *c, const uint8_t *data, size_t len)
 	return rc;
 }
 
+void conn_nap(struct conn *c)
+{
+	if (buf_len(&c->out) == 0)
+		buf_done(&c->out);
+	tls_nap(c->tls);
+}
+
 size_t conn_unsent(const struct conn *c) { return buf_len(&c->out); }
 uint64_t conn_progress_ms(const struct conn *c) { return c->progress_ms; }
 

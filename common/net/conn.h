@@ -52,6 +52,8 @@ void conn_flush(struct conn *);          /* one batched write to the socket */
 size_t conn_unsent(const struct conn *); /* ciphertext still in our memory */
 /* When the kernel last took a byte, or had nothing to take. */
 uint64_t conn_progress_ms(const struct conn *);
+/* Nothing is going on: keeps little memory until something does. */
+void conn_nap(struct conn *);
 /* Reads nothing for so long, beyond what was read already. 0: nothing happens. */
 void conn_rest(struct conn *, uint32_t ms);
 /* Flushes what the socket takes at once, says close_notify, closes. */

@@ -14,14 +14,19 @@
 
 #include "common/base/bytes.h"
 #include "common/base/crypto.h"
+#include "common/base/den.h"
 #include "common/base/err.h"
 
 /* A registration is at most one gRPC message with its frames. */
 enum { EARLY_BYTES = 128 * 1024 };
+/* Of the blocks of a connection only its SSL is as large as this before it has a record
+ * to read or write; in 3.0 it has 7.6 kB, mostly zeros. */
+enum { DEN_BYTES = 8192, LARGE = 4096 };
 
 struct tls {
 	struct tls_ctx *ctx;
-	SSL *ssl;
+	SSL *ssl;          /* by awake() */
+	struct den den;    /* its memory */
 	const uint8_t *in; /* fed and not yet read: borrowed */
 	size_t in_len;
 	struct buf *out; /* during a call */
@@ -31,6 +36,53 @@ struct tls {
 	size_t early_left; /* bytes to read that are wiped behind the reader */
 	char error[TLS_ERROR_LEN];
 };
+
+/* ---- the library's memory ---- */
+
+static _Thread_local struct den *den; /* of the connection that is being made or freed */
+
+static void *mem_malloc(size_t n, const char *file, int line)
+{
+	(void)file, (void)line;
+	void *p = den && n >= LARGE ? den_take(den, n) : NULL;
+	return p || n == 0 ? p : malloc(n);
+}
+
+static void mem_free(void *p, const char *file, int line)
+{
+	(void)file, (void)line;
+	if (!den || !den_has(den, p))
+		free(p);
+}
+
+static void *mem_realloc(void *p, size_t n, const char *file, int line)
+{
+	if (!p)
+		return mem_malloc(n, file, line);
+	assert(!den || !den_has(den, p)); /* nobody makes an SSL longer */
+	if (n)
+		return realloc(p, n);
+	free(p);
+	return NULL;
+}
+
+bool tls_take_memory(void)
+{
+	CRYPTO_malloc_fn took;
+	CRYPTO_realloc_fn more;
+	CRYPTO_free_fn gave;
+
+	CRYPTO_get_mem_functions(&took, &more, &gave);
+	return took == mem_malloc ||
+	       (took == CRYPTO_malloc &&
+	        CRYPTO_set_mem_functions(mem_malloc, mem_realloc, mem_free) == 1);
+}
+
+static SSL *awake(const struct tls *t)
+{
+	den_wake((struct den *)(uintptr_t)&t->den);
+	return t->ssl;
+}
 
 /* ---- our own BIO: reads what was fed, writes into a buf ---- */
 
@@ -95,13 +147,13 @@ static bool is_ip(const char *name)
 
 static bool set_name(struct tls *t, const char *name)
 {
-	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+	X509_VERIFY_PARAM *param = SSL_get0_param(awake(t));
 
 	if (is_ip(name)) /* RFC 6066 section 3: addresses are not sent */
 		return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
-	       SSL_set_tlsext_host_name(t->ssl, name) == 1;
+	       SSL_set_tlsext_host_name(awake(t), name) == 1;
 }
 
 static void on_message(int written, int version, int type, const void *data, size_t len, SSL *ssl,
@@ -122,7 +174,10 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	if (!t)
 		return -ENOMEM;
 	t->ctx = tls_ctx_ref(ctx);
+	t->den.cap = DEN_BYTES;
+	den = &t->den;
 	t->ssl = SSL_new(ctx->ssl);
+	den = NULL;
 	if (t->ssl && bio_method())
 		bio = BIO_new(bio_method());
 	if (!bio || (server_name && !set_name(t, server_name))) {
@@ -133,17 +188,17 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	}
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
-	SSL_set_bio(t->ssl, bio, bio);
-	SSL_set_app_data(t->ssl, t);
-	SSL_set_msg_callback(t->ssl, on_message);
-	SSL_set_msg_callback_arg(t->ssl, t);
+	SSL_set_bio(awake(t), bio, bio);
+	SSL_set_app_data(awake(t), t);
+	SSL_set_msg_callback(awake(t), on_message);
+	SSL_set_msg_callback_arg(awake(t), t);
 	if (ctx->server) {
-		SSL_set_accept_state(t->ssl);
-		SSL_set_options(t->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+		SSL_set_accept_state(awake(t));
+		SSL_set_options(awake(t), SSL_OP_CLEANSE_PLAINTEXT);
 		t->early_left = EARLY_BYTES;
 	}
 	if (!ctx->server)
-		SSL_set_connect_state(t->ssl);
+		SSL_set_connect_state(awake(t));
 	*tls_out = t;
 	return 0;
 }
@@ -152,7 +207,11 @@ void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
-	SSL_free(t->ssl);
+	SSL *ssl = awake(t);
+	den = &t->den;
+	SSL_free(ssl);
+	den = NULL;
+	den_done(&t->den);
 	tls_ctx_unref(t->ctx);
 	free(t);
 }
@@ -208,7 +267,7 @@ static int failed(struct tls *t)
 
 static int check_pin(struct tls *t)
 {
-	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	X509 *cert = SSL_get0_peer_certificate(awake(t));
 	uint8_t hash[TLS_PIN_LEN];
 	char hex[2 * TLS_PIN_LEN + 1], issuer[48];
 
@@ -235,8 +294,8 @@ int tls_handshake(struct tls *t, struct buf *out)
 {
 	t->out = out;
 	ERR_clear_error();
-	int rc = SSL_do_handshake(t->ssl);
-	int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, rc);
+	int rc = SSL_do_handshake(awake(t));
+	int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(awake(t), rc);
 	if (why == SSL_ERROR_WANT_READ)
 		rc = ERR_AGAIN;
 	else if (why != SSL_ERROR_NONE)
@@ -254,7 +313,7 @@ const char *tls_alpn(const struct tls *t)
 	const unsigned char *p;
 	unsigned len;
 
-	SSL_get0_alpn_selected(t->ssl, &p, &len);
+	SSL_get0_alpn_selected(awake(t), &p, &len);
 	if (len >= sizeof name)
 		len = 0;
 	if (len)
@@ -276,14 +335,14 @@ int tls_read(struct tls *t, uint8_t *dst, size_t cap, struct buf *out)
 
 	t->out = out;
 	if (t->early_left == 0)
-		SSL_clear_options(t->ssl, SSL_OP_CLEANSE_PLAINTEXT);
-	int rc = SSL_read_ex(t->ssl, dst, cap, &n);
+		SSL_clear_options(awake(t), SSL_OP_CLEANSE_PLAINTEXT);
+	int rc = SSL_read_ex(awake(t), dst, cap, &n);
 	if (rc == 1) {
 		t->out = NULL;
 		t->early_left -= n < t->early_left ? n : t->early_left;
 		return (int)n;
 	}
-	switch (SSL_get_error(t->ssl, rc)) {
+	switch (SSL_get_error(awake(t), rc)) {
 	case SSL_ERROR_WANT_READ: rc = ERR_AGAIN; break;
 	case SSL_ERROR_ZERO_RETURN: rc = ERR_CLOSED; break;
 	default: rc = failed(t); break;
@@ -302,7 +361,7 @@ int tls_write(struct tls *t, const uint8_t *data, size_t len, struct buf *out)
 	t->out = out;
 	while (len && rc == 0) {
 		size_t n = len < TLS_RECORD_MAX ? len : TLS_RECORD_MAX, written;
-		if (SSL_write_ex(t->ssl, data, n, &written) != 1) {
+		if (SSL_write_ex(awake(t), data, n, &written) != 1) {
 			rc = failed(t);
 			break;
 		}
@@ -316,12 +375,14 @@ int tls_write(struct tls *t, const uint8_t *data, size_t len, struct buf *out)
 void tls_shutdown(struct tls *t, struct buf *out)
 {
 	t->out = out;
-	if (!SSL_in_init(t->ssl))
-		SSL_shutdown(t->ssl);
+	if (!SSL_in_init(awake(t)))
+		SSL_shutdown(awake(t));
 	ERR_clear_error();
 	t->out = NULL;
 }
 
+void tls_nap(struct tls *t) { den_sleep(&t->den); }
+
 const char *tls_error_text(const struct tls *t) { return t->error; }
-const char *tls_cipher(const struct tls *t) { return SSL_get_cipher_name(t->ssl); }
+const char *tls_cipher(const struct tls *t) { return SSL_get_cipher_name(awake(t)); }
 const char *tls_version(void) { return OpenSSL_version(OPENSSL_VERSION_STRING); }

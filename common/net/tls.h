@@ -78,6 +78,8 @@ unsigned tls_late_messages(const struct tls *);
 /* Seals len bytes (one record per 16 KiB) into `out`. 0, ERR_TLS or -ENOMEM. */
 int tls_write(struct tls *, const uint8_t *data, size_t len, struct buf *out);
 void tls_shutdown(struct tls *, struct buf *out); /* close_notify */
+/* Nothing is going on: keeps little memory until it is called for anything again. */
+void tls_nap(struct tls *);
 
 /* Words for people about the last failure: certificate problems name subject,
  * issuer and the way out (--ca, --pin). */

@@ -38,6 +38,7 @@ static bool has_aes(void)
 
 int tls_start(void)
 {
+	tls_take_memory();
 	/* 3.0 goes on with a context that it could not finish. */
 	return OPENSSL_init_ssl(0, NULL) == 1 && OSSL_LIB_CTX_get0_global_default() ? 0 : -ENOMEM;
 }

@@ -22,6 +22,8 @@ struct tls_ctx {
 /* SHA-256 over the DER of the SubjectPublicKeyInfo. False: no memory. */
 bool tls_spki_hash(const X509 *, uint8_t hash_out[static TLS_PIN_LEN]);
 
+/* Before OpenSSL has any. False: it has, or others see to it; then connections do not nap. */
+bool tls_take_memory(void);
 bool tls_is_starved(void); /* did OpenSSL's last call fail for want of memory? */
 /* Puts words for people into error_out, forgets OpenSSL's own; gives rc. */
 int tls_fail(int rc, char error_out[static TLS_ERROR_LEN], const char *fmt, ...)

@@ -259,6 +259,16 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 	return failed(t, h2_tick(t->h2, now_ms), h2_error_text(t->h2));
 }
 
+static void grpc_nap(struct transport *t)
+{
+	list_each(it, tmp, &t->calls) {
+		struct buf *partial = &container_of(it, struct call, node)->deframer.partial;
+		if (buf_len(partial) == 0)
+			buf_done(partial);
+	}
+	h2_nap(t->h2);
+}
+
 static uint32_t grpc_rest_ms(struct transport *t) { return h2_rest_ms(t->h2); }
 
 static void grpc_freshen(struct transport *t, uint64_t now_ms)
@@ -325,6 +335,7 @@ const struct transport_ops transport_grpc = {
 	.waiting = grpc_waiting,
 	.has_output = grpc_has_output,
 	.tick = grpc_tick,
+	.nap = grpc_nap,
 	.rest_ms = grpc_rest_ms,
 	.freshen = grpc_freshen,
 	.probe = grpc_probe,

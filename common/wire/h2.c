@@ -70,8 +70,8 @@ static struct h2_stream *told_stream_of(nghttp2_session *s, int32_t id)
 static void block_done(struct h2 *h)
 {
 	h->block_id = 0;
-	free(h->text);
-	h->text = NULL;
+	free(h->block);
+	h->block = NULL;
 }
 
 static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *arg)
@@ -93,11 +93,11 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 		    INT32_MAX) /* no id is left: the client needs a new connection */
 			nghttp2_submit_shutdown_notice(s);
 	}
-	if (!h->text) {
+	if (!h->block) {
 		h->text_cap = h->limits->header_list;
-		h->text = malloc(h->text_cap);
+		h->block = malloc(sizeof *h->block + h->text_cap);
 	}
-	if (h->text)
+	if (h->block)
 		return 0;
 	block_done(h);
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -105,7 +105,7 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *ar
 
 static struct str keep(struct h2 *h, const uint8_t *p, size_t len)
 {
-	char *to = h->text + h->text_len;
+	char *to = h->block->text + h->text_len;
 
 	memcpy(to, p, len);
 	h->text_len += len;
@@ -132,7 +132,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
 		glitch(h, H2_GLITCH_HEADER_BOMB, "oversized header lists");
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
-	struct h2_field *field = &h->fields[h->n_fields++];
+	struct h2_field *field = &h->block->fields[h->n_fields++];
 	field->name = keep(h, name, name_len);
 	field->value = keep(h, value, value_len);
 	return 0;
@@ -152,12 +152,12 @@ static int on_invalid_header(nghttp2_session *s, const nghttp2_frame *f, const u
 
 static void headers_complete(struct h2 *h, struct h2_stream *st, const nghttp2_frame *f)
 {
-	struct h2_head head = { h->fields, h->n_fields };
+	struct h2_head head = { h->block->fields, h->n_fields };
 	bool end = f->hd.flags & NGHTTP2_FLAG_END_STREAM;
 	struct str status = h2_head_get(&head, ":status", NULL);
 
 	if (st->refused) {
-		nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id,
+		nghttp2_submit_rst_stream(h2_session(h), NGHTTP2_FLAG_NONE, st->id,
 		                          NGHTTP2_REFUSED_STREAM);
 		return;
 	}
@@ -239,7 +239,7 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 		return 0;
 	switch (f->hd.type) {
 	case NGHTTP2_HEADERS:
-		if (st)
+		if (st && h->block)
 			headers_complete(h, st, f);
 		block_done(h);
 		break;
@@ -378,6 +378,7 @@ static int make_session(struct h2 *h)
 		nghttp2_option_del(opt);
 	}
 	nghttp2_session_callbacks_del(cb);
+	h->made = true;
 	return rc == 0 ? 0 : -ENOMEM;
 }
 
@@ -391,8 +392,8 @@ static int greet(struct h2 *h)
 	};
 	size_t n = sizeof iv / sizeof *iv - (h->side == H2_SERVER);
 
-	if (nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, iv, n) != 0 ||
-	    nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
+	if (nghttp2_submit_settings(h2_session(h), NGHTTP2_FLAG_NONE, iv, n) != 0 ||
+	    nghttp2_session_set_local_window_size(h2_session(h), NGHTTP2_FLAG_NONE, 0,
 	                                          H2_CONN_WINDOW) != 0)
 		return -ENOMEM;
 	return 0;
@@ -423,6 +424,7 @@ int h2_new(enum h2_side side, const struct limits *limits, uint64_t now_ms,
 	h->now_ms = h->opened_ms = now_ms;
 	list_init(&h->streams);
 	list_init(&h->blocks);
+	h->den.cap = H2_DEN_BYTES;
 	fill_buckets(h, now_ms);
 	if (make_session(h) < 0 || greet(h) < 0) {
 		h2_free(h);
@@ -436,11 +438,12 @@ void h2_free(struct h2 *h)
 {
 	if (!h)
 		return;
-	nghttp2_session_del(h->session);
+	nghttp2_session_del(h2_session(h));
 	h2_mem_done(h);
+	den_done(&h->den);
 	list_each(it, tmp, &h->streams)
 		h2_stream_free(h, container_of(it, struct h2_stream, node));
-	free(h->text);
+	free(h->block);
 	free(h);
 }
 
@@ -450,9 +453,9 @@ static void say_failure(struct h2 *h)
 	if (h->said_failure || h->starved)
 		return;
 	h->said_failure = true;
-	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-	                      nghttp2_session_get_last_proc_stream_id(h->session), h->failed_code,
-	                      (const uint8_t *)h->error, strlen(h->error));
+	nghttp2_submit_goaway(h2_session(h), NGHTTP2_FLAG_NONE,
+	                      nghttp2_session_get_last_proc_stream_id(h2_session(h)),
+	                      h->failed_code, (const uint8_t *)h->error, strlen(h->error));
 }
 
 /* Is there anything to ask nghttp2 for? */
@@ -472,7 +475,7 @@ static int end_of_input(struct h2 *h, ssize_t rc)
 		     nghttp2_strerror((int)rc));
 	}
 	if (!h->failed &&
-	    nghttp2_session_get_outbound_queue_size(h->session) > h->limits->queued_frames)
+	    nghttp2_session_get_outbound_queue_size(h2_session(h)) > h->limits->queued_frames)
 		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
 		     "does not read the answers it provokes");
 	if (h->failed)
@@ -485,7 +488,7 @@ int h2_input(struct h2 *h, const uint8_t *data, size_t len, uint64_t now_ms)
 	if (!can_go_on(h))
 		return h->failed;
 	h->now_ms = now_ms;
-	return end_of_input(h, nghttp2_session_mem_recv(h->session, data, len));
+	return end_of_input(h, nghttp2_session_mem_recv(h2_session(h), data, len));
 }
 
 static int send_all(struct h2 *h, struct buf *out, size_t budget)
@@ -495,7 +498,7 @@ static int send_all(struct h2 *h, struct buf *out, size_t budget)
 
 	h->out = out;
 	h->budget = budget;
-	while ((n = nghttp2_session_mem_send(h->session, &data)) > 0) {
+	while ((n = nghttp2_session_mem_send(h2_session(h), &data)) > 0) {
 		if (buf_add(out, data, (size_t)n) < 0) {
 			h2_starve(h); /* a frame is lost: nothing may follow it */
 			break;
@@ -520,12 +523,14 @@ int h2_flush(struct h2 *h, struct buf *out, size_t budget)
 
 bool h2_has_output(const struct h2 *h)
 {
-	return h->starved ? !h->failed : nghttp2_session_want_write(h->session) != 0;
+	if (h->starved)
+		return !h->failed;
+	return !h->den.packed && nghttp2_session_want_write(h->session) != 0; /* h2_nap() */
 }
 
 bool h2_is_over(const struct h2 *h)
 {
-	return !h->starved && !nghttp2_session_want_read(h->session) &&
+	return !h->starved && !h->den.packed && !nghttp2_session_want_read(h->session) &&
 	       !nghttp2_session_want_write(h->session);
 }
 
@@ -570,13 +575,13 @@ void h2_ping(struct h2 *h, uint64_t payload)
 	memcpy(opaque, &payload, sizeof opaque);
 	h->pings_out++;
 	if (!h->starved)
-		nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, opaque);
+		nghttp2_submit_ping(h2_session(h), NGHTTP2_FLAG_NONE, opaque);
 }
 
 void h2_shutdown_notice(struct h2 *h)
 {
 	if (!h->starved)
-		nghttp2_submit_shutdown_notice(h->session);
+		nghttp2_submit_shutdown_notice(h2_session(h));
 }
 
 void h2_goaway(struct h2 *h, uint32_t code, const char *debug)
@@ -584,8 +589,8 @@ void h2_goaway(struct h2 *h, uint32_t code, const char *debug)
 	if (h->starved)
 		return;
 	h->said_goaway |= code != NGHTTP2_NO_ERROR;
-	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-	                      nghttp2_session_get_last_proc_stream_id(h->session), code,
+	nghttp2_submit_goaway(h2_session(h), NGHTTP2_FLAG_NONE,
+	                      nghttp2_session_get_last_proc_stream_id(h2_session(h)), code,
 	                      (const uint8_t *)debug, strlen(debug));
 }
 

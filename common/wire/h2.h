@@ -68,6 +68,8 @@ int h2_input(struct h2 *, const uint8_t *data, size_t len, uint64_t now_ms);
  * it are there. 0 or the failure there is; what is in out is still to be sent. */
 int h2_flush(struct h2 *, struct buf *out, size_t budget);
 bool h2_has_output(const struct h2 *);
+/* Nothing is going on: keeps little memory until it is called for anything again. */
+void h2_nap(struct h2 *);
 /* Deadlines: SETTINGS, their acknowledgement, a header block. 0, ERR_SLOW or
  * ERR_FLOOD, or the failure there was. */
 int h2_tick(struct h2 *, uint64_t now_ms);

@@ -10,6 +10,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "common/base/bucket.h"
+#include "common/base/den.h"
 #include "common/base/limits.h"
 #include "common/base/list.h"
 #include "common/wire/h2.h"
@@ -33,9 +34,16 @@ struct budget {
 	struct bucket soft, hard;
 };
 
+struct h2_block {
+	struct h2_field fields[H2_HEADER_FIELDS_MAX];
+	char text[]; /* text_cap bytes */
+};
+
 struct h2 {
-	nghttp2_session *session;
-	struct list blocks; /* its memory */
+	nghttp2_session *session; /* by h2_session(), which wakes it */
+	struct den den;           /* its memory that was taken when it was made, */
+	struct list blocks;       /* and the rest of it */
+	bool made;                /* what comes now comes and goes: not from the den */
 	/* Memory was missing: the session is in no state to be asked anything more
 	 * (1.52 frees twice what it could not queue), so none of it is freed and
 	 * nothing is called before h2_free(). */
@@ -47,9 +55,8 @@ struct h2 {
 	unsigned n_streams;
 
 	/* One header block is in progress at a time (RFC 9113 4.3). */
-	struct h2_field fields[H2_HEADER_FIELDS_MAX];
+	struct h2_block *block; /* only while it is */
 	size_t n_fields, list_size, n_skipped;
-	char *text;                /* text_cap bytes, only while a block is in progress */
 	size_t text_len, text_cap; /* cap: the limit when the block began, a reload may change it */
 	int32_t block_id;          /* stream of the block in progress, 0: none */
 	uint64_t block_since_ms;
@@ -75,6 +82,13 @@ struct h2 {
 	uint32_t failed_code;
 	char error[160];
 };
+
+/* Every call of the library goes through this. */
+static inline nghttp2_session *h2_session(const struct h2 *h)
+{
+	den_wake((struct den *)(uintptr_t)&h->den);
+	return h->session;
+}
 
 nghttp2_mem h2_mem(struct h2 *); /* for nghttp2, which copies it */
 void h2_mem_done(struct h2 *);   /* after the session is gone */

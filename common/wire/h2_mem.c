@@ -1,4 +1,6 @@
-/* Memory of one nghttp2 session. */
+/* Memory of one nghttp2 session: what it takes while it is made lies in its den, the rest
+ * on the heap. The hash table of streams and the buffer for one frame are most of it, and
+ * nearly all zero. */
 #include "common/wire/h2_impl.h"
 
 #include <assert.h>
@@ -26,22 +28,28 @@ static void *mem_malloc(size_t n, void *arg)
 {
 	struct h2 *h = arg;
 
-	return h->starved ? NULL : have(h, malloc(sizeof(struct block) + n));
+	if (h->starved)
+		return NULL;
+	void *p = h->made ? NULL : den_take(&h->den, n);
+	return p ? p : have(h, malloc(sizeof(struct block) + n));
 }
 
 static void *mem_calloc(size_t n, size_t size, void *arg)
 {
+	struct h2 *h = arg;
 	void *p = size && n > (SIZE_MAX - sizeof(struct block)) / size ? NULL :
 	                                                                 mem_malloc(n * size, arg);
 
-	return p ? memset(p, 0, n * size) : NULL;
+	if (p && !den_has(&h->den, p)) /* else it is */
+		memset(p, 0, n * size);
+	return p;
 }
 
 static void mem_free(void *p, void *arg)
 {
 	struct h2 *h = arg;
 
-	if (!p || h->starved)
+	if (!p || h->starved || den_has(&h->den, p))
 		return;
 	struct block *b = (struct block *)p - 1;
 	list_del(&b->node);
@@ -56,6 +64,11 @@ static void *mem_realloc(void *p, size_t n, void *arg)
 		return mem_malloc(n, arg);
 	if (h->starved)
 		return NULL;
+	if (den_has(&h->den, p)) {
+		void *moved = mem_malloc(n, arg);
+		size_t had = den_size_of(p);
+		return moved ? memcpy(moved, p, had < n ? had : n) : NULL;
+	}
 	struct block *b = (struct block *)p - 1;
 	list_del(&b->node);
 	struct block *grown = realloc(b, sizeof *b + n);
@@ -77,3 +90,15 @@ void h2_mem_done(struct h2 *h)
 }
 
 void h2_starve(struct h2 *h) { h->starved = true; }
+
+void h2_nap(struct h2 *h)
+{
+	if (h->den.packed || h->failed || h->starved || h2_has_output(h))
+		return;
+	list_each(it, tmp, &h->streams) {
+		struct buf *b = &container_of(it, struct h2_stream, node)->outgoing;
+		if (buf_len(b) == 0)
+			buf_done(b);
+	}
+	den_sleep(&h->den);
+}

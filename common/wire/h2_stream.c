@@ -144,7 +144,7 @@ int h2_request(struct h2 *h, const struct h2_field *fields, size_t n, void *user
 	nghttp2_data_provider provider = { { .ptr = st }, h2_on_read };
 	st->user = user;
 	to_nv(fields, n, nv);
-	int32_t id = nghttp2_submit_request(h->session, NULL, nv, n, &provider, st);
+	int32_t id = nghttp2_submit_request(h2_session(h), NULL, nv, n, &provider, st);
 	if (id < 0) {
 		h2_stream_free(h, st);
 		return id == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
@@ -165,7 +165,7 @@ int h2_respond(struct h2 *h, struct h2_stream *st, const struct h2_field *fields
 	if (h->starved)
 		return -ENOMEM;
 	to_nv(fields, n, nv);
-	int rc = nghttp2_submit_response(h->session, st->id, nv, n, end ? NULL : &provider);
+	int rc = nghttp2_submit_response(h2_session(h), st->id, nv, n, end ? NULL : &provider);
 	return rc == 0 ? 0 : rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
 }
 
@@ -180,7 +180,7 @@ void h2_resume(struct h2 *h, struct h2_stream *st)
 	if (!st->deferred || h->starved)
 		return;
 	st->deferred = false;
-	nghttp2_session_resume_data(h->session, st->id);
+	nghttp2_session_resume_data(h2_session(h), st->id);
 }
 
 /* Copies fields and their text into one block. */
@@ -228,13 +228,13 @@ int h2_finish(struct h2 *h, struct h2_stream *st, const struct h2_field *trailer
 void h2_reset(struct h2 *h, struct h2_stream *st, uint32_t code)
 {
 	if (!h->starved)
-		nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, code);
+		nghttp2_submit_rst_stream(h2_session(h), NGHTTP2_FLAG_NONE, st->id, code);
 }
 
 size_t h2_window(const struct h2 *h, const struct h2_stream *st)
 {
-	int32_t stream = nghttp2_session_get_stream_remote_window_size(h->session, st->id);
-	int32_t conn = nghttp2_session_get_remote_window_size(h->session);
+	int32_t stream = nghttp2_session_get_stream_remote_window_size(h2_session(h), st->id);
+	int32_t conn = nghttp2_session_get_remote_window_size(h2_session(h));
 	int32_t window = stream < conn ? stream : conn;
 	size_t queued = buf_len(&st->outgoing);
 
@@ -243,7 +243,7 @@ size_t h2_window(const struct h2 *h, const struct h2_stream *st)
 
 size_t h2_waiting(const struct h2 *h)
 {
-	int32_t conn = nghttp2_session_get_remote_window_size(h->session);
+	int32_t conn = nghttp2_session_get_remote_window_size(h2_session(h));
 	size_t sum = 0, most = conn > 0 ? (size_t)conn : 0;
 
 	for (const struct list *it = h->streams.next; it != &h->streams; it = it->next) {
@@ -251,7 +251,8 @@ size_t h2_waiting(const struct h2 *h)
 		size_t n = buf_len(&st->outgoing);
 		if (n == 0)
 			continue;
-		int32_t window = nghttp2_session_get_stream_remote_window_size(h->session, st->id);
+		int32_t window = nghttp2_session_get_stream_remote_window_size(h2_session(h),
+		                                                               st->id);
 		sum += window <= 0 ? 0 : n < (size_t)window ? n : (size_t)window;
 	}
 	return sum < most ? sum : most;

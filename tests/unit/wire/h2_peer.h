@@ -35,6 +35,7 @@ static inline struct h2_stream *latest(const struct side *s)
 }
 
 static uint64_t now_ms;
+static bool naps; /* both, after every piece that moved */
 
 static inline void copy(char *to, size_t cap, struct str s)
 {
@@ -111,6 +112,7 @@ static inline int set_up(void **state)
 {
 	(void)state;
 	now_ms = 1000;
+	naps = false;
 	server = client = (struct side){ 0 };
 	assert_int_equal(h2_new(H2_SERVER, &limits_default, now_ms, &events, &server, &server.h2),
 	                 0);
@@ -139,6 +141,10 @@ static inline int move(struct side *from, struct side *to, size_t chunk, bool *s
 		size_t n = chunk && chunk < buf_len(&out) ? chunk : buf_len(&out);
 		rc = h2_input(to->h2, buf_data(&out), n, now_ms);
 		buf_eat(&out, n);
+		if (naps) {
+			h2_nap(to->h2);
+			h2_nap(from->h2);
+		}
 	}
 	buf_done(&out);
 	return rc;

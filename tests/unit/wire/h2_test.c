@@ -1,6 +1,9 @@
 /* HTTP/2: what works. */
 #include "tests/unit/wire/h2_peer.h"
 
+#include "common/base/heap.h"
+#include "common/base/metric.h"
+
 /* ---- what works ---- */
 
 static void conversation(size_t chunk)
@@ -38,6 +41,46 @@ static void a_conversation_is_the_same_however_its_bytes_are_cut(void **state)
 		set_up(state);
 		conversation(chunks[i]);
 	}
+}
+
+static void a_conversation_is_the_same_with_naps_in_between(void **state)
+{
+	static const size_t chunks[] = { 0, 1, 9, 100 };
+
+	for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+		tear_down(state);
+		set_up(state);
+		naps = true;
+		conversation(chunks[i]);
+	}
+}
+
+static void who_naps_keeps_little_and_answers_as_if_awake(void **state)
+{
+	size_t before = heap_in_use();
+
+	(void)state;
+	request("/a");
+	run(0);
+	respond(false);
+	run(0);
+	h2_nap(server.h2);
+	h2_nap(client.h2);
+	assert_int_equal(metric_sum(METRIC_DENS_ASLEEP), 2);
+	assert_in_range(metric_sum(METRIC_DENS_PACKED_BYTES), 1, 5000);
+	assert_true(heap_in_use() < before + 16000); /* both, with a stream each */
+	assert_false(h2_has_output(server.h2));
+	assert_false(h2_is_over(server.h2));
+	assert_int_equal(h2_tick(server.h2, now_ms + 1000), 0);
+	assert_int_equal(metric_sum(METRIC_DENS_ASLEEP), 2);
+	assert_int_equal(h2_window(server.h2, latest(&server)), H2_STREAM_WINDOW);
+	assert_int_equal(metric_sum(METRIC_DENS_ASLEEP), 1);
+	say(&client, "c", 5000);
+	assert_int_equal(metric_sum(METRIC_DENS_ASLEEP), 0);
+	h2_nap(client.h2); /* has something to say */
+	assert_int_equal(metric_sum(METRIC_DENS_ASLEEP), 0);
+	run(0);
+	assert_int_equal(server.n_bytes, 5000);
 }
 
 static void a_server_that_ends_first_resets_with_no_error_behind_its_trailers(void **state)
@@ -437,6 +480,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_conversation_is_the_same_however_its_bytes_are_cut),
+		TEST(a_conversation_is_the_same_with_naps_in_between),
+		TEST(who_naps_keeps_little_and_answers_as_if_awake),
 		TEST(a_server_that_ends_first_resets_with_no_error_behind_its_trailers),
 		TEST(an_answer_of_headers_alone_ends_the_stream),
 		TEST(fields_are_found_and_counted),
