@@ -84,7 +84,7 @@ void link_close_with(struct link *l, enum close_why why, const char *text)
 	if (l->state == LINK_DEAD)
 		return;
 	l->why = why;
-	strncpy(l->text, text, sizeof l->text - 1);
+	words_say(&l->text, "%s", text);
 	link_set_state(l, LINK_DEAD);
 	if (l->dirty) {
 		list_del(&l->dirty_node);
@@ -132,10 +132,12 @@ static void no_health_client(struct link *l)
 
 static void bury(struct link *l, bool tell)
 {
+	const char *text = words_said(&l->text) ? words_text(&l->text) : close_text(l->why);
+
 	list_each(it, tmp, &l->lanes) {
 		struct lane *la = container_of(it, struct lane, node);
 		if (tell)
-			l->events->ended(l->owner, la, l->why, l->text);
+			l->events->ended(l->owner, la, l->why, text);
 		lane_kill(la);
 	}
 	say_goodbye(l);
@@ -148,8 +150,9 @@ static void bury(struct link *l, bool tell)
 	l->links->n--;
 	no_health_client(l);
 	if (tell)
-		l->events->closed(l->owner, l, l->why, l->text);
+		l->events->closed(l->owner, l, l->why, text);
 	free_dead_lanes(l);
+	words_done(&l->text);
 	free(l);
 }
 
@@ -243,6 +246,7 @@ static void on_packet(void *owner, struct chan *chan, struct pkt *p)
 		pkt_drop(p, DROP_LINK_CLOSED);
 	else
 		l->events->packet(l->owner, chan->up, p);
+	l->drowsy = false;
 }
 
 static void on_peer(void *owner, struct chan *chan, const struct peer_status *p)
@@ -316,6 +320,8 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 	link_settle_and_say(l, l->ops->input(l->transport, data, len, loop_now_ms(l->links->loop)));
 	if (l->state == LINK_DEAD)
 		return;
+	if (l->drowsy)
+		link_mark_dirty(l); /* a heartbeat: pumped, it naps */
 	conn_rest(l->conn, l->ops->rest_ms(l->transport));
 	check_health_client(l);
 }

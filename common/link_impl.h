@@ -10,6 +10,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/list.h"
+#include "common/base/words.h"
 #include "common/link.h"
 #include "common/link_queue.h"
 #include "common/net/conn.h"
@@ -44,10 +45,11 @@ struct link {
 	struct addr peer, local;
 	char peer_text[ADDR_TEXT_LEN];
 	enum close_why why;
-	char text[384]; /* names of certificates and the way out fit */
-	bool inside;    /* a transport call runs: lanes are freed later */
-	bool dirty;     /* in links->dirty */
-	bool busy;      /* bytes came or were to go since the last tick */
+	struct words text;
+	bool inside; /* a transport call runs: lanes are freed later */
+	bool dirty;  /* in links->dirty */
+	bool busy;   /* bytes came or were to go since the last tick */
+	bool drowsy; /* no datagram since it napped: after what wakes it, it naps again */
 	struct list dirty_node;
 	bool conn_gone; /* the conn told `closed`: its pointer is dead */
 	uint64_t stalled_since_ms;
@@ -75,6 +77,8 @@ void link_close_with(struct link *, enum close_why, const char *text);
 int links_start_ticking(struct links *); /* -ENOMEM */
 /* Before bytes are looked at: was this process stopped just now? */
 void links_notice_stop(struct links *);
+
+void link_nap(struct link *);
 
 /* link_pump.c */
 void link_mark_dirty(struct link *); /* pumped at the end of the turn */

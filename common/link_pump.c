@@ -120,8 +120,12 @@ static void pump(struct link *l)
 	if (l->state == LINK_DEAD)
 		return;
 	conn_flush(l->conn);
-	if (l->state != LINK_DEAD && conn_unsent(l->conn) > l->limits->queued_bytes)
+	if (l->state == LINK_DEAD)
+		return;
+	if (conn_unsent(l->conn) > l->limits->queued_bytes)
 		link_close(l, CLOSE_STALLED);
+	else if (l->drowsy)
+		link_nap(l);
 }
 
 void link_pump_dirty(struct task *task)
@@ -168,6 +172,7 @@ void link_send(struct lane *la, struct pkt *p)
 		pkt_drop(p, DROP_LINK_CLOSED);
 		return;
 	}
+	l->drowsy = false;
 	make_room(l, p->len);
 	l->queued -= la->queue.bytes;
 	link_queue_push(&la->queue, l->side == SIDE_SERVER ? SHARED_BY_SENDERS : SHARED_BY_FLOWS,

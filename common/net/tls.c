@@ -16,6 +16,7 @@
 #include "common/base/crypto.h"
 #include "common/base/den.h"
 #include "common/base/err.h"
+#include "common/base/words.h"
 
 /* A registration is at most one gRPC message with its frames. */
 enum { EARLY_BYTES = 128 * 1024 };
@@ -34,7 +35,7 @@ struct tls {
 	bool secured; /* the handshake is over */
 	unsigned n_late;
 	size_t early_left; /* bytes to read that are wiped behind the reader */
-	char error[TLS_ERROR_LEN];
+	struct words error;
 };
 
 /* ---- the library's memory ---- */
@@ -212,6 +213,7 @@ void tls_free(struct tls *t)
 	SSL_free(ssl);
 	den = NULL;
 	den_done(&t->den);
+	words_done(&t->error);
 	tls_ctx_unref(t->ctx);
 	free(t);
 }
@@ -231,11 +233,11 @@ static void explain_chain(struct tls *t, X509 *cert, int verify)
 
 	name_of(cert ? X509_get_subject_name(cert) : NULL, subject, sizeof subject);
 	name_of(cert ? X509_get_issuer_name(cert) : NULL, issuer, sizeof issuer);
-	snprintf(t->error, sizeof t->error,
-	         "certificate of %s issued by %s not trusted: %s; a private relay needs --pin "
-	         "sha256:HEX (it prints it) or --ca FILE; where TLS is intercepted by %s, use "
-	         "--ca with its certificate",
-	         subject, issuer, X509_verify_cert_error_string(verify), issuer);
+	words_say(&t->error,
+	          "certificate of %s issued by %s not trusted: %s; a private relay needs --pin "
+	          "sha256:HEX (it prints it) or --ca FILE; where TLS is intercepted by %s, use "
+	          "--ca with its certificate",
+	          subject, issuer, X509_verify_cert_error_string(verify), issuer);
 }
 
 /* OpenSSL forgets the certificate it refuses: its names are taken here. */
@@ -244,7 +246,7 @@ int tls_on_verify(int ok, X509_STORE_CTX *store)
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls *t = SSL_get_app_data(ssl);
 
-	if (!ok && !t->error[0])
+	if (!ok && !words_said(&t->error))
 		explain_chain(t, X509_STORE_CTX_get0_cert(store), X509_STORE_CTX_get_error(store));
 	return ok;
 }
@@ -254,13 +256,13 @@ static int failed(struct tls *t)
 	unsigned long err = ERR_peek_error();
 	const char *reason = ERR_reason_error_string(err);
 
-	if (!t->error[0] && !t->ctx->server && ERR_GET_REASON(err) == SSL_R_TLSV1_ALERT_UNKNOWN_CA)
-		snprintf(t->error, sizeof t->error,
-		         "TLS is intercepted on the way, by a box that does not trust the relay's "
-		         "certificate itself (alert unknown_ca)");
-	if (!t->error[0])
-		snprintf(t->error, sizeof t->error, "TLS: %s",
-		         reason ? reason : "connection failed");
+	if (!words_said(&t->error) && !t->ctx->server &&
+	    ERR_GET_REASON(err) == SSL_R_TLSV1_ALERT_UNKNOWN_CA)
+		words_say(&t->error,
+		          "TLS is intercepted on the way, by a box that does not trust the relay's "
+		          "certificate itself (alert unknown_ca)");
+	if (!words_said(&t->error))
+		words_say(&t->error, "TLS: %s", reason ? reason : "connection failed");
 	ERR_clear_error();
 	return ERR_TLS;
 }
@@ -273,18 +275,18 @@ static int check_pin(struct tls *t)
 
 	t->pin_checked = true;
 	if (!cert || !tls_spki_hash(cert, hash)) {
-		snprintf(t->error, sizeof t->error, "the relay showed no certificate");
+		words_say(&t->error, "the relay showed no certificate");
 		return ERR_TLS;
 	}
 	if (crypto_same(hash, t->ctx->pin, TLS_PIN_LEN))
 		return 0;
 	hex_encode(hash, sizeof hash, hex);
 	name_of(X509_get_issuer_name(cert), issuer, sizeof issuer);
-	snprintf(t->error, sizeof t->error,
-	         "the relay showed the key sha256:%s, which is not the pinned one: wrong relay, a "
-	         "new key, or somebody intercepts TLS (the certificate was issued by %s); compare "
-	         "with what the relay prints",
-	         hex, issuer);
+	words_say(&t->error,
+	          "the relay showed the key sha256:%s, which is not the pinned one: wrong relay, a "
+	          "new key, or somebody intercepts TLS (the certificate was issued by %s); compare "
+	          "with what the relay prints",
+	          hex, issuer);
 	return ERR_TLS;
 }
 
@@ -383,6 +385,6 @@ void tls_shutdown(struct tls *t, struct buf *out)
 
 void tls_nap(struct tls *t) { den_sleep(&t->den); }
 
-const char *tls_error_text(const struct tls *t) { return t->error; }
+const char *tls_error_text(const struct tls *t) { return words_text(&t->error); }
 const char *tls_cipher(const struct tls *t) { return SSL_get_cipher_name(awake(t)); }
 const char *tls_version(void) { return OpenSSL_version(OPENSSL_VERSION_STRING); }

@@ -11,7 +11,7 @@
 
 struct call *call_new(struct transport *t, struct h2_stream *stream, const struct method *method)
 {
-	struct call *c = calloc(1, sizeof *c + (method ? method->own_len : 0));
+	struct call *c = calloc(1, sizeof *c + (method ? method->own_len : sizeof(struct answer)));
 
 	if (!c)
 		return NULL;

@@ -52,7 +52,7 @@ int dial_dial(struct transport *t, const struct hello *h, struct chan **c_out)
 		call_retire(c);
 		return rc;
 	}
-	c->status = -1;
+	answer_of(c)->status = -1;
 	*c_out = &c->chan;
 	return 0;
 }
@@ -61,20 +61,22 @@ int dial_dial(struct transport *t, const struct hello *h, struct chan **c_out)
 
 static void take_status(struct call *c, const struct h2_head *head)
 {
+	struct answer *a = answer_of(c);
 	unsigned n;
 	struct str status = h2_head_get(head, "grpc-status", &n);
 
 	if (n == 0)
 		return;
-	c->status = grpc_status_parse(status);
-	grpc_message_decode(h2_head_get(head, "grpc-message", NULL), c->text, sizeof c->text);
-	if (!c->text[0] && c->status == GRPC_UNKNOWN)
-		snprintf(c->text, sizeof c->text, "grpc-status %.*s",
+	a->status = grpc_status_parse(status);
+	grpc_message_decode(h2_head_get(head, "grpc-message", NULL), a->text, sizeof a->text);
+	if (!a->text[0] && a->status == GRPC_UNKNOWN)
+		snprintf(a->text, sizeof a->text, "grpc-status %.*s",
 		         (int)(status.len < 64 ? status.len : 64), status.len ? status.p : "");
 }
 
 static void take_response(struct call *c, const struct h2_head *head)
 {
+	struct answer *a = answer_of(c);
 	struct str status = h2_head_get(head, ":status", NULL);
 	struct str type = h2_head_get(head, "content-type", NULL);
 
@@ -83,26 +85,29 @@ static void take_response(struct call *c, const struct h2_head *head)
 	c->responded = true;
 	if (str_eq(status, STR("200")) && grpc_is_content_type(type))
 		return;
-	c->not_grpc = true;
+	a->not_grpc = true;
 	c->deadline_ms = c->chan.transport->now_ms + BODY_MS;
-	snprintf(c->http_status, sizeof c->http_status, "%.*s", (int)status.len, status.p);
+	snprintf(a->http_status, sizeof a->http_status, "%.*s", (int)status.len, status.p);
 }
 
 /* HTTP without gRPC: the status is synthesised from that of HTTP. */
 static void finished_by_another(struct call *c)
 {
+	struct answer *a = answer_of(c);
 	char words[GRPC_TEXT_MAX + 128];
 
 	snprintf(words, sizeof words, "HTTP %s, not a gRPC answer (captive portal or proxy?)%s%s",
-	         c->http_status, c->n_snippet ? ": " : "", c->text);
-	call_ended(c, grpc_close_why(grpc_status_of_http(str_of(c->http_status)), ""), words);
+	         a->http_status, a->n_snippet ? ": " : "", a->text);
+	call_ended(c, grpc_close_why(grpc_status_of_http(str_of(a->http_status)), ""), words);
 }
 
 static void finished(struct call *c)
 {
-	if (c->status >= 0)
-		call_ended(c, grpc_close_why(c->status, c->text), c->text);
-	else if (c->not_grpc)
+	struct answer *a = answer_of(c);
+
+	if (a->status >= 0)
+		call_ended(c, grpc_close_why(a->status, a->text), a->text);
+	else if (a->not_grpc)
 		finished_by_another(c);
 	else
 		call_ended(c, c->state == CALL_OPEN ? CLOSE_EOF : CLOSE_NOT_GRPC,
@@ -131,16 +136,18 @@ void dial_end(void *owner, struct h2_stream *st)
 
 void dial_closed(struct call *c, uint32_t code)
 {
-	if (c->status >= 0 || c->not_grpc) {
+	struct answer *a = answer_of(c);
+
+	if (a->status >= 0 || a->not_grpc) {
 		finished(c);
 		return;
 	}
-	c->status = grpc_status_of_rst(code);
-	snprintf(c->text, sizeof c->text, "the stream was reset (HTTP/2 code %u, %s)", code,
+	a->status = grpc_status_of_rst(code);
+	snprintf(a->text, sizeof a->text, "the stream was reset (HTTP/2 code %u, %s)", code,
 	         h2_code_name(code));
 	/* Each middlebox kills idle streams with a code of its own, so no reset is
 	 * ever a verdict (robustness.md, point 4). */
-	call_ended(c, CLOSE_RESET, c->text);
+	call_ended(c, CLOSE_RESET, a->text);
 }
 
 /* ---- messages ---- */
@@ -282,14 +289,16 @@ static void stop_reading(struct call *c)
 /* Keeps the start of a body that is not gRPC: nearly always an error page. */
 static void keep_snippet(struct call *c, const uint8_t *data, size_t len)
 {
-	if (c->status >= 0)
+	struct answer *a = answer_of(c);
+
+	if (a->status >= 0)
 		return; /* the text is a status message */
-	for (size_t i = 0; i < len && c->n_snippet < BODY_SNIPPET; i++) {
+	for (size_t i = 0; i < len && a->n_snippet < BODY_SNIPPET; i++) {
 		bool printable = data[i] >= 0x20 && data[i] < 0x7f;
-		c->text[c->n_snippet++] = printable ? (char)data[i] : ' ';
+		a->text[a->n_snippet++] = printable ? (char)data[i] : ' ';
 	}
-	c->text[c->n_snippet] = 0;
-	if (c->n_snippet == BODY_SNIPPET)
+	a->text[a->n_snippet] = 0;
+	if (a->n_snippet == BODY_SNIPPET)
 		stop_reading(c);
 }
 
@@ -310,7 +319,7 @@ void dial_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t le
 	(void)owner;
 	if (!c)
 		return;
-	if (c->not_grpc)
+	if (answer_of(c)->not_grpc)
 		keep_snippet(c, data, len);
 	else
 		call_data(c, data, len, on_message, broken);

@@ -16,6 +16,7 @@
 
 #include "common/base/bucket.h"
 #include "common/base/list.h"
+#include "common/base/words.h"
 #include "common/transport/transport.h"
 #include "common/wire/grpc.h"
 #include "common/wire/h2.h"
@@ -101,14 +102,15 @@ struct call {
 	bool bad_auth;
 	bool no_encoding; /* server: grpc-encoding is absent or identity (S9) */
 
-	/* client: what came instead of a tunnel */
+	_Alignas(max_align_t) unsigned char own[]; /* method->own_len; client: struct answer */
+};
+
+struct answer { /* client: what came instead of a tunnel */
 	char http_status[4];
 	int status; /* of gRPC; -1: not told */
 	char text[GRPC_TEXT_MAX];
 	unsigned n_snippet;
 	bool not_grpc;
-
-	_Alignas(max_align_t) unsigned char own[]; /* method->own_len */
 };
 
 struct transport {
@@ -132,11 +134,12 @@ struct transport {
 	uint64_t fresh_mark;
 	int64_t rtt_us;
 	int failed;
-	char error[GRPC_TEXT_MAX];
+	struct words error;
 };
 
 extern const struct transport_ops transport_grpc;
 
+static inline struct answer *answer_of(struct call *c) { return (struct answer *)c->own; }
 static inline struct call *call_of(const struct chan *c) { return (struct call *)(uintptr_t)c; }
 
 /* transport_grpc.c */

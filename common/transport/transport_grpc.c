@@ -77,9 +77,9 @@ static void on_goaway(void *owner, uint32_t code, struct str debug)
 	struct notice n = { .kind = NOTICE_DRAINING, .within_ms = GOAWAY_WITHIN_MS };
 
 	if (code != H2_NO_ERROR)
-		snprintf(t->error, sizeof t->error, "the other side said GOAWAY %u%s%.*s", code,
-		         debug.len ? ": " : "", (int)(debug.len < 200 ? debug.len : 200),
-		         debug.p ? debug.p : "");
+		words_say(&t->error, "the other side said GOAWAY %u%s%.*s", code,
+		          debug.len ? ": " : "", (int)(debug.len < 200 ? debug.len : 200),
+		          debug.p ? debug.p : "");
 	if (t->side == SIDE_SERVER || t->draining_told)
 		return;
 	if (code == H2_ENHANCE_YOUR_CALM && str_eq(debug, STR("too_many_pings")))
@@ -163,6 +163,7 @@ static void grpc_free(struct transport *t)
 	grpc_sweep(t);
 	arena_clear(&t->arena);
 	h2_free(t->h2);
+	words_done(&t->error);
 	free(t);
 }
 
@@ -170,8 +171,8 @@ static int failed(struct transport *t, int rc, const char *text)
 {
 	if (rc < 0 && !t->failed) {
 		t->failed = rc;
-		if (!t->error[0])
-			snprintf(t->error, sizeof t->error, "%s", text);
+		if (!words_said(&t->error))
+			words_say(&t->error, "%s", text);
 	}
 	return t->failed;
 }
@@ -310,7 +311,7 @@ static void grpc_stats(const struct transport *t, struct transport_stats *stats_
 	stats_out->companion = t->companion;
 }
 
-static const char *grpc_error_text(const struct transport *t) { return t->error; }
+static const char *grpc_error_text(const struct transport *t) { return words_text(&t->error); }
 
 static void grpc_end(struct chan *chan, enum close_why why, const char *text)
 {

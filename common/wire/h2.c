@@ -13,7 +13,7 @@ static void fail(struct h2 *h, int err, uint32_t code, const char *text)
 		return;
 	h->failed = err;
 	h->failed_code = code;
-	snprintf(h->error, sizeof h->error, "%s", text);
+	words_say(&h->error, "%s", text);
 }
 
 /* nghttp2 answers most errors of a connection by a GOAWAY of its own and takes
@@ -21,7 +21,7 @@ static void fail(struct h2 *h, int err, uint32_t code, const char *text)
 static void library_gave_up(struct h2 *h, const nghttp2_goaway *f)
 {
 	bool flood = f->error_code == NGHTTP2_ENHANCE_YOUR_CALM;
-	char text[sizeof h->error];
+	char text[160];
 
 	snprintf(text, sizeof text, "%.*s", (int)f->opaque_data_len,
 	         f->opaque_data_len ? (const char *)f->opaque_data : "");
@@ -444,6 +444,7 @@ void h2_free(struct h2 *h)
 	list_each(it, tmp, &h->streams)
 		h2_stream_free(h, container_of(it, struct h2_stream, node));
 	free(h->block);
+	words_done(&h->error);
 	free(h);
 }
 
@@ -455,7 +456,8 @@ static void say_failure(struct h2 *h)
 	h->said_failure = true;
 	nghttp2_submit_goaway(h2_session(h), NGHTTP2_FLAG_NONE,
 	                      nghttp2_session_get_last_proc_stream_id(h2_session(h)),
-	                      h->failed_code, (const uint8_t *)h->error, strlen(h->error));
+	                      h->failed_code, (const uint8_t *)words_text(&h->error),
+	                      strlen(words_text(&h->error)));
 }
 
 /* Is there anything to ask nghttp2 for? */
@@ -566,7 +568,7 @@ uint32_t h2_rest_ms(struct h2 *h)
 	return ms;
 }
 
-const char *h2_error_text(const struct h2 *h) { return h->error; }
+const char *h2_error_text(const struct h2 *h) { return words_text(&h->error); }
 
 void h2_ping(struct h2 *h, uint64_t payload)
 {

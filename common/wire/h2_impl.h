@@ -13,6 +13,7 @@
 #include "common/base/den.h"
 #include "common/base/limits.h"
 #include "common/base/list.h"
+#include "common/base/words.h"
 #include "common/wire/h2.h"
 #include "common/wire/h2_limits.h"
 
@@ -80,7 +81,7 @@ struct h2 {
 	bool said_failure;
 	int failed; /* first failure; terminate is never called inside a callback (T09) */
 	uint32_t failed_code;
-	char error[160];
+	struct words error;
 };
 
 /* Every call of the library goes through this. */
