@@ -45,16 +45,15 @@ static bool is_late(struct link *l, uint64_t now_ms)
 
 void link_nap(struct link *l)
 {
-	if (l->transport)
-		l->ops->nap(l->transport);
-	conn_nap(l->conn);
 	l->drowsy = true;
+	if (!l->transport || l->ops->nap(l->transport))
+		conn_nap(l->conn);
 }
 
 /* Idle for a whole tick: most of what a relay has lies in links like this. A client has one. */
 static void nap_if_idle(struct link *l)
 {
-	if (!l->busy && l->side == SIDE_SERVER)
+	if (!l->busy && !l->drowsy && l->side == SIDE_SERVER)
 		link_nap(l);
 	l->busy = false;
 }

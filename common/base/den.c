@@ -16,6 +16,8 @@ enum {
 	GROUP = 64, /* words that one mask tells about */
 	GROUP_BYTES = GROUP * sizeof(uint64_t),
 	BLOCK_ALIGN = _Alignof(max_align_t),
+	/* words of a den that has no zeros; one more is written before it is known to be zero */
+	PACKED_MAX = 1 + DEN_MAX / GROUP_BYTES * (1 + GROUP) + 1,
 };
 static_assert(DEN_MAX / GROUP_BYTES <= 64, "one mask tells about all groups");
 
@@ -162,36 +164,34 @@ size_t den_size_of(const void *block)
 /* ---- sleeping: a mask of the groups that are not zero; for each of them a mask of its
  * words that are not zero, and these ---- */
 
-NOT_BY_ASAN static uint64_t mask_of(const uint64_t *group)
+NOT_BY_ASAN static bool is_zero(const uint64_t *group)
 {
-	uint64_t mask = 0;
+	uint64_t any = 0;
 
-	for (unsigned i = 0; i < GROUP; i++)
-		mask |= (uint64_t)(group[i] != 0) << i;
-	return mask;
+	for (unsigned i = 0; i < GROUP; i++) /* without a branch: vectors do it */
+		any |= group[i];
+	return any == 0;
 }
 
-/* Returns the words written; `to` NULL: that would be. */
-NOT_BY_ASAN static size_t pack(const struct den *d, uint64_t *to)
+/* Returns the words written. */
+NOT_BY_ASAN static size_t pack(const struct den *d, uint64_t to[static PACKED_MAX])
 {
 	const uint64_t *from = (const uint64_t *)(const void *)d->base;
 	size_t n = 1, n_groups = (d->used + GROUP_BYTES - 1) / GROUP_BYTES;
-	uint64_t groups = 0;
 
+	to[0] = 0;
 	for (size_t g = 0; g < n_groups; g++, from += GROUP) {
-		uint64_t mask = mask_of(from);
-		if (!mask)
+		if (is_zero(from))
 			continue;
-		groups |= UINT64_C(1) << g;
-		if (to)
-			to[n] = mask;
-		n++;
-		for (; mask; mask &= mask - 1, n++)
-			if (to)
-				to[n] = from[__builtin_ctzll(mask)];
+		uint64_t *mask = &to[n++];
+		*mask = 0;
+		for (unsigned i = 0; i < GROUP; i++) {
+			to[n] = from[i];
+			n += from[i] != 0;
+			*mask |= (uint64_t)(from[i] != 0) << i;
+		}
+		to[0] |= UINT64_C(1) << g;
 	}
-	if (to)
-		to[0] = groups;
 	return n;
 }
 
@@ -213,13 +213,17 @@ static void forget_packed(struct den *d)
 
 void den_sleep(struct den *d)
 {
+	uint64_t all[PACKED_MAX];
+
 	if (d->packed || !d->used)
 		return;
-	d->packed_len = pack(d, NULL) * sizeof *d->packed;
+	d->packed_len = pack(d, all) * sizeof *all;
 	d->packed = malloc(d->packed_len);
+	if (d->packed)
+		memcpy(d->packed, all, d->packed_len);
+	crypto_wipe(all, d->packed_len + sizeof *all);
 	if (!d->packed)
 		return;
-	pack(d, d->packed);
 	if (!pages_give(d)) {
 		forget_packed(d);
 		return;

@@ -37,7 +37,7 @@ static bool has_spare(void)
 {
 	struct mallinfo2 m = mallinfo2();
 
-	return m.fordblks > HEAP_SPARE_MAX && m.fordblks > m.uordblks / 2;
+	return m.fordblks > HEAP_SPARE_MAX && m.fordblks > m.uordblks / 8;
 }
 
 /* The allocator counts as free what it has given back already, so only resident

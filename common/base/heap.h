@@ -10,13 +10,13 @@
 #include <stddef.h>
 
 enum {
-	HEAP_SPARE_MAX = 16 << 20,  /* free bytes that are not worth a walk */
+	HEAP_SPARE_MAX = 8 << 20,   /* free bytes that are not worth a walk */
 	HEAP_GROWN_MIN = 512 << 10, /* nor is less growth of resident memory since the last one */
 };
 
 size_t heap_in_use(void); /* any thread */
 /* Gives free pages back to the system if there are more than HEAP_SPARE_MAX bytes
- * free and more than half of what is in use. Threads that allocate wait
+ * free and more than an eighth of what is in use. Threads that allocate wait
  * meanwhile, tens of milliseconds for 100 MB: when it is quiet. True: it did.
  * One thread. */
 bool heap_trim(void);

@@ -167,8 +167,9 @@ struct transport_ops {
 	bool (*has_output)(const struct transport *);
 	/* Keepalive and the deadlines of the protocol; about once a second. */
 	int (*tick)(struct transport *, uint64_t now_ms);
-	/* Nothing has come or gone for a moment: keeps little memory until it does. */
-	void (*nap)(struct transport *);
+	/* Nothing has come or gone for a moment: keeps little memory until it does. False:
+	 * an answer is awaited, that was not worth while. */
+	bool (*nap)(struct transport *);
 	/* How long the owner should not read from the other side, which sends too
 	 * much control; 0 usually. Asked after input(); says it once. */
 	uint32_t (*rest_ms)(struct transport *);

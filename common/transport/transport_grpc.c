@@ -260,14 +260,17 @@ static int grpc_tick(struct transport *t, uint64_t now_ms)
 	return failed(t, h2_tick(t->h2, now_ms), h2_error_text(t->h2));
 }
 
-static void grpc_nap(struct transport *t)
+static bool grpc_nap(struct transport *t)
 {
+	if (t->dead_ms)
+		return false;
 	list_each(it, tmp, &t->calls) {
 		struct buf *partial = &container_of(it, struct call, node)->deframer.partial;
 		if (buf_len(partial) == 0)
 			buf_done(partial);
 	}
 	h2_nap(t->h2);
+	return true;
 }
 
 static uint32_t grpc_rest_ms(struct transport *t) { return h2_rest_ms(t->h2); }
