@@ -131,7 +131,7 @@ $(B)/support/%: tests/support/%.c $(B)/libtunn.a
 $(B)/bench/%: tests/bench/%.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
-$(B)/bench/allocs.so: tests/bench/preload/allocs.c
+$(B)/bench/%.so: tests/bench/preload/%.c
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -O2 -D_GNU_SOURCE -fPIC -shared $^ -o $@
 $(B)/fuzz/%: tests/fuzz/%.c tests/h2_frames.h tests/fuzz/frames.h tests/fuzz/frames.c tests/fuzz/main.c tests/fuzz/bytes.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
@@ -170,7 +170,7 @@ demo: demo-deps
 	$(Q)$(MAKE) --no-print-directory all $(B)/support/udpgen
 	$(Q)TUNN_BUILD=$(B) tests/support/demo
 bench: test-deps
-	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH) $(B)/bench/allocs.so
+	$(Q)$(MAKE) --no-print-directory all $(SUPPORT) $(BENCH) $(B)/bench/allocs.so $(B)/bench/owners.so
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=unbatched all
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/run.py
 # instructions per datagram beside the record; RECORD=1 writes it anew

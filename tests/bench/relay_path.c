@@ -94,6 +94,7 @@ int conn_write(struct conn *c, const uint8_t *data, size_t len)
 void conn_flush(struct conn *c) { (void)c; }
 size_t conn_unsent(const struct conn *c) { return buf_len(&c->out); }
 uint64_t conn_progress_ms(const struct conn *c) { return (void)c, UINT64_MAX / 2; }
+void conn_nap(struct conn *c) { (void)c; }
 void conn_rest(struct conn *c, uint32_t ms) { (void)c, (void)ms; }
 void conn_reset(struct conn *c) { (void)c; }
 void conn_thread_done(void) {}
