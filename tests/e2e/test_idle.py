@@ -35,6 +35,6 @@ def test_an_end_that_leaves_while_the_relay_sleeps_is_gone(world, relay):
     pair = world.pair(relay)
     until_asleep(relay, 2)
     pair.home.p.send_signal(signal.SIGKILL)
-    pair.laptop.wait_for("home is gone")
+    pair.laptop.wait_for("home left")
     assert relay.counters()["sessions_open"] == 1
     until_asleep(relay, 1)
