@@ -108,6 +108,11 @@ static bool pump_once(struct link *l, size_t room)
 	return some && l->state != LINK_DEAD;
 }
 
+static bool has_more(const struct link *l)
+{
+	return l->state != LINK_DEAD && (link_has_packets(l) || l->ops->has_output(l->transport));
+}
+
 static void pump(struct link *l)
 {
 	if (!l->transport || l->state == LINK_DEAD)
@@ -116,7 +121,7 @@ static void pump(struct link *l)
 	size_t room;
 	do {
 		room = conn_room(l->conn);
-	} while (pump_once(l, room) && room && l->state != LINK_DEAD);
+	} while (pump_once(l, room) && room && has_more(l));
 	if (l->state == LINK_DEAD)
 		return;
 	conn_flush(l->conn);
