@@ -16,10 +16,10 @@ import sys
 import tempfile
 import time
 
-from bench import Invalid, Missing, World
+from bench import Disturbed, Invalid, Missing, World
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROUNDS = 5
+ROUNDS, TRIES = 5, 3
 GOALS = {"at most": operator.le, "below": operator.lt, "at least": operator.ge}
 
 
@@ -41,7 +41,7 @@ def rounds(module):
     return int(os.environ.get("ROUNDS") or getattr(module, "ROUNDS", ROUNDS))
 
 
-def one_round(module, number):
+def one_try(module, number):
     """In a world of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tunn-bench-") as tmp:
         world = World(tmp)
@@ -53,6 +53,20 @@ def one_round(module, number):
             world.stop()
 
 
+def one_round(module, number, say):
+    for left in reversed(range(TRIES)):
+        start = time.monotonic()
+        try:
+            found = one_try(module, number)
+            say(f"{time.monotonic() - start:.0f} s")
+            return found
+        except Disturbed as e:
+            say(f"disturbed: {e}")
+            if not left:
+                raise
+    return None
+
+
 def measure(found):
     """What was seen of each figure, and of each module what is wrong."""
     seen = {name: [] for m in found.values() for name in m.FIGURES}
@@ -62,15 +76,12 @@ def measure(found):
         for name, module in found.items():
             if n >= rounds(module) or name in wrong:
                 continue
-            start = time.monotonic()
             try:
-                for figure, pair in one_round(module, n).items():
+                for figure, pair in one_round(module, n, lambda words, head=f"round {n + 1} of {rounds(module)}: {name}": print(
+                        f"{head}: {words}", file=sys.stderr, flush=True)).items():
                     seen[figure].append(pair)
-                said = f"{time.monotonic() - start:.0f} s"
             except (Invalid, Missing) as e:
                 wrong[name] = e
-                said = "not valid" if isinstance(e, Invalid) else "not here"
-            print(f"round {n + 1} of {last}: {name}: {said}", file=sys.stderr, flush=True)
     return seen, wrong
 
 
