@@ -2,7 +2,8 @@
 
 enum {
 	BATCH_BYTES = 16375,   /* one DATA frame, one TLS record */
-	PUMP_AT_PACKETS = 44,  /* 64 KiB: do not wait for the end of the turn */
+	PUMP_AT_BYTES = 62480, /* of 44 full datagrams, a batch of the conn: as much waits ... */
+	PUMP_AT_PACKETS = 256, /* ... or as many, half of what a lane holds: before the turn ends */
 	WINDOW_ENOUGH = 16384, /* send a larger packet into it anyhow, or it would never go */
 	MESSAGE_HEAD = 14,     /* what a message usually has beside the datagram */
 	MESSAGE_MORE = 64,     /* and at most */
@@ -168,6 +169,12 @@ static void make_room(struct link *l, size_t len)
 	}
 }
 
+/* Has the queue become another batch's worth longer? */
+static bool is_batch(const struct link_queue *q, size_t last)
+{
+	return q->n % PUMP_AT_PACKETS == 0 || q->bytes % PUMP_AT_BYTES < last;
+}
+
 void link_send(struct lane *la, struct pkt *p)
 {
 	struct link *l = la->link;
@@ -177,13 +184,14 @@ void link_send(struct lane *la, struct pkt *p)
 		pkt_drop(p, DROP_LINK_CLOSED);
 		return;
 	}
+	size_t len = p->len;
 	l->drowsy = false;
-	make_room(l, p->len);
+	make_room(l, len);
 	l->queued -= la->queue.bytes;
 	link_queue_push(&la->queue, l->side == SIDE_SERVER ? SHARED_BY_SENDERS : SHARED_BY_FLOWS,
 	                p);
 	l->queued += la->queue.bytes;
-	if (la->queue.n % PUMP_AT_PACKETS == 0 && !l->inside)
+	if (is_batch(&la->queue, len) && !l->inside)
 		pump(l);
 	else
 		link_mark_dirty(l);
