@@ -99,9 +99,9 @@ def kernel_drops(port):
         return sum(int(w[-1]) for w in map(str.split, f) if w[1].endswith(f":{port:04X}"))
 
 
-def start_far(world, what):
+def start_far(world, what, *words):
     """An echo or a sink, and its address."""
-    p = world.program([f"{BUILD}/support/udpgen", what, "127.0.0.1:0", *(["--seconds", "0"] if what == "sink" else [])])
+    p = world.program([f"{BUILD}/support/udpgen", what, "127.0.0.1:0", *(["--seconds", "0"] if what == "sink" else []), *words])
     return p, ("127.0.0.1", int(p.wait_for(r"port (\d+)").group(1)))
 
 
@@ -113,11 +113,11 @@ def end_of_sink(sink):
 
 
 class Tunnel:
-    """A relay, two ends, and a far side: an echo, or a sink that tells at the end what it got."""
+    """A relay, two ends, and a far side: an echo, or a sink that tells at the end what it got, with words for udpgen."""
 
-    def __init__(self, world, relay=None, far="echo", binary=TUNN):
+    def __init__(self, world, *words, relay=None, far="echo", binary=TUNN):
         self.relay = relay or world.relay(name=f"relay-{len(world.programs)}", args=ONE_WORKER, binary=binary)
-        self.far, self.echo = start_far(world, far)
+        self.far, self.echo = start_far(world, far, *words)
         self.home = world.end(self.relay, self.echo[1], "home", "laptop", "--forward", binary=binary)
         self.laptop = world.end(self.relay, free_port(), "laptop", "home", "--listen", binary=binary)
         self.address = endpoint(self.laptop)

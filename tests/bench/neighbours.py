@@ -100,7 +100,7 @@ def beside_stuck(world, tunnel, rate, other):
 
 def measure(world, number):
     relay = world.relay(args=["--workers", "1"])
-    tunnel = Tunnel(world, relay)
+    tunnel = Tunnel(world, relay=relay)
     busy, stuck = Other(world, relay, "busy"), Other(world, relay, "stuck")
     p99(world, tunnel, RATES[-1])  # warm
     wait_for_calm()

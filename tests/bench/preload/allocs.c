@@ -14,8 +14,11 @@ void *malloc(size_t n);
 void *calloc(size_t n, size_t size);
 void *realloc(void *p, size_t n);
 
-static atomic_ulong before;
-static atomic_ulong *count = &before;
+enum { READY_MAX = 1032 }; /* mallopt(3), tcache */
+
+static struct counts {
+	atomic_ulong all, large;
+} before, *count = &before;
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -30,22 +33,26 @@ __attribute__((constructor)) static void begin(void)
 		count = p;
 }
 
-static void one_more(void) { atomic_fetch_add_explicit(count, 1, memory_order_relaxed); }
+static void one_more(size_t n)
+{
+	atomic_fetch_add_explicit(&count->all, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&count->large, n > READY_MAX, memory_order_relaxed);
+}
 
 void *malloc(size_t n)
 {
-	one_more();
+	one_more(n);
 	return __libc_malloc(n);
 }
 
 void *calloc(size_t n, size_t size)
 {
-	one_more();
+	one_more(n * size);
 	return __libc_calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-	one_more();
+	one_more(n);
 	return __libc_realloc(p, n);
 }
