@@ -368,6 +368,7 @@ static void step(struct conn *c)
 
 void conn_thread_done(void)
 {
+	tls_thread_done();
 	free(scratch);
 	scratch = NULL;
 }

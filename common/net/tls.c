@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ enum { EARLY_BYTES = 128 * 1024 };
 /* Of the blocks of a connection only its SSL is as large as this before it has a record
  * to read or write; in 3.0 it has 7.6 kB, mostly zeros. */
 enum { DEN_BYTES = 8192, LARGE = 4096 };
+enum { RECORD_BLOCK = 16896, SPARES_MAX = 16 };
 
 struct tls {
 	struct tls_ctx *ctx;
@@ -42,17 +44,63 @@ struct tls {
 
 static _Thread_local struct den *den; /* of the connection that is being made or freed */
 
+/* With SSL_MODE_RELEASE_BUFFERS the library wants a buffer for each record and gives it
+ * back behind it. Those of a thread go round here. */
+struct spare {
+	struct spare *next;
+};
+static _Thread_local struct spare *spare;
+static _Thread_local unsigned n_spare;
+
+static bool is_record(size_t n) { return n > TLS_RECORD_MAX && n <= RECORD_BLOCK; }
+
+static void *record_take(void)
+{
+	struct spare *s = spare;
+
+	if (!s)
+		return malloc(RECORD_BLOCK);
+	spare = s->next;
+	n_spare--;
+	return s;
+}
+
+/* False: not one, or there are enough. */
+static bool record_give(void *p)
+{
+	struct spare *s = p;
+	size_t n = n_spare < SPARES_MAX && p ? malloc_usable_size(p) : 0;
+
+	if (n < RECORD_BLOCK || n >= RECORD_BLOCK + 64)
+		return false;
+	s->next = spare;
+	spare = s;
+	n_spare++;
+	return true;
+}
+
+void tls_thread_done(void)
+{
+	struct spare *next;
+
+	for (; spare; spare = next) {
+		next = spare->next;
+		free(spare);
+	}
+	n_spare = 0;
+}
+
 static void *mem_malloc(size_t n, const char *file, int line)
 {
 	(void)file, (void)line;
 	void *p = den && n >= LARGE ? den_take(den, n) : NULL;
-	return p || n == 0 ? p : malloc(n);
+	return p || n == 0 ? p : is_record(n) ? record_take() : malloc(n);
 }
 
 static void mem_free(void *p, const char *file, int line)
 {
 	(void)file, (void)line;
-	if (!den || !den_has(den, p))
+	if ((!den || !den_has(den, p)) && !record_give(p))
 		free(p);
 }
 

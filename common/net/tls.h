@@ -88,4 +88,6 @@ const char *tls_cipher(const struct tls *);
 
 const char *tls_version(void); /* of OpenSSL */
 
+void tls_thread_done(void); /* gives the calling thread's spare buffers back */
+
 #endif
