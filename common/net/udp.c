@@ -45,6 +45,7 @@ struct udp {
 	 * no UDP_SEGMENT. */
 	uint32_t refused_len;
 	unsigned n_alone;      /* of a group just refused: its packets go one by one */
+	uint32_t doubted_len;  /* of that group */
 	uint32_t n_overflowed; /* wraps as the kernel's does */
 	unsigned n_coalesced;  /* datagrams in the last read */
 	struct task flush, sweep;
@@ -210,7 +211,7 @@ static unsigned group_of(const struct udp *u, const struct pkt *p)
 	size_t bytes = len;
 	unsigned n = 1;
 
-	if (len == 0 || len >= u->refused_len)
+	if (len >= u->refused_len)
 		return 1;
 	while ((p = p->next) != NULL && n < GROUP_MAX && p->len && p->len <= len &&
 	       bytes + p->len <= GROUP_BYTES) {
@@ -286,8 +287,7 @@ static void sent(struct udp *u, const struct batch *b, unsigned n)
 		struct pktq *q = &b->of[i]->packets;
 		if (u->n_alone) { /* alone it passes: it was the group that was refused */
 			u->n_alone--;
-			if (q->head->len < u->refused_len)
-				u->refused_len = q->head->len;
+			u->refused_len = u->doubted_len;
 		}
 		for (size_t k = b->msgs[i].msg_hdr.msg_iovlen; k; k--)
 			pkt_free(pktq_pop(q));
@@ -298,11 +298,14 @@ static void sent(struct udp *u, const struct batch *b, unsigned n)
  * of the socket (EINVAL), by a firewall: whatever it is, one by one they may pass. */
 static void refused(struct udp *u, const struct batch *b, int err)
 {
+	struct pktq *q = &b->of[0]->packets;
+
 	if (b->msgs[0].msg_hdr.msg_iovlen > 1) {
 		u->n_alone = (unsigned)b->msgs[0].msg_hdr.msg_iovlen;
+		u->doubted_len = q->head->len;
 		return;
 	}
-	pkt_drop(pktq_pop(&b->of[0]->packets), why_of(err));
+	pkt_drop(pktq_pop(q), why_of(err));
 	u->n_alone -= u->n_alone > 0;
 }
 

@@ -18,7 +18,9 @@
 
 /* The kernel's answers, in front of libc's. */
 static int send_errno, n_sends, send_most; /* the errno of each call; most messages a call takes */
-static int group_errno;                    /* the errno of a message of many datagrams */
+static int n_sends_well;                   /* calls before those that have send_errno */
+static int group_errno;                    /* the errno of a message of many datagrams ... */
+static size_t group_most;                  /* longer than this */
 static int n_messages, n_groups, n_reads;  /* that the kernel took; was offered; gave */
 static int sender_fd;                      /* of the last call */
 static bool truncate_next, no_offload;
@@ -31,7 +33,7 @@ int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 	if (send_most) {
 		n = n < (unsigned)send_most ? n : (unsigned)send_most;
 		send_most = 0;
-	} else if (send_errno) {
+	} else if (send_errno && n_sends > n_sends_well) {
 		errno = send_errno;
 		return -1;
 	}
@@ -39,7 +41,7 @@ int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 		if (!msgs[i].msg_hdr.msg_controllen)
 			continue;
 		n_groups++;
-		if (!group_errno)
+		if (!group_errno || msgs[i].msg_hdr.msg_iov[0].iov_len <= group_most)
 			continue;
 		if (i) { /* sendmmsg(2): the error comes with the next call */
 			n = i;
@@ -143,6 +145,8 @@ static int set_up(void **state)
 {
 	(void)state;
 	send_errno = group_errno = n_sends = send_most = n_messages = n_groups = n_reads = 0;
+	n_sends_well = 0;
+	group_most = 0;
 	truncate_next = no_offload = false;
 	room_next = 0;
 	loop_set_up();

@@ -28,8 +28,8 @@ static void datagrams_of_one_size_travel_together(void **state)
 		{ 1, 1, FULL },      { 2, 1, FULL },
 		{ GROUP, 1, FULL },  { 2 * GROUP + 1, 3, FULL },
 		{ GROUP_MAX, 1, 1 }, { 2 * GROUP_MAX + 1, 3, 1 },
-		{ 10, 5, 30000 },    { 3, 3, 40000 },
-		{ 3, 3, 0 },
+		{ 12 + 1, 2, 5040 }, { 10, 5, 30000 },
+		{ 3, 3, 40000 },     { 3, 3, 0 },
 	};
 
 	(void)state;
@@ -141,14 +141,19 @@ static void a_group_the_kernel_refuses_goes_one_by_one(void **state)
 		udp_close(a.udp);
 		open_at(&a, "127.0.0.1");
 		group_errno = errors[i];
+		group_most = FULL - 1;
 		send_many(MANY, FULL);
-		expect_all(MANY, FULL);
-		assert_int_equal(n_messages, MANY);
+		for (unsigned k = 0; k < GROUP; k++) /* these pass, in the same turn */
+			send_to(&a, udp_local(b.udp), 100, (uint8_t)(MANY + k));
+		awaited = MANY + GROUP;
+		until(all_arrived);
+		assert_int_equal(b.bytes, MANY * FULL + GROUP * 100);
+		assert_int_equal(b.n_out_of_order, 0);
+		assert_int_equal(n_messages, MANY + 1);
 		send_many(MANY, FULL);
 		expect_all(MANY, FULL);
 		assert_int_equal(n_groups, 0); /* not asked in vain again */
-		group_errno = 0;
-		send_many(MANY, FULL - 1); /* may fit the path where the other does not */
+		send_many(MANY, FULL - 1);     /* may fit the path where the other does not */
 		expect_all(MANY, FULL - 1);
 		assert_int_equal(n_groups, n_messages);
 		assert_int_equal(metric_drop_sum(DROP_UDP_SEND) + metric_drop_sum(DROP_TOO_BIG),
@@ -207,6 +212,7 @@ static void a_destination_refused_costs_its_datagrams_and_no_group(void **state)
 	send_many(GROUP, FULL);
 	expect_all(GROUP, FULL);
 	assert_int_equal(n_messages, 1);
+	assert_int_equal(n_sends, 1 + 10 + 1);
 	assert_int_equal(metric_drop_sum(DROP_UDP_SEND), refused + 10);
 }
 
@@ -223,6 +229,53 @@ static void a_full_kernel_queue_takes_whole_groups_or_drops_them(void **state)
 	send_errno = 0;
 	expect_all(2 * GROUP, FULL);
 	assert_int_equal(metric_drop_sum(DROP_UDP_SEND), dropped + 2 * GROUP);
+}
+
+/* Nothing passed alone, so nothing is known of groups. */
+static void a_queue_that_is_full_is_no_refusal_of_groups(void **state)
+{
+	(void)state;
+	group_errno = EIO;
+	send_errno = ENOBUFS;
+	n_sends_well = 1;
+	send_many(GROUP, FULL);
+	until(queue_was_full);
+	send_errno = group_errno = 0;
+	send_many(GROUP, FULL);
+	expect_all(GROUP, FULL);
+	assert_int_equal(n_messages, 1);
+}
+
+static void ipv6_has_groups_too(void **state)
+{
+	struct addr local;
+	struct udp *probe;
+
+	(void)state;
+	addr_of_ip("::1", 0, &local);
+	if (udp_open(loop, &local, on_packet, &b, &probe) < 0)
+		skip(); /* a machine without IPv6 */
+	udp_close(probe);
+	udp_close(a.udp);
+	udp_close(b.udp);
+	open_at(&a, "::1");
+	open_at(&b, "::1");
+	send_many(2 * GROUP, FULL);
+	expect_all(2 * GROUP, FULL);
+	assert_int_equal(n_messages, 2);
+	assert_int_equal(n_reads, 2);
+}
+
+static void a_connected_socket_has_groups_too(void **state)
+{
+	(void)state;
+	assert_int_equal(udp_connect(a.udp, udp_local(b.udp)), 0);
+	b.n = 0;
+	for (unsigned i = 0; i < GROUP; i++)
+		send_to(&a, NULL, FULL, (uint8_t)i);
+	awaited = GROUP;
+	expect_all(GROUP, FULL);
+	assert_int_equal(n_messages, 1);
 }
 
 static void of_a_truncated_group_the_whole_ones_are_taken(void **state)
@@ -290,6 +343,9 @@ int main(void)
 		TEST(a_kernel_without_offload_is_asked_for_none),
 		TEST(a_destination_refused_costs_its_datagrams_and_no_group),
 		TEST(a_full_kernel_queue_takes_whole_groups_or_drops_them),
+		TEST(a_queue_that_is_full_is_no_refusal_of_groups),
+		TEST(ipv6_has_groups_too),
+		TEST(a_connected_socket_has_groups_too),
 		TEST(of_a_truncated_group_the_whole_ones_are_taken),
 		TEST(groups_count_against_a_turn_by_their_datagrams),
 		TEST(every_datagram_of_a_burst_of_groups_arrives_or_is_counted),

@@ -228,8 +228,8 @@ static void a_socket_may_be_closed_from_inside_a_packet(void **state)
 {
 	(void)state;
 	b.close_on_packet = true;
-	for (unsigned i = 0; i < 10; i++)
-		send_to(&a, udp_local(b.udp), 10, (uint8_t)i);
+	for (unsigned i = 0; i < 10; i++) /* two together and eight alone are left over */
+		send_to(&a, udp_local(b.udp), i < 3 ? 10 : 10 + i, (uint8_t)i);
 	until(one_arrived);
 	b.udp = NULL;
 	assert_int_equal(b.n, 1);
