@@ -24,7 +24,8 @@ METRIC(RELOAD_FAILURES, "reload_failures_total", "reloads refused, old configura
 METRIC(TLS_BYTES_IN, "tls_bytes_in_total", "bytes read from sockets, TLS records included")
 METRIC(TLS_BYTES_OUT, "tls_bytes_out_total", "bytes written to sockets, TLS records included")
 METRIC(UDP_ERRORS, "udp_errors_total", "ICMP errors told by local UDP sockets")
-METRIC(UDP_OVERFLOWS, "udp_overflows_total", "datagrams the kernel dropped, its buffer was full")
+METRIC(UDP_OVERFLOWS, "udp_overflows_total",
+       "datagrams the kernel dropped, its buffer was full (of coalesced ones: an estimate)")
 METRIC(LOG_LINES_LOST, "log_lines_lost_total", "log lines that standard error did not take")
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")
 METRIC(DENS_ASLEEP, "dens_asleep", "parts of idle connections that are packed, two of each")
