@@ -216,7 +216,8 @@ def test_F13_T10_a_receiver_that_takes_nothing_is_cut_and_nobody_notices(world, 
         time.sleep(0.02)
     assert closed, relay.text()
     assert time.monotonic() - at < 6 + 3
-    assert SANITIZED or most < 1024 + 1024  # one connection's queue, and the allocator's share
+    # One connection's queue, and what the threads keep ready for all: packets and blocks of records, 1 MiB of each at most.
+    assert SANITIZED or most < 1024 + 3 * 1024
     assert sorted(slow)[len(slow) // 2] < 0.1 and "reconnecting" not in pair.home.text() + pair.laptop.text()
 
 
