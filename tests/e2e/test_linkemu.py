@@ -62,7 +62,7 @@ def test_packets_leave_at_the_rate_and_in_order(world):
     start = time.monotonic()
     link.send(500, 1250)  # a millisecond each
     assert link.arrived(500) == list(range(500))
-    assert 0.5 <= time.monotonic() - start < 1.5
+    assert 0.5 <= time.monotonic() - start < 5
     said = link.settled()
     assert (said["forwarded"], said["bytes"], said["dropped_buffer"]) == (500, 500 * 1250, 0)
     assert 100_000 < said["wait_max_us"] < 500_000  # all at once would be 499 ms
