@@ -92,6 +92,7 @@ def test_T01_five_thousand_half_open_connections_leave_room_for_an_honest_end(wo
 def test_T01_one_network_gets_its_share_and_the_log_says_so(world):
     relay, _ = limited(world, "limits:\n  newcomers-per-network: 3\n")
     held = [socket.create_connection(("127.0.0.1", relay.port)) for _ in range(3)]
+    relay.wait_for_counter("connections_accepted_total", 3)
     with pytest.raises(OSError):
         Peer(relay.port)
     relay.wait_for(r"turning away new connections.*from 127.0.0.1.*newcomers-per-network 3")

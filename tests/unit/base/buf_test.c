@@ -85,11 +85,23 @@ static void a_large_buffer_is_given_back_when_cleared(void **state)
 	buf_done(&b);
 }
 
+/* ThreadSanitizer's allocator does not tell. */
+static void need_heap_in_use(void)
+{
+	void *block = malloc(100);
+	bool told = heap_in_use() > 0;
+
+	free(block);
+	if (!told)
+		skip();
+}
+
 static void memory_of_a_large_buffer_serves_the_next_one(void **state)
 {
 	struct buf a = { 0 }, b = { 0 };
 
 	(void)state;
+	need_heap_in_use();
 	assert_non_null(buf_room(&a, 20000));
 	const uint8_t *first = a.base;
 	size_t before = heap_in_use();
@@ -109,6 +121,7 @@ static void what_the_pool_keeps_is_bounded(void **state)
 	size_t before = heap_in_use();
 
 	(void)state;
+	need_heap_in_use();
 	for (unsigned i = 0; i < BUFS; i++)
 		assert_non_null(buf_room(&bufs[i], ROOM));
 	for (unsigned i = 0; i < BUFS; i++)
