@@ -261,6 +261,17 @@ static void run(struct way *ways, const sigset_t *mask)
 	report(ways);
 }
 
+/* What was on the way. */
+static void forget(struct way *w)
+{
+	struct packet *p;
+
+	while ((p = STAILQ_FIRST(&w->packets)) != NULL) {
+		STAILQ_REMOVE_HEAD(&w->packets, node);
+		free(p);
+	}
+}
+
 /* ---- start ---- */
 
 /* A TUN device stays in the namespace in which it was made; its descriptor works from anywhere. */
@@ -359,5 +370,7 @@ int main(int argc, char **argv)
 	puts("ready");
 	fflush(stdout);
 	run(ways, &mask);
+	for (int i = 0; i < 2; i++)
+		forget(&ways[i]);
 	return 0;
 }
