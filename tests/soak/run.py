@@ -27,7 +27,9 @@ ASAN = "asan" in BUILD
 SIZES = [120, 120, 120, 120, 20]  # the last is the one whose readers stall for long
 STORM_S, PPS, FAULTS_PER_S = 12, (1500 if ASAN else 5000), 4
 SLOPE_MAX = 1024  # KiB an hour
-HEAP_LEFT_KB = 2048  # the pool of packets (1 MiB), read buffers, ids that were fought over
+# What is left, and what each thread keeps ready for its next burst, bounded by constants: 1 MiB of packets, as many with the mail
+# of others, 1 MiB of blocks and 16 buffers of records.
+HEAP_LEFT_KB = 2048 + len(os.sched_getaffinity(0)) * (3 * 1024 + 16 * 17)
 HEAP_NOISE_KB = 128  # sessions differ a little
 NOISE_KB = 512  # what the allocator keeps or gives back by chance
 ROUTED = ["no_route", "not_declared", "not_mutual", "one_way", "over_limit"]  # decided between in and out
