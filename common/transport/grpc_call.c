@@ -19,7 +19,7 @@ struct call *call_new(struct transport *t, struct h2_stream *stream, const struc
 	c->chan.transport = t;
 	c->stream = stream;
 	c->method = method;
-	c->deframer.message_max = method ? method->message_max : 0;
+	c->deframer = deframer_of(method ? method->message_max : 0);
 	c->opened_ms = t->now_ms;
 	list_add_tail(&t->calls, &c->node);
 	return c;
@@ -153,7 +153,7 @@ static bool count_half(struct call *c)
 {
 	struct transport *t = c->chan.transport;
 	bool counts = c->state == CALL_AWAIT && !c->deframer.message_max;
-	size_t half = counts ? buf_len(&c->deframer.partial) : 0;
+	size_t half = counts ? buf_len(&c->deframer.framer.partial) : 0;
 
 	t->halves = t->halves - c->half + half;
 	c->half = half;

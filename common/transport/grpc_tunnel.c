@@ -133,7 +133,7 @@ static void take_register(struct call *c, const uint8_t *data, size_t len)
 		else
 			tell_hello(c, &m);
 	}
-	buf_wipe(&c->deframer.partial); /* as the arena: it had the token */
+	buf_wipe(&c->deframer.framer.partial); /* as the arena: it had the token */
 	arena_clear(&t->arena);
 }
 

@@ -12,7 +12,7 @@ static const uint64_t DRAIN_MARK = UINT64_C(0x647261696e696e67); /* a PING, not 
 
 static void call_free(struct call *c)
 {
-	buf_wipe(&c->deframer.partial); /* half a registration, perhaps */
+	buf_wipe(&c->deframer.framer.partial); /* half a registration, perhaps */
 	deframer_done(&c->deframer);
 	free(c->names);
 	free(c->peers);
@@ -265,7 +265,7 @@ static bool grpc_nap(struct transport *t)
 	if (t->dead_ms)
 		return false;
 	list_each(it, tmp, &t->calls) {
-		struct buf *partial = &container_of(it, struct call, node)->deframer.partial;
+		struct buf *partial = &container_of(it, struct call, node)->deframer.framer.partial;
 		if (buf_len(partial) == 0)
 			buf_done(partial);
 	}

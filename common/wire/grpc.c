@@ -5,68 +5,43 @@
 #include <string.h>
 
 #include "common/base/crypto.h"
+#include "common/base/list.h"
 #include "common/wire/h2.h"
 
-void deframer_done(struct deframer *d) { buf_done(&d->partial); }
-
-bool deframer_is_between(const struct deframer *d) { return d->prefix_len == 0; }
-
-static int read_prefix(struct deframer *d, struct cursor *in)
+static int check(const struct framer *f, uint8_t flag, uint32_t len)
 {
-	size_t n = GRPC_PREFIX_LEN - d->prefix_len;
+	const struct deframer *d = container_of(f, const struct deframer, framer);
 
-	n = cursor_left(in) < n ? cursor_left(in) : n;
-	const uint8_t *p = cursor_take(in, n);
-	if (n == GRPC_PREFIX_LEN) /* nearly always; of a length the compiler knows */
-		memcpy(d->prefix, p, GRPC_PREFIX_LEN);
-	else if (n)
-		memcpy(d->prefix + d->prefix_len, p, n);
-	d->prefix_len += n;
-	if (d->prefix_len < GRPC_PREFIX_LEN)
-		return ERR_AGAIN;
-	struct cursor c = cursor_of(d->prefix, sizeof d->prefix);
-	uint8_t flag = cursor_u8(&c);
-	d->message_len = cursor_u32be(&c);
 	if (flag > 1)
 		return ERR_PROTOCOL;
-	if (d->message_len > (d->message_max ? d->message_max : GRPC_MESSAGE_MAX))
+	if (len > (d->message_max ? d->message_max : GRPC_MESSAGE_MAX))
 		return ERR_TOO_BIG;
 	return flag ? GRPC_COMPRESSED : 0;
 }
 
+struct deframer deframer_of(uint32_t message_max)
+{
+	return (struct deframer){ .framer.check = check, .message_max = message_max };
+}
+
+void deframer_done(struct deframer *d) { framer_done(&d->framer); }
+bool deframer_is_between(const struct deframer *d) { return framer_is_between(&d->framer); }
+
 int deframe_next(struct deframer *d, struct cursor *in, const uint8_t **msg_out, size_t *len_out)
 {
-	if (d->prefix_len == 0 && buf_len(&d->partial))
-		buf_clear(&d->partial); /* the message given last */
-	if (d->prefix_len < GRPC_PREFIX_LEN) {
-		int rc = read_prefix(d, in);
-		if (rc < 0)
-			return rc;
+	struct frame f;
+	int rc = frame_next(&d->framer, in, &f);
+
+	if (rc == 0) {
+		*msg_out = f.p;
+		*len_out = f.len;
 	}
-	size_t have = buf_len(&d->partial), missing = d->message_len - have;
-	size_t n = cursor_left(in) < missing ? cursor_left(in) : missing;
-	const uint8_t *p = cursor_take(in, n);
-	if (have == 0 && n == missing) { /* whole in this chunk: no copy */
-		*msg_out = p;
-	} else {
-		if (buf_add(&d->partial, p, n) < 0)
-			return -ENOMEM;
-		if (n < missing)
-			return ERR_AGAIN;
-		*msg_out = buf_data(&d->partial);
-	}
-	*len_out = d->message_len;
-	d->prefix_len = 0;
-	return 0;
+	return rc;
 }
 
 void grpc_put_prefix(uint8_t out[static GRPC_PREFIX_LEN], uint32_t len)
 {
-	out[0] = 0;
-	out[1] = (uint8_t)(len >> 24);
-	out[2] = (uint8_t)(len >> 16);
-	out[3] = (uint8_t)(len >> 8);
-	out[4] = (uint8_t)len;
+	frame_put_head(out, 0, len);
 }
 
 bool grpc_is_content_type(struct str value)

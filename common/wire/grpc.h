@@ -14,6 +14,7 @@
 #include "common/base/buf.h"
 #include "common/base/bytes.h"
 #include "common/base/err.h"
+#include "common/wire/frame.h"
 
 enum grpc_status {
 	GRPC_OK = 0,
@@ -32,18 +33,17 @@ enum grpc_status {
 	GRPC_UNAUTHENTICATED = 16,
 };
 enum {
-	GRPC_PREFIX_LEN = 5,
+	GRPC_PREFIX_LEN = FRAME_HEAD_LEN,
 	GRPC_MESSAGE_MAX = 66560, /* a datagram, two ids, prefixes; checked from the prefix */
 	GRPC_TEXT_MAX = 512,      /* a status message of ours, before encoding */
 };
 
 /* Cuts a stream of DATA into messages, however it was cut into frames. */
 struct deframer {
-	uint8_t prefix[GRPC_PREFIX_LEN];
-	unsigned prefix_len;
-	struct buf partial;                /* a message that began in an earlier chunk */
-	uint32_t message_len, message_max; /* max 0: GRPC_MESSAGE_MAX */
+	struct framer framer;
+	uint32_t message_max; /* 0: GRPC_MESSAGE_MAX */
 };
+struct deframer deframer_of(uint32_t message_max);
 enum { GRPC_COMPRESSED = -10050 }; /* deframe_next: flag 1, nothing here decompresses */
 void deframer_done(struct deframer *);
 /* The next whole message, borrowed until the next call: 0. ERR_AGAIN: all of

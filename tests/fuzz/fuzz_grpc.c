@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static uint32_t digest(const uint8_t *data, size_t len, size_t chunk, int *rc_out)
 {
-	struct deframer d = { 0 };
+	struct deframer d = deframer_of(0);
 	uint32_t h = 1;
 	int rc = ERR_AGAIN;
 

@@ -16,7 +16,7 @@ static void append_message(struct buf *b, const char *text, size_t len)
 /* Feeds bytes in pieces of `chunk`; the messages come out joined by '|'. */
 static int joined(const uint8_t *data, size_t len, size_t chunk, char *out)
 {
-	struct deframer d = { 0 };
+	struct deframer d = deframer_of(0);
 	int rc = ERR_AGAIN;
 
 	*out = 0;
@@ -56,7 +56,7 @@ static void a_message_is_known_to_be_unfinished_at_every_cut(void **state)
 	(void)state;
 	append_message(&b, "hello", 5);
 	for (size_t len = 0; len <= buf_len(&b); len++) {
-		struct deframer d = { 0 };
+		struct deframer d = deframer_of(0);
 		struct cursor in = cursor_of(buf_data(&b), len);
 		const uint8_t *msg;
 		size_t n;
@@ -77,7 +77,7 @@ static void messages_may_be_cut_in_two_at_every_byte(void **state)
 	append_message(&b, "", 0);
 	append_message(&b, "the third one", 13);
 	for (size_t cut = 0; cut <= buf_len(&b); cut++) {
-		struct deframer d = { 0 };
+		struct deframer d = deframer_of(0);
 		unsigned n_messages = 0;
 		for (unsigned half = 0; half < 2; half++) {
 			struct cursor in = half ? cursor_of(buf_data(&b) + cut, buf_len(&b) - cut) :
@@ -97,7 +97,7 @@ static void messages_may_be_cut_in_two_at_every_byte(void **state)
 static void the_longest_message_passes_in_pieces(void **state)
 {
 	static char text[GRPC_MESSAGE_MAX];
-	struct deframer d = { 0 };
+	struct deframer d = deframer_of(0);
 	struct buf b = { 0 };
 	const uint8_t *msg;
 	size_t n;
@@ -120,13 +120,13 @@ static void the_longest_message_passes_in_pieces(void **state)
 
 static int first(const uint8_t *bytes, size_t len)
 {
-	struct deframer d = { 0 };
+	struct deframer d = deframer_of(0);
 	struct cursor in = cursor_of(bytes, len);
 	const uint8_t *msg;
 	size_t n;
 	int rc = deframe_next(&d, &in, &msg, &n);
 
-	assert_null(d.partial.base); /* nothing is stored for what is refused */
+	assert_null(d.framer.partial.base); /* nothing is stored for what is refused */
 	deframer_done(&d);
 	return rc;
 }
