@@ -43,6 +43,7 @@ static struct lane *lane_new(struct link *l, struct chan *chan)
 	la->chan = chan;
 	if (chan)
 		chan->up = la;
+	la->queue.n_kept = (unsigned)l->ops->keeps_packets;
 	list_add_tail(&l->lanes, &la->node);
 	l->n_lanes++;
 	return la;
@@ -274,8 +275,27 @@ static void on_ended(void *owner, struct chan *chan, enum close_why why, const c
 		link_close_with(l, why, text);
 }
 
-static const struct transport_events transport_events = { on_hello, on_ready,  on_packet,
-	                                                  on_peer,  on_notice, on_ended };
+static void on_wish(void *owner, struct chan *chan, const struct wish *wish)
+{
+	struct link *l = owner;
+
+	if (chan->up)
+		l->events->wish(l->owner, chan->up, wish);
+}
+
+static void on_forward(void *owner, struct chan *chan, struct pkt *p)
+{
+	struct link *l = owner;
+
+	if (l->state == LINK_DEAD || !chan->up)
+		pkt_drop(p, DROP_LINK_CLOSED);
+	else
+		l->events->forward(l->owner, chan->up, p);
+	l->drowsy = false;
+}
+
+static const struct transport_events transport_events = { on_hello,  on_ready, on_packet, on_peer,
+	                                                  on_notice, on_ended, on_wish,   on_forward };
 
 /* ---- what the conn tells ---- */
 

@@ -63,6 +63,9 @@ struct link_events {
 	/* Last event of a link, after `ended` of its lanes. Also after link_close(),
 	 * from the sweep. The pointer is dead afterwards. */
 	void (*closed)(void *owner, struct link *, enum close_why, const char *text);
+	/* Server, of native DERP ends: as in transport_events. */
+	void (*wish)(void *owner, struct lane *, const struct wish *);
+	void (*forward)(void *owner, struct lane *, struct pkt *); /* takes */
 	/* Server, at most once: the link is no newcomer any more, an end was admitted
 	 * or it is one of those that only ask for health. NULL: not of interest. */
 	void (*greeted)(void *owner, struct link *);

@@ -5,7 +5,6 @@ enum {
 	PUMP_AT_BYTES = 62480, /* of 44 full datagrams, a batch of the conn: as much waits ... */
 	PUMP_AT_PACKETS = 256, /* ... or as many, half of what a lane holds: before the turn ends */
 	WINDOW_ENOUGH = 16384, /* send a larger packet into it anyhow, or it would never go */
-	MESSAGE_HEAD = 14,     /* what a message usually has beside the datagram */
 	MESSAGE_MORE = 64,     /* and at most */
 };
 
@@ -54,20 +53,20 @@ static struct pkt *next_packet(struct lane *la, size_t most, uint64_t now_ms)
 static void fill(struct link *l, size_t room)
 {
 	uint64_t now_ms = loop_now_ms(l->links->loop);
-	size_t moved = 0, before;
+	size_t moved = 0, before, head = l->ops->packet_head;
 
 	do {
 		before = moved;
 		list_each(it, tmp, &l->lanes) {
 			struct lane *la = container_of(it, struct lane, node);
 			size_t most = moved == 0                  ? SIZE_MAX :
-			              room > moved + MESSAGE_HEAD ? room - moved - MESSAGE_HEAD :
+			              room > moved + head ? room - moved - head :
 			                                            0;
 			struct pkt *p;
 			if (!la->queue.n || !la->open || !most ||
 			    (p = next_packet(la, most, now_ms)) == NULL)
 				continue;
-			moved += p->len + MESSAGE_HEAD;
+			moved += p->len + head;
 			l->moved_ms = now_ms;
 			l->ops->send(la->chan, p);
 		}
@@ -161,7 +160,11 @@ static struct lane *fattest(struct link *l)
 /* Room for len more bytes in the link: of the fattest source of the fattest lane. */
 static void make_room(struct link *l, size_t len)
 {
-	while (l->queued + len > l->limits->queued_bytes && l->queued) {
+	size_t most = l->limits->queued_bytes;
+
+	if (most < l->ops->keeps_bytes)
+		most = l->ops->keeps_bytes;
+	while (l->queued + len > most && l->queued) {
 		struct link_queue *q = &fattest(l)->queue;
 		l->queued -= q->bytes;
 		link_queue_drop(q, DROP_QUEUE_FULL);
@@ -179,9 +182,11 @@ void link_send(struct lane *la, struct pkt *p)
 {
 	struct link *l = la->link;
 
-	if (l->state == LINK_DEAD || !la->chan) {
+	bool closed = l->state == LINK_DEAD || !la->chan;
+
+	if (closed || p->len > l->ops->max_payload) {
 		la->queue.n_dropped++;
-		pkt_drop(p, DROP_LINK_CLOSED);
+		pkt_drop(p, closed ? DROP_LINK_CLOSED : DROP_TOO_BIG);
 		return;
 	}
 	size_t len = p->len;

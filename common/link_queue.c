@@ -250,7 +250,7 @@ static void charge(struct link_queue *q, struct link_source *s, const struct pkt
 static bool fits_behind(const struct pkt *final, const struct pkt *p, enum link_sharing by)
 {
 	return key_eq(key_of(final, by), key_of(p, by)) && flow_of(final, by) == flow_of(p, by) &&
-	       !pkt_is_handshake(p);
+	       !pkt_is_urgent(p);
 }
 
 static void append(struct link_queue *q, struct pkt *p)
@@ -293,7 +293,7 @@ static void add_to(struct link_source *s, struct pkt *p)
 {
 	if (is_empty(s))
 		s->served_ms = 0;
-	if (pkt_is_handshake(p)) {
+	if (pkt_is_urgent(p)) {
 		pktq_push(&s->handshakes, p);
 		hurry(s->queue, s);
 	} else {
@@ -408,15 +408,16 @@ void link_queue_push(struct link_queue *q, enum link_sharing by, struct pkt *p)
 }
 
 /* Another worker's clock may be a moment ahead of ours. */
-static bool is_stale(const struct pkt *p, uint64_t *served_ms, uint64_t now_ms)
+static bool is_stale(const struct link_queue *q, const struct pkt *p, uint64_t *served_ms,
+                     uint64_t now_ms)
 {
 	int64_t age_ms = (int64_t)(now_ms - p->born_ms);
 
 	if (!*served_ms)
 		*served_ms = now_ms;
-	if (age_ms <= LINK_QUEUE_STANDING_AGE_MS)
+	if (age_ms <= LINK_QUEUE_STANDING_AGE_MS || q->n <= q->n_kept)
 		return false;
-	if (pkt_is_handshake(p))
+	if (pkt_is_urgent(p))
 		return age_ms > LINK_QUEUE_HANDSHAKE_AGE_MS;
 	return age_ms > LINK_QUEUE_AGE_MS || now_ms - *served_ms > LINK_QUEUE_AGE_MS;
 }
@@ -431,7 +432,7 @@ take_in_turn(struct link_queue *q, size_t len_max, uint64_t now_ms)
 			s = next_in_turn(q);
 		struct pktq *from = next_fifo(s);
 		size_t len = from->head->len;
-		if (is_stale(from->head, &s->served_ms, now_ms)) {
+		if (is_stale(q, from->head, &s->served_ms, now_ms)) {
 			drop(q, pop(q, from), DROP_STALE);
 			continue;
 		}
@@ -445,7 +446,7 @@ take_in_turn(struct link_queue *q, size_t len_max, uint64_t now_ms)
 
 struct pkt *link_queue_take(struct link_queue *q, size_t len_max, uint64_t now_ms)
 {
-	while (q->first && is_stale(q->first, &q->served_ms, now_ms))
+	while (q->first && is_stale(q, q->first, &q->served_ms, now_ms))
 		drop(q, pop_first(q), DROP_STALE);
 	if (!q->first)
 		return take_in_turn(q, len_max, now_ms);

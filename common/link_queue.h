@@ -57,6 +57,7 @@ struct link_queue {                    /* zero-initialise; link_queue_drop_all()
 	uint64_t n_dropped;
 	size_t bytes; /* payload that waits */
 	unsigned n;   /* packets that wait */
+	unsigned n_kept; /* so many of them whatever their age; set by the owner */
 };
 
 /* Takes the packet. Beyond LINK_QUEUE_PACKETS_MAX the oldest goes, of who has most packets. */

@@ -26,3 +26,17 @@ bool bucket_take(struct bucket *b, uint32_t n, uint64_t now_ms)
 	b->level_milli -= (uint64_t)n * 1000;
 	return true;
 }
+
+void budget_init(struct budget *b, uint32_t burst, uint32_t per_s, uint64_t now_ms)
+{
+	bucket_init(&b->soft, burst, per_s, now_ms);
+	bucket_init(&b->hard, burst, per_s, now_ms);
+}
+
+bool budget_spend(struct budget *b, uint64_t now_ms, bool *rest_out)
+{
+	if (bucket_take(&b->soft, 1, now_ms))
+		return true;
+	*rest_out = true;
+	return bucket_take(&b->hard, 1, now_ms);
+}

@@ -24,6 +24,8 @@
 	  "a header block from its first to its last byte (T02, T07)") \
 	X(message_ms, DURATION, "message", 10000, 100, 600000, \
 	  "a gRPC message from its first to its last byte (T02)") \
+	X(frame_ms, DURATION, "frame", 30000, 100, 600000, \
+	  "a DERP frame or a request of HTTP/1.1 from its first to its last byte (T02)") \
 	X(settings_ack_ms, DURATION, "settings-ack", 5000, 100, 600000, \
 	  "acknowledgement of our SETTINGS: who never does is bound by none of them (T06)") \
 	X(stalled_ms, DURATION, "stalled", 5000, 500, 600000, \

@@ -32,7 +32,7 @@ struct pkt *pkt_new(size_t len)
 {
 	struct pkt *p;
 
-	assert(len <= PAYLOAD_MAX);
+	assert(len <= PKT_MAX);
 	if (len <= SMALL_CAP && (p = pool_pop()) != NULL) {
 		p->len = (uint32_t)len;
 		return p;

@@ -14,14 +14,17 @@
 #include "common/base/err.h"
 #include "common/base/key.h"
 
-enum { PAYLOAD_MAX = 65507 }; /* UDP over IPv4 */
+enum {
+	PAYLOAD_MAX = 65507, /* UDP over IPv4 */
+	PKT_MAX = 65536,     /* of what native DERP ends send each other */
+};
 
 struct pkt { /* value type on the hot path: fields are read directly */
 	struct pkt *next;
 	struct key src, dst;
 	uint64_t born_ms; /* when it came into this process */
 	uint32_t flow;    /* number of a local program, per peer */
-	uint32_t len;     /* payload bytes, <= PAYLOAD_MAX */
+	uint32_t len;     /* payload bytes, <= PKT_MAX */
 	uint32_t cap;
 	uint8_t data[];
 };
@@ -80,6 +83,19 @@ static inline bool pkt_is_handshake(const struct pkt *p)
 	                      p->len == 92  ? 2 :
 	                                      3) &&
 	       !p->data[1] && !p->data[2] && !p->data[3];
+}
+
+/* Tailscale's disco message by length and the first four bytes: finds paths between
+ * native DERP ends, as urgent as a handshake. */
+static inline bool pkt_is_disco(const struct pkt *p)
+{
+	return p->len >= 62 && p->data[0] == 'T' && p->data[1] == 'S' && p->data[2] == 0xf0 &&
+	       p->data[3] == 0x9f;
+}
+
+static inline bool pkt_is_urgent(const struct pkt *p)
+{
+	return pkt_is_handshake(p) || pkt_is_disco(p);
 }
 
 #endif

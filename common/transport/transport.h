@@ -63,7 +63,10 @@ extern const char *const peer_state_names[PEER_STATE_N]; /* "up", "absent", ... 
 enum { INSTANCE_LEN = 16, TOKEN_MAX_LEN = 256 };
 
 /* What an end says of itself. All pointers are borrowed for the call; `peers`
- * and `id` have passed their grammar before the owner sees them. */
+ * and `id` have passed their grammar before the owner sees them.
+ *
+ * A native end is a DERP client that is no tunnel of ours: it has proved to have
+ * node_key, names no id, and declares nobody and everybody (product.md section 4). */
 struct hello {
 	struct str id;           /* empty: the id the token is bound to */
 	struct str token;        /* empty: none */
@@ -73,9 +76,13 @@ struct hello {
 	uint32_t version;
 	enum role role;
 	bool bidirectional;
-	unsigned n_peers; /* 1 to PEERS_MAX */
+	unsigned n_peers; /* 1 to PEERS_MAX; 0: native */
 	const struct str *peers;
+	const struct key *node_key; /* DERP, set by the server's transport; else NULL */
+	uint8_t native_flags;       /* NATIVE_*, of a native end */
+	bool watch;                 /* native: tell me of all native ends (needs NATIVE_MESH) */
 };
+enum { NATIVE_MESH = 2, NATIVE_PROBER = 4, NATIVE_NOT_IDEAL = 8 }; /* as flags of PeerPresent */
 
 /* What the relay answers. Borrowed for the call. */
 struct welcome {
@@ -90,6 +97,23 @@ struct peer_status {
 	enum peer_state state;
 	enum role role;
 	struct str text; /* borrowed */
+	/* Of a native end that is up, for those who watch: */
+	uint8_t ip[16]; /* IPv4 as ::ffff:a.b.c.d */
+	uint16_t port;
+	uint8_t native_flags;
+};
+
+/* What a native end asks of the relay itself. */
+enum wish_kind {
+	WISH_ACTIVE,     /* it spoke: of several ends with its key it gets the packets */
+	WISH_HOME,       /* this relay is its home (`on`) */
+	WISH_WATCH,      /* mesh: be told of all native ends, now and from now on */
+	WISH_CLOSE_PEER, /* mesh: ends with `key` are to be closed */
+};
+struct wish { /* borrowed */
+	enum wish_kind kind;
+	bool on;
+	struct key key;
 };
 
 enum notice_kind {
@@ -125,6 +149,19 @@ struct transport_events {
 	 * told after refuse() or end(). text may be empty, is never NULL, and comes
 	 * from outside: escape it. */
 	void (*ended)(void *owner, struct chan *, enum close_why, const char *text);
+	/* Server, native ends only. */
+	void (*wish)(void *owner, struct chan *, const struct wish *);
+	/* Server, only of ends with NATIVE_MESH: a packet from another relay's native
+	 * end; src and dst are set. The owner takes it. */
+	void (*forward)(void *owner, struct chan *, struct pkt *);
+};
+
+/* What a DERP conversation must know. */
+struct derp_conf {
+	const uint8_t *secret; /* Curve25519, KEY_LEN; NULL: this process has none */
+	struct key public;
+	const uint8_t *mesh_key; /* KEY_LEN; NULL: none */
+	const char *ideal_node;  /* client: the node it would rather have reached, or NULL */
 };
 
 /* What a conversation must know; the owner keeps it until free(). */
@@ -137,6 +174,11 @@ struct transport_conf {
 	bool serving;                /* server: first answer of the health service */
 	bool reflection;             /* server: tells tools which services there are */
 	const struct limits *limits; /* the link fills it in */
+	struct derp_conf derp;
+	/* client: the relay's node key, if its certificates had it under TLS 1.3, so that
+	 * they are as good as its word. The link fills it in. */
+	struct key meta_key;
+	bool has_meta_key;
 };
 
 struct transport_stats {
@@ -147,6 +189,10 @@ struct transport_stats {
 struct transport_ops {
 	const char *name, *alpn;
 	size_t max_payload;
+	size_t packet_head; /* bytes a packet usually has in front */
+	/* So much may wait for a channel whatever its age and the limits (DERP probers
+	 * keep 30 packets of 64 KiB in flight and count what is lost). */
+	size_t keeps_packets, keeps_bytes;
 
 	/* one connection */
 
@@ -177,6 +223,8 @@ struct transport_ops {
 	 * are dropped until the other side has answered a question asked now, since
 	 * what comes before was sent long ago. */
 	void (*freshen)(struct transport *, uint64_t now_ms);
+	/* Server: how long the other side may take nothing; 0: the limit of all links. */
+	uint32_t (*stalled_ms)(const struct transport *);
 	/* Asks for a sign of life now, with the deadline of a normal heartbeat
 	 * shortened to within_ms (after a sleep, a new network). */
 	void (*probe)(struct transport *, uint64_t now_ms, uint32_t within_ms);
@@ -199,7 +247,8 @@ struct transport_ops {
 	void (*refuse)(struct chan *, enum close_why, const char *text);
 	/* Payload bytes the other side allows now and that are not yet handed over. */
 	size_t (*window)(const struct chan *);
-	/* Takes the packet. Client: dst says to whom; server: src says from whom. */
+	/* Takes the packet. Client: dst says to whom; server: src says from whom; a client
+	 * with `watch` forwards, src says for whom. */
 	int (*send)(struct chan *, struct pkt *);
 	int (*tell_peer)(struct chan *, const struct peer_status *);
 	int (*tell_notice)(struct chan *, const struct notice *);

@@ -290,6 +290,12 @@ static void grpc_freshen(struct transport *t, uint64_t now_ms)
 	}
 }
 
+static uint32_t grpc_stalled_ms(const struct transport *t)
+{
+	(void)t;
+	return 0;
+}
+
 static void grpc_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)
 {
 	t->now_ms = now_ms;
@@ -333,6 +339,7 @@ const struct transport_ops transport_grpc = {
 	.name = "grpc",
 	.alpn = "h2",
 	.max_payload = PAYLOAD_MAX,
+	.packet_head = 14,
 	.open = grpc_open,
 	.input = grpc_input,
 	.flush = grpc_flush,
@@ -342,6 +349,7 @@ const struct transport_ops transport_grpc = {
 	.nap = grpc_nap,
 	.rest_ms = grpc_rest_ms,
 	.freshen = grpc_freshen,
+	.stalled_ms = grpc_stalled_ms,
 	.probe = grpc_probe,
 	.tell_serving = health_tell_serving,
 	.goodbye = grpc_goodbye,

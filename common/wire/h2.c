@@ -35,19 +35,10 @@ static void glitch(struct h2 *h, unsigned weight, const char *what)
 		fail(h, ERR_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM, what);
 }
 
-static void budget_init(struct budget *b, uint32_t burst, uint32_t per_s, uint64_t now_ms)
-{
-	bucket_init(&b->soft, burst, per_s, now_ms);
-	bucket_init(&b->hard, burst, per_s, now_ms);
-}
-
 /* False: over both. */
 static bool spend(struct h2 *h, struct budget *b)
 {
-	if (bucket_take(&b->soft, 1, h->now_ms))
-		return true;
-	h->rest = true;
-	return bucket_take(&b->hard, 1, h->now_ms);
+	return budget_spend(b, h->now_ms, &h->rest);
 }
 
 /* ---- streams ---- */
@@ -562,7 +553,7 @@ int h2_tick(struct h2 *h, uint64_t now_ms)
 
 uint32_t h2_rest_ms(struct h2 *h)
 {
-	uint32_t ms = h->rest ? H2_REST_MS : 0;
+	uint32_t ms = h->rest ? BUDGET_REST_MS : 0;
 
 	h->rest = false;
 	return ms;

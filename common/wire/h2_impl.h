@@ -30,11 +30,6 @@ struct h2_stream {
 	bool spoken;   /* the first DATA of ours is on its way */
 };
 
-/* Who is over the first is slowed down, who is over both is stopped. */
-struct budget {
-	struct bucket soft, hard;
-};
-
 struct h2_block {
 	struct h2_field fields[H2_HEADER_FIELDS_MAX];
 	char text[]; /* text_cap bytes */

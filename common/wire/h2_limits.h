@@ -15,7 +15,6 @@ enum {
 	H2_WINDOW_UPDATE_PER_DATA = 10,
 	H2_GLITCH_HEADER_BOMB = 10, /* weight of an oversized header list */
 	H2_DEN_BYTES = 26 << 10,    /* what nghttp2 takes for a session, before anything is said */
-	H2_REST_MS = 100,           /* no reading after too many control frames (as h2o does) */
 };
 
 #endif

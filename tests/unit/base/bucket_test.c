@@ -85,6 +85,22 @@ static void over_any_time_burst_plus_rate_is_never_exceeded(void **state)
 	assert_true(taken + 100 >= now_ms * 250 / 1000); /* and it is not stingy */
 }
 
+static void a_budget_slows_down_before_it_ends(void **state)
+{
+	struct budget b;
+	bool rest = false;
+
+	(void)state;
+	budget_init(&b, 2, 1, 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(budget_spend(&b, 0, &rest));
+	assert_false(rest);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(budget_spend(&b, 0, &rest));
+	assert_true(rest);
+	assert_false(budget_spend(&b, 0, &rest));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -94,6 +110,7 @@ int main(void)
 		cmocka_unit_test(a_long_pause_fills_no_more_than_the_burst),
 		cmocka_unit_test(a_clock_that_steps_back_gives_nothing),
 		cmocka_unit_test(without_a_rate_it_never_refills),
+		cmocka_unit_test(a_budget_slows_down_before_it_ends),
 		cmocka_unit_test(over_any_time_burst_plus_rate_is_never_exceeded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -142,7 +142,7 @@ static void control_frames_beyond_their_budget_make_the_owner_rest_first(void **
 	for (unsigned i = 0; i < 20; i++)
 		frame(&b, SETTINGS, 0, 0, NULL, 0);
 	assert_int_equal(feed(&b), 0);
-	assert_int_equal(h2_rest_ms(server.h2), H2_REST_MS);
+	assert_int_equal(h2_rest_ms(server.h2), BUDGET_REST_MS);
 	assert_int_equal(h2_rest_ms(server.h2), 0); /* said once */
 	buf_done(&b);
 }
@@ -326,7 +326,7 @@ static void streams_opened_beyond_the_rate_are_refused_and_never_heard_of(void *
 		}
 	}
 	assert_int_equal(server.n_heads, 2 * limits_default.streams_burst);
-	assert_int_equal(h2_rest_ms(server.h2), H2_REST_MS); /* it was slowed down before */
+	assert_int_equal(h2_rest_ms(server.h2), BUDGET_REST_MS); /* it was slowed down before */
 	buf_done(&b);
 }
 
