@@ -1,5 +1,6 @@
 #include "common/base/crypto.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -73,6 +74,55 @@ int crypto_base64_decode(struct str text, uint8_t *out, size_t cap)
 	                                  sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0)
 		return ERR_INVALID;
 	return (int)len;
+}
+
+static_assert(CRYPTO_SEAL_EXTRA == crypto_box_NONCEBYTES + crypto_box_MACBYTES, "box's head");
+static_assert(CRYPTO_NODE_KEY_LEN == crypto_box_PUBLICKEYBYTES &&
+                              CRYPTO_NODE_KEY_LEN == crypto_box_SECRETKEYBYTES,
+              "one length for both keys");
+
+/* A zero secret is clamped to a key that all the world knows; a public key of low order
+ * is found by libsodium. */
+int crypto_seal(const uint8_t *msg, size_t len, const uint8_t *to_public,
+                const uint8_t *from_secret, uint8_t *box_out)
+{
+	if (sodium_is_zero(from_secret, CRYPTO_NODE_KEY_LEN))
+		return ERR_INVALID;
+	randombytes_buf(box_out, crypto_box_NONCEBYTES);
+	if (crypto_box_easy(box_out + crypto_box_NONCEBYTES, msg, len, box_out, to_public,
+	                    from_secret) != 0)
+		return ERR_INVALID;
+	return 0;
+}
+
+int crypto_unseal(const uint8_t *box, size_t len, const uint8_t *from_public, const uint8_t *secret,
+                  uint8_t *msg_out)
+{
+	if (len < CRYPTO_SEAL_EXTRA || sodium_is_zero(secret, CRYPTO_NODE_KEY_LEN))
+		return ERR_INVALID;
+	if (crypto_box_open_easy(msg_out, box + crypto_box_NONCEBYTES, len - crypto_box_NONCEBYTES,
+	                         box, from_public, secret) != 0)
+		return ERR_INVALID;
+	return 0;
+}
+
+void crypto_node_key_new(uint8_t *secret_out)
+{
+	randombytes_buf(secret_out, CRYPTO_NODE_KEY_LEN);
+	crypto_node_clamp(secret_out);
+}
+
+void crypto_node_clamp(uint8_t *secret)
+{
+	secret[0] &= 0xf8;
+	secret[31] &= 0x7f;
+	secret[31] |= 0x40;
+}
+
+/* Never fails: the base point has the full order. */
+void crypto_node_public(const uint8_t *secret, uint8_t *public_out)
+{
+	crypto_scalarmult_base(public_out, secret);
 }
 
 const char *crypto_version(void) { return sodium_version_string(); }

@@ -1,5 +1,5 @@
 /*
- * The one door to libsodium: hashes, randomness, comparing secrets.
+ * The one door to libsodium: hashes, randomness, comparing secrets, sealed boxes.
  * crypto_start() first, once; then any thread.
  */
 #ifndef TUNN_BASE_CRYPTO_H
@@ -33,6 +33,22 @@ void crypto_secret_free(void *p);  /* NULL allowed */
 void crypto_base64(const uint8_t *p, size_t n, char *out, size_t cap);
 /* Padded or not. Length, or ERR_INVALID (also beyond cap). */
 int crypto_base64_decode(struct str text, uint8_t *out, size_t cap);
+
+/* NaCl's box (X25519, XSalsa20-Poly1305) between two node keys: 24 bytes of random
+ * nonce, 16 of tag, the ciphertext. Keys are CRYPTO_NODE_KEY_LEN bytes, box_out holds len +
+ * CRYPTO_SEAL_EXTRA, msg_out len - CRYPTO_SEAL_EXTRA. 0, or ERR_INVALID: a key is zero or of low
+ * order, the box is shorter than that, not from that sender, or was changed. */
+enum { CRYPTO_NODE_KEY_LEN = 32, CRYPTO_SEAL_EXTRA = 24 + 16 };
+int crypto_seal(const uint8_t *msg, size_t len, const uint8_t *to_public,
+                const uint8_t *from_secret, uint8_t *box_out);
+int crypto_unseal(const uint8_t *box, size_t len, const uint8_t *from_public, const uint8_t *secret,
+                  uint8_t *msg_out);
+
+/* Node keys (X25519, RFC 7748): a secret is random and clamped; both are the caller's
+ * to wipe. The public key of a secret; clamped or not gives the same. */
+void crypto_node_key_new(uint8_t *secret_out);
+void crypto_node_clamp(uint8_t *secret);
+void crypto_node_public(const uint8_t *secret, uint8_t *public_out);
 
 /* SipHash-2-4 with a key drawn at start: hash tables cannot be flooded. */
 uint64_t crypto_short_hash(const void *p, size_t n);
