@@ -150,6 +150,12 @@ void buf_eat(struct buf *b, size_t n)
 		b->off = 0;
 }
 
+void buf_cut(struct buf *b, size_t len)
+{
+	assert(len <= b->len);
+	b->len = len;
+}
+
 void buf_clear(struct buf *b)
 {
 	b->off = b->len = 0;

@@ -34,6 +34,7 @@ void buf_eat(struct buf *, size_t n);                  /* n <= buf_len */
  * n bytes before the content. False: there is no room in front. */
 void buf_indent(struct buf *, size_t n);
 bool buf_prepend(struct buf *, const void *data, size_t n);
+void buf_cut(struct buf *, size_t len); /* forgets what is behind len; len <= buf_len */
 void buf_clear(struct buf *);
 void buf_wipe(struct buf *); /* clears it and leaves nothing to read in its memory */
 

@@ -7,7 +7,7 @@
  *   grpc_tunnel.c     server: EstablishTunnel
  *   grpc_health.c     server: the health service
  *   grpc_reflection.c server: which services there are
- *   grpc_page.c       server: plain HTTP for one of our pages
+ *   grpc_page.c       server: plain HTTP, for which there are pages
  *   grpc_dial.c       client: the request and its answers
  * One thread, that of the transport.
  */
@@ -200,8 +200,8 @@ void tunnel_end(struct call *, enum close_why, const char *text);
 int health_tell_serving(struct transport *, bool serving);
 
 /* grpc_page.c */
-/* Was the request for one of our pages? Then its answer follows. */
-bool page_head(struct transport *, struct h2_stream *, const struct h2_head *);
+/* A request of somebody who is no end: a page follows when it has ended. */
+void page_head(struct transport *, struct h2_stream *, const struct h2_head *);
 
 /* grpc_dial.c */
 int dial_dial(struct transport *, const struct hello *, struct chan **c_out);

@@ -1,55 +1,73 @@
-#include <string.h>
+#include <stdio.h>
 
 #include "common/transport/grpc_impl.h"
 #include "common/transport/pages.h"
 
-struct page_call {
-	const struct page *page;
-	bool has_body, is_allowed;
-};
+enum { FIELD_NAME_LEN = 40 };
 
-static struct page_call *own(struct call *c) { return (struct page_call *)(void *)c->own; }
+static struct page *own(struct call *c) { return (struct page *)(void *)c->own; }
+
+/* RFC 9113 8.2: lower case, and nothing of a connection. */
+static struct h2_field lowered(struct http1_field f, char room[static FIELD_NAME_LEN])
+{
+	size_t n = 0;
+
+	for (; n < f.name.len && n < FIELD_NAME_LEN; n++)
+		room[n] = f.name.p[n] >= 'A' && f.name.p[n] <= 'Z' ? (char)(f.name.p[n] | 32) :
+		                                                     f.name.p[n];
+	return (struct h2_field){ { room, n }, f.value };
+}
+
+static void say(struct h2 *h2, struct h2_stream *st, const struct http1_answer *a)
+{
+	struct h2_field f[PAGE_FIELDS_MAX + 2];
+	char names[PAGE_FIELDS_MAX][FIELD_NAME_LEN], status[12], len[24];
+	bool has_body = a->body.len && !a->to_head;
+	size_t n = 0;
+
+	snprintf(status, sizeof status, "%d", a->status);
+	snprintf(len, sizeof len, "%zu", a->body.len);
+	f[n++] = (struct h2_field){ STR(":status"), str_of(status) };
+	for (size_t i = 0; i < a->n_fields; i++)
+		f[n++] = lowered(a->fields[i], names[i]);
+	if (http1_has_length(a->status))
+		f[n++] = (struct h2_field){ STR("content-length"), str_of(len) };
+	if (h2_respond(h2, st, f, n, !has_body) < 0 || !has_body)
+		return;
+	if (buf_add(h2_outgoing(st), a->body.p, a->body.len) < 0)
+		h2_reset(h2, st, H2_INTERNAL_ERROR); /* less than was announced */
+	else
+		h2_finish(h2, st, NULL, 0);
+}
 
 /* Not before the request has ended: what is wrong with its body is told as an
  * error of the stream, not lost behind an early answer. */
 static void answer(struct call *c)
 {
-	struct page_call p = *own(c);
-	const struct h2_field f[] = {
-		{ STR(":status"), p.is_allowed ? STR("200") : STR("405") },
-		{ STR("content-type"), str_of(p.page->content_type) },
-		{ STR("allow"), STR("GET, HEAD") }, /* only with 405 */
-	};
-	struct h2 *h2 = c->chan.transport->h2;
-	struct h2_stream *st = c->stream;
-
+	say(c->chan.transport->h2, c->stream, &own(c)->answer);
 	call_retire(c);
-	if (h2_respond(h2, st, f, p.is_allowed ? 2 : 3, !p.has_body) < 0 || !p.has_body)
-		return;
-	buf_add(h2_outgoing(st), p.page->body, strlen(p.page->body));
-	h2_finish(h2, st, NULL, 0);
 }
 
 static const struct method plain = {
 	.is_plain = true,
-	.own_len = sizeof(struct page_call),
+	.own_len = sizeof(struct page),
 	.on_end = answer,
 };
 
-bool page_head(struct transport *t, struct h2_stream *st, const struct h2_head *head)
+void page_head(struct transport *t, struct h2_stream *st, const struct h2_head *head)
 {
-	const struct page *page = page_of(h2_head_get(head, ":path", NULL));
-	struct str method = h2_head_get(head, ":method", NULL);
-	bool is_get = str_eq(method, STR("GET"));
-
-	if (!page || grpc_is_content_type(h2_head_get(head, "content-type", NULL)))
-		return false;
+	struct page_request q = { h2_head_get(head, ":method", NULL),
+		                  h2_head_get(head, ":path", NULL),
+		                  h2_head_get(head, "x-tailscale-challenge", NULL) };
+	const char *query = q.path.len ? memchr(q.path.p, '?', q.path.len) : NULL;
 	struct call *c = call_new(t, st, &plain);
+
 	if (!c) {
 		h2_reset(t->h2, st, H2_INTERNAL_ERROR);
-		return true;
+		return;
 	}
+	if (query)
+		q.path.len = (size_t)(query - q.path.p);
 	h2_set_user(st, c);
-	*own(c) = (struct page_call){ page, is_get, is_get || str_eq(method, STR("HEAD")) };
-	return true;
+	page_for(&q, own(c));
 }

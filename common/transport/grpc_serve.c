@@ -231,6 +231,17 @@ static bool turned_away(struct transport *t, struct h2_stream *st, const struct 
 	return true;
 }
 
+/* Others are served pages. Who asks for a method of ours is told what is wrong with the
+ * rest of the request, as S1 and S2 want it. */
+static bool is_for_grpc(const struct transport *t, const struct h2_head *head)
+{
+	struct str type = h2_head_get(head, "content-type", NULL);
+	struct str begin = STR("application/grpc");
+
+	return (type.len >= begin.len && memcmp(type.p, begin.p, begin.len) == 0) ||
+	       method_of(t, h2_head_get(head, ":path", NULL));
+}
+
 void serve_head(void *owner, struct h2_stream *st, const struct h2_head *head, bool end)
 {
 	struct transport *t = owner;
@@ -241,7 +252,11 @@ void serve_head(void *owner, struct h2_stream *st, const struct h2_head *head, b
 	(void)end;
 	if (c) /* trailers of a request carry nothing of ours */
 		return;
-	if (page_head(t, st, head) || turned_away(t, st, head, &m, &deadline_ms))
+	if (!is_for_grpc(t, head)) {
+		page_head(t, st, head);
+		return;
+	}
+	if (turned_away(t, st, head, &m, &deadline_ms))
 		return;
 	c = call_new(t, st, m);
 	if (!c) {

@@ -31,14 +31,25 @@ static char *place_for(struct http1 *h)
 	return NULL;
 }
 
-static void append(char *to, const char *p, size_t n)
+static void append(char *to, size_t cap, const char *p, size_t n)
 {
-	size_t have = strlen(to), room = HTTP1_VALUE_LEN - 1 - have;
+	size_t have = strlen(to), room = cap - 1 - have;
 
 	if (n > room)
 		n = room;
 	memcpy(to + have, p, n);
 	to[have + n] = 0;
+}
+
+/* For people to read: whoever answered has no say in what their terminal does. */
+static int on_reason(http_parser *p, const char *at, size_t n)
+{
+	struct http1 *h = p->data;
+
+	for (size_t i = 0; i < n; i++)
+		append(h->head.reason, sizeof h->head.reason,
+		       at[i] >= ' ' && at[i] < 0x7f ? at + i : "?", 1);
+	return 0;
 }
 
 static int on_field(http_parser *p, const char *at, size_t n)
@@ -66,11 +77,11 @@ static int on_value(http_parser *p, const char *at, size_t n)
 			return -1;
 		h->value = place_for(h);
 		if (h->value && h->value[0])
-			append(h->value, ", ", 2);
+			append(h->value, HTTP1_VALUE_LEN, ", ", 2);
 	}
 	h->in_value = true;
 	if (h->value)
-		append(h->value, at, n);
+		append(h->value, HTTP1_VALUE_LEN, at, n);
 	return 0;
 }
 
@@ -86,6 +97,7 @@ static int on_complete(http_parser *p)
 }
 
 static const http_parser_settings settings = {
+	.on_status = on_reason,
 	.on_header_field = on_field,
 	.on_header_value = on_value,
 	.on_headers_complete = on_complete,
@@ -123,7 +135,8 @@ int http1_feed(struct http1 *h, const uint8_t *data, size_t len, size_t *used_ou
 		if (++h->n_bytes > HTTP1_HEAD_MAX)
 			return ERR_TOO_BIG;
 		http_parser_execute(&h->parser, &settings, (const char *)data + i, 1);
-		if (h->done && h->head.status < 200) { /* RFC 9110 15.2: another follows */
+		/* RFC 9110 15.2: another follows, but for 101 */
+		if (h->done && h->head.status < 200 && h->head.status != 101) {
 			begin_head(h);
 			continue;
 		}

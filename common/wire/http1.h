@@ -91,7 +91,8 @@ struct http1_answer {
 };
 
 int http1_respond(struct buf *out, const struct http1_answer *); /* 0 or -ENOMEM, all or nothing */
-const char *http1_reason(int status);                            /* "" if unknown */
+bool http1_has_length(int status);    /* may an answer have a body (RFC 9110 6.4.1, 8.6)? */
+const char *http1_reason(int status); /* "" if unknown */
 
 /* ---- responses ---- */
 

@@ -6,7 +6,7 @@ import stat
 import subprocess
 
 from harness import TUNN, ask, endpoint, free_port
-from scripted import DATA, END_HEADERS, END_STREAM, HEADERS, Peer, register, request_fields
+from scripted import DATA, Peer, register, request_fields
 
 
 def test_first_start_makes_certificate_and_token_and_keeps_them(world, relay):
@@ -142,18 +142,3 @@ def test_plain_http_at_the_tls_port_harms_nothing(world, relay):
     pair = world.pair(relay)
     ask(world.socket(), pair.address, b"alive")
     assert endpoint(pair.laptop)
-
-
-def test_a_browser_gets_a_page_that_says_what_this_is(relay):
-    peer = Peer(relay.port)
-    for stream, method, status in ((1, "GET", "200"), (3, "HEAD", "200"), (5, "POST", "405")):
-        peer.headers(stream, request_fields("/", method=method, content_type=None), END_HEADERS | END_STREAM)
-        f = peer.read_until(lambda f, stream=stream: f.type == HEADERS and f.stream == stream)
-        assert f.fields[":status"] == status and "grpc-status" not in f.fields
-        assert bool(f.flags & END_STREAM) == (method != "GET")
-        if method == "GET":
-            assert b"tunn relay" in peer.read_until(lambda f: f.stream == 1 and f.flags & END_STREAM).payload
-    peer.call(7, "/other", method="GET", content_type=None)
-    assert peer.answer(7)[":status"] == "405"
-    assert peer.is_alive()
-    peer.close()
