@@ -465,3 +465,8 @@ int conn_open(struct loop *loop, const struct conn_conf *conf, const struct conn
 const struct addr *conn_peer(const struct conn *c) { return &c->peer; }
 const struct addr *conn_local(const struct conn *c) { return &c->local; }
 const char *conn_cipher(const struct conn *c) { return tls_cipher(c->tls); }
+
+bool conn_peer_derp_key(const struct conn *c, uint8_t key_out[static 32])
+{
+	return tls_peer_derp_key(c->tls, key_out);
+}

@@ -63,6 +63,7 @@ void conn_reset(struct conn *); /* closes without a word, RST */
 const struct addr *conn_peer(const struct conn *);
 const struct addr *conn_local(const struct conn *);
 const char *conn_cipher(const struct conn *);
+bool conn_peer_derp_key(const struct conn *, uint8_t key_out[static 32]); /* tls_peer_derp_key() */
 
 /* Gives the calling thread's read buffers back; its conns are closed. */
 void conn_thread_done(void);

@@ -14,7 +14,6 @@
 #include <openssl/x509v3.h>
 
 #include "common/base/bytes.h"
-#include "common/base/crypto.h"
 #include "common/base/den.h"
 #include "common/base/err.h"
 #include "common/base/words.h"
@@ -33,8 +32,7 @@ struct tls {
 	const uint8_t *in; /* fed and not yet read: borrowed */
 	size_t in_len;
 	struct buf *out; /* during a call */
-	bool pin_checked;
-	bool secured; /* the handshake is over */
+	bool secured;    /* the handshake is over, the peer is who it must be */
 	unsigned n_late;
 	size_t early_left; /* bytes to read that are wiped behind the reader */
 	struct words error;
@@ -133,6 +131,8 @@ static SSL *awake(const struct tls *t)
 	return t->ssl;
 }
 
+SSL *tls_ssl(const struct tls *t) { return awake(t); }
+
 /* ---- our own BIO: reads what was fed, writes into a buf ---- */
 
 static int bio_write(BIO *bio, const char *data, int len)
@@ -194,15 +194,21 @@ static bool is_ip(const char *name)
 	return inet_pton(AF_INET, name, bin) == 1 || inet_pton(AF_INET6, name, bin) == 1;
 }
 
-static bool set_name(struct tls *t, const char *name)
+static bool set_verified(struct tls *t, const char *name)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(awake(t));
 
-	if (is_ip(name)) /* RFC 6066 section 3: addresses are not sent */
+	if (is_ip(name))
 		return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
-	       SSL_set_tlsext_host_name(awake(t), name) == 1;
+	return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
+}
+
+static bool set_name(struct tls *t, const char *name)
+{
+	/* RFC 6066 section 3: addresses are not sent */
+	return set_verified(t, t->ctx->verify_name ? t->ctx->verify_name : name) &&
+	       (is_ip(name) || SSL_set_tlsext_host_name(awake(t), name) == 1);
 }
 
 static void on_message(int written, int version, int type, const void *data, size_t len, SSL *ssl,
@@ -268,7 +274,7 @@ void tls_free(struct tls *t)
 
 /* ---- errors in words ---- */
 
-static void name_of(const X509_NAME *name, char *out, size_t cap)
+void tls_common_name(const X509_NAME *name, char *out, size_t cap)
 {
 	if (!name || X509_NAME_get_text_by_NID((X509_NAME *)(uintptr_t)name, NID_commonName, out,
 	                                       (int)cap) <= 0)
@@ -278,14 +284,19 @@ static void name_of(const X509_NAME *name, char *out, size_t cap)
 static void explain_chain(struct tls *t, X509 *cert, int verify)
 {
 	char subject[48], issuer[48];
+	const char *wanted = verify == X509_V_ERR_HOSTNAME_MISMATCH ?
+	                                     X509_VERIFY_PARAM_get0_host(SSL_get0_param(awake(t)),
+	                                                                 0) :
+	                                     NULL;
 
-	name_of(cert ? X509_get_subject_name(cert) : NULL, subject, sizeof subject);
-	name_of(cert ? X509_get_issuer_name(cert) : NULL, issuer, sizeof issuer);
+	tls_common_name(cert ? X509_get_subject_name(cert) : NULL, subject, sizeof subject);
+	tls_common_name(cert ? X509_get_issuer_name(cert) : NULL, issuer, sizeof issuer);
 	words_say(&t->error,
-	          "certificate of %s issued by %s not trusted: %s; a private relay needs --pin "
+	          "certificate of %s issued by %s not trusted: %s%s%s; a private relay needs --pin "
 	          "sha256:HEX (it prints it) or --ca FILE; where TLS is intercepted by %s, use "
 	          "--ca with its certificate",
-	          subject, issuer, X509_verify_cert_error_string(verify), issuer);
+	          subject, issuer, X509_verify_cert_error_string(verify), wanted ? ", wanted " : "",
+	          wanted ? wanted : "", issuer);
 }
 
 /* OpenSSL forgets the certificate it refuses: its names are taken here. */
@@ -315,29 +326,6 @@ static int failed(struct tls *t)
 	return ERR_TLS;
 }
 
-static int check_pin(struct tls *t)
-{
-	X509 *cert = SSL_get0_peer_certificate(awake(t));
-	uint8_t hash[TLS_PIN_LEN];
-	char hex[2 * TLS_PIN_LEN + 1], issuer[48];
-
-	t->pin_checked = true;
-	if (!cert || !tls_spki_hash(cert, hash)) {
-		words_say(&t->error, "the relay showed no certificate");
-		return ERR_TLS;
-	}
-	if (crypto_same(hash, t->ctx->pin, TLS_PIN_LEN))
-		return 0;
-	hex_encode(hash, sizeof hash, hex);
-	name_of(X509_get_issuer_name(cert), issuer, sizeof issuer);
-	words_say(&t->error,
-	          "the relay showed the key sha256:%s, which is not the pinned one: wrong relay, a "
-	          "new key, or somebody intercepts TLS (the certificate was issued by %s); compare "
-	          "with what the relay prints",
-	          hex, issuer);
-	return ERR_TLS;
-}
-
 /* ---- records ---- */
 
 int tls_handshake(struct tls *t, struct buf *out)
@@ -351,7 +339,7 @@ int tls_handshake(struct tls *t, struct buf *out)
 	else if (why != SSL_ERROR_NONE)
 		rc = failed(t);
 	else
-		rc = t->ctx->has_pin && !t->pin_checked ? check_pin(t) : 0;
+		rc = t->secured ? 0 : tls_check_pins(t->ctx, awake(t), &t->error);
 	t->secured = rc == 0;
 	t->out = NULL;
 	return rc;

@@ -34,19 +34,29 @@ struct tls_server_conf {
 	const char *const *names; /* DNS names and addresses that the certificate must be for */
 	size_t n_names;
 	bool allow_expired;
+	/* 32 bytes, borrowed: sent with a meta certificate behind the chain. NULL: none */
+	const uint8_t *derp_public;
 };
 int tls_server_ctx_new(const struct tls_server_conf *, struct tls_ctx **ctx_out,
                        char error_out[static TLS_ERROR_LEN]);
 
 /* When the certificate of a server's context expires. */
 int64_t tls_not_after_unix_s(const struct tls_ctx *);
+/* What clients pin a server's certificate by as sha256-raw:HEX, the SHA-256 of its DER.
+ * ERR_INVALID: they would refuse it, since it is not sent alone. */
+int tls_leaf_raw_sha256(const struct tls_ctx *, uint8_t hash_out[static TLS_PIN_LEN]);
 
-/* Client. ca_file NULL: the system's store. pin NULL: none; a pin replaces
- * chain and name checks unless ca_file is given too (product.md section 3). */
+/* Client. ca_file NULL: the system's store. pin and raw_pin NULL: none; either replaces
+ * chain checks unless ca_file is given too (product.md section 3), pin the name as well.
+ * raw_pin is a DERP node's sha256-raw: one certificate (meta certificates aside), valid
+ * now, its subjectAltName for the server. */
 struct tls_client_conf {
 	const char *ca_file;
-	const uint8_t *pin; /* SHA-256 of the leaf's SubjectPublicKeyInfo */
-	const char *const *alpn;
+	const uint8_t *pin;      /* SHA-256 of the leaf's SubjectPublicKeyInfo */
+	const uint8_t *raw_pin;  /* SHA-256 of the leaf */
+	const char *verify_name; /* instead of the server's, which stays the SNI; NULL or "": none
+	                          */
+	const char *const *alpn; /* NULL: none is offered */
 };
 int tls_client_ctx_new(const struct tls_client_conf *, struct tls_ctx **ctx_out,
                        char error_out[static TLS_ERROR_LEN]);
@@ -62,6 +72,9 @@ void tls_free(struct tls *);
  * ERR_TLS: failed, tls_error_text() says why. Output goes to `out` in all cases. */
 int tls_handshake(struct tls *, struct buf *out);
 const char *tls_alpn(const struct tls *); /* "" when none was chosen */
+/* Client, after the handshake: the key that a DERP server told with its certificates, so
+ * that it need not be waited for. It is as good as the peer's certificate. False: none. */
+bool tls_peer_derp_key(const struct tls *, uint8_t key_out[static 32]);
 
 /* Ciphertext from the socket. Borrows `data` until the next tls_feed() or
  * until tls_read() has returned ERR_AGAIN, whichever comes first. */

@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "common/base/err.h"
+#include "common/net/tls_meta.h"
 
 #define SUITES_AES_FIRST                                                                           \
 	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -130,6 +131,7 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 	if (!ctx || atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	SSL_CTX_free(ctx->ssl);
+	free(ctx->verify_name);
 	free(ctx);
 }
 
@@ -218,6 +220,36 @@ static int load(SSL_CTX *ssl, const struct tls_server_conf *conf,
 	return rc ? rc : tls_cert_check(ssl, conf, error_out);
 }
 
+/* Behind all else; what is sent is the chain as it stands, nothing is found in a store
+ * (the intermediates came with the file). */
+static int add_meta(SSL_CTX *ssl, const uint8_t *derp_public, char error_out[static TLS_ERROR_LEN])
+{
+	X509 *meta = tls_meta_new(derp_public);
+	bool ok = meta && SSL_CTX_add1_chain_cert(ssl, meta) == 1;
+
+	X509_free(meta);
+	return ok ? 0 :
+	            tls_fail(-ENOMEM, error_out, "cannot make the certificate of the DERP key: %s",
+	                     last_error());
+}
+
+int tls_leaf_raw_sha256(const struct tls_ctx *ctx, uint8_t hash_out[static TLS_PIN_LEN])
+{
+	X509 *leaf = SSL_CTX_get0_certificate(ctx->ssl);
+	STACK_OF(X509) *chain = NULL;
+	uint8_t hash[EVP_MAX_MD_SIZE];
+	unsigned len;
+
+	SSL_CTX_get0_chain_certs(ctx->ssl, &chain);
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		if (!tls_is_meta(sk_X509_value(chain, i)))
+			return ERR_INVALID;
+	if (!leaf || X509_digest(leaf, EVP_sha256(), hash, &len) != 1)
+		return -ENOMEM;
+	memcpy(hash_out, hash, TLS_PIN_LEN);
+	return 0;
+}
+
 /* Keys that are in use lie where no core dump and, as far as the limit for locked
  * memory goes (8 MiB as a rule), no swap takes them. Without it they work all the same.
  * OpenSSL keeps LEAST bytes there for each connection as long as it lives, and when
@@ -244,6 +276,8 @@ int tls_server_ctx_new(const struct tls_server_conf *conf, struct tls_ctx **ctx_
 	SSL_CTX_set_num_tickets(ctx->ssl, 0);
 	SSL_CTX_set_alpn_select_cb(ctx->ssl, choose_alpn, ctx);
 	int rc = load(ctx->ssl, conf, error_out);
+	if (rc == 0 && conf->derp_public)
+		rc = add_meta(ctx->ssl, conf->derp_public, error_out);
 	if (rc < 0) {
 		tls_ctx_unref(ctx);
 		return rc;
@@ -254,6 +288,20 @@ int tls_server_ctx_new(const struct tls_server_conf *conf, struct tls_ctx **ctx_
 
 /* ---- client ---- */
 
+static bool take_trust(struct tls_ctx *ctx, const struct tls_client_conf *conf)
+{
+	ctx->has_pin = conf->pin != NULL;
+	if (conf->pin)
+		memcpy(ctx->pin, conf->pin, TLS_PIN_LEN);
+	ctx->has_raw_pin = conf->raw_pin != NULL;
+	if (conf->raw_pin)
+		memcpy(ctx->raw_pin, conf->raw_pin, TLS_PIN_LEN);
+	if (!conf->verify_name || !conf->verify_name[0])
+		return true;
+	ctx->verify_name = strdup(conf->verify_name);
+	return ctx->verify_name != NULL;
+}
+
 int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_out,
                        char error_out[static TLS_ERROR_LEN])
 {
@@ -262,12 +310,12 @@ int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_
 	if (!ctx) {
 		return tls_fail(-ENOMEM, error_out, "out of memory");
 	}
-	if (conf->pin) {
-		ctx->has_pin = true;
-		memcpy(ctx->pin, conf->pin, TLS_PIN_LEN);
+	if (!take_trust(ctx, conf)) {
+		tls_ctx_unref(ctx);
+		return tls_fail(-ENOMEM, error_out, "out of memory");
 	}
 	SSL_CTX_set_alpn_protos(ctx->ssl, ctx->alpn, ctx->alpn_len);
-	if (!conf->pin || conf->ca_file) {
+	if (!(conf->pin || conf->raw_pin) || conf->ca_file) {
 		int ok = conf->ca_file ? SSL_CTX_load_verify_file(ctx->ssl, conf->ca_file) :
 		                         SSL_CTX_set_default_verify_paths(ctx->ssl);
 		if (ok != 1) {

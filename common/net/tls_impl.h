@@ -1,6 +1,7 @@
 /*
  * Shared by tls.c (one connection), tls_ctx.c (contexts), tls_cert.c (is a
- * server's certificate fit for use?) and cert.c only.
+ * server's certificate fit for use?), tls_pin.c (is the peer's the pinned one?),
+ * tls_meta.c and cert.c only.
  */
 #ifndef TUNN_NET_TLS_IMPL_H
 #define TUNN_NET_TLS_IMPL_H
@@ -8,14 +9,16 @@
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 
+#include "common/base/words.h"
 #include "common/net/tls.h"
 
 struct tls_ctx {
 	atomic_uint refs; /* release on unref, acquire before freeing */
 	SSL_CTX *ssl;
-	bool server, has_pin;
-	uint8_t pin[TLS_PIN_LEN];
-	uint8_t alpn[64]; /* wire form: length, name, ... */
+	bool server, has_pin, has_raw_pin;
+	uint8_t pin[TLS_PIN_LEN], raw_pin[TLS_PIN_LEN];
+	char *verify_name; /* NULL: that of the connection */
+	uint8_t alpn[64];  /* wire form: length, name, ... */
 	unsigned alpn_len;
 };
 
@@ -34,5 +37,9 @@ int tls_cert_check(SSL_CTX *, const struct tls_server_conf *, char error_out[sta
 bool tls_cert_has_name(X509 *, const char *dns_name_or_address); /* as clients compare */
 bool tls_is_pkcs12(const char *file);
 int tls_on_verify(int ok, X509_STORE_CTX *); /* OpenSSL's verify callback */
+/* After the handshake, a client: 0, or ERR_TLS with words. */
+int tls_check_pins(const struct tls_ctx *, SSL *, struct words *);
+void tls_common_name(const X509_NAME *, char *out, size_t cap); /* "?": none */
+SSL *tls_ssl(const struct tls *);                               /* borrowed from it, awake */
 
 #endif

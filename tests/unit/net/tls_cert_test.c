@@ -1,7 +1,9 @@
 /* Certificates that an operator gives: chains made by the openssl program. */
-#include "tests/unit/net/certs.h"
+#include "tests/unit/net/tls_pair.h"
 
 #include "common/base/crypto.h"
+#include "common/net/tls_impl.h"
+#include "common/net/tls_meta.h"
 
 static char dir[256];
 static struct tls_server_conf conf;
@@ -93,6 +95,52 @@ static void C19_a_leaf_without_its_issuer_is_refused(void **state)
 	              "stands alone: append that of its issuer /CN=middle");
 }
 
+static void a_meta_certificate_goes_behind_all_that_the_file_has(void **state)
+{
+	static const uint8_t derp_public[KEY_LEN] = { 1, 2, 3 };
+	struct {
+		const char *file;
+		int n;
+	} rows[] = { { "chain.pem", 3 }, { "whole.pem", 4 } };
+	uint8_t got[KEY_LEN];
+	struct tls_ctx *ctx;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		with(rows[i].file, "leaf.key")->derp_public = derp_public;
+		assert_int_equal(tls_server_ctx_new(&conf, &ctx, certs_error), 0);
+		pair_begin(ctx, certs_client(at("root.pem"), NULL, certs_h2), "relay.test");
+		pair_shake(0);
+		assert_int_equal(client.rc, 0);
+		STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls_ssl(client.tls));
+		assert_int_equal(sk_X509_num(chain), rows[i].n);
+		for (int k = 0; k < rows[i].n; k++)
+			assert_int_equal(tls_is_meta(sk_X509_value(chain, k)), k == rows[i].n - 1);
+		assert_true(tls_peer_derp_key(client.tls, got));
+		assert_memory_equal(got, derp_public, KEY_LEN);
+		pair_done();
+	}
+}
+
+static void only_a_certificate_that_is_sent_alone_can_be_pinned_raw(void **state)
+{
+	static const uint8_t derp_public[KEY_LEN] = { 1, 2, 3 };
+	uint8_t hash[TLS_PIN_LEN];
+	char hex[2 * TLS_PIN_LEN + 1];
+	struct tls_ctx *ctx;
+
+	(void)state;
+	with("root.pem", "root.key")->derp_public = derp_public;
+	assert_int_equal(tls_server_ctx_new(&conf, &ctx, certs_error), 0);
+	assert_int_equal(tls_leaf_raw_sha256(ctx, hash), 0);
+	hex_encode(hash, sizeof hash, hex);
+	sh("openssl x509 -in root.pem -outform DER | sha256sum | grep -q '^%s '", hex);
+	tls_ctx_unref(ctx);
+	assert_int_equal(tls_server_ctx_new(with("chain.pem", "leaf.key"), &ctx, certs_error), 0);
+	assert_int_equal(tls_leaf_raw_sha256(ctx, hash), ERR_INVALID);
+	tls_ctx_unref(ctx);
+}
+
 static void C19_pkcs12_is_told_with_the_way_out(void **state)
 {
 	(void)state;
@@ -177,6 +225,8 @@ int main(void)
 		cmocka_unit_test(C19_a_chain_in_order_is_accepted_with_or_without_its_root),
 		cmocka_unit_test(C19_a_chain_out_of_order_is_refused),
 		cmocka_unit_test(C19_a_leaf_without_its_issuer_is_refused),
+		cmocka_unit_test(a_meta_certificate_goes_behind_all_that_the_file_has),
+		cmocka_unit_test(only_a_certificate_that_is_sent_alone_can_be_pinned_raw),
 		cmocka_unit_test(C19_pkcs12_is_told_with_the_way_out),
 		cmocka_unit_test(C19_a_key_with_a_passphrase_is_refused_without_asking),
 		cmocka_unit_test(C18_a_key_of_another_certificate_is_refused),

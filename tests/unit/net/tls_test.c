@@ -1,4 +1,4 @@
-#include "tests/unit/net/certs.h"
+#include "tests/unit/net/tls_pair.h"
 
 #include <openssl/crypto.h>
 #include <openssl/pem.h>
@@ -7,58 +7,6 @@
 #include "common/base/crypto.h"
 #include "common/base/err.h"
 #include "common/net/tls_impl.h"
-
-/* ---- two sides in memory ---- */
-
-struct end {
-	struct tls_ctx *ctx;
-	struct tls *tls;
-	struct buf out;
-	int rc;
-};
-
-static struct end server, client;
-
-static void begin(struct tls_ctx *server_ctx, struct tls_ctx *client_ctx, const char *name)
-{
-	server = (struct end){ .ctx = server_ctx, .rc = ERR_AGAIN };
-	client = (struct end){ .ctx = client_ctx, .rc = ERR_AGAIN };
-	assert_int_equal(tls_new(server_ctx, NULL, &server.tls), 0);
-	assert_int_equal(tls_new(client_ctx, name, &client.tls), 0);
-}
-
-static void done(void)
-{
-	struct end *ends[] = { &server, &client };
-
-	for (unsigned i = 0; i < 2; i++) {
-		tls_free(ends[i]->tls);
-		tls_ctx_unref(ends[i]->ctx);
-		buf_done(&ends[i]->out);
-	}
-}
-
-/* Lets one side go on with what the other said, in pieces of `chunk`. */
-static void step(struct end *e, struct end *from, size_t chunk)
-{
-	if (e->rc != ERR_AGAIN)
-		return;
-	e->rc = tls_handshake(e->tls, &e->out);
-	while (e->rc == ERR_AGAIN && buf_len(&from->out)) {
-		size_t n = chunk && chunk < buf_len(&from->out) ? chunk : buf_len(&from->out);
-		tls_feed(e->tls, buf_data(&from->out), n);
-		e->rc = tls_handshake(e->tls, &e->out);
-		buf_eat(&from->out, n);
-	}
-}
-
-static void shake(size_t chunk)
-{
-	for (unsigned i = 0; i < 10; i++) {
-		step(&client, &server, chunk);
-		step(&server, &client, chunk);
-	}
-}
 
 static uint8_t first_pin[TLS_PIN_LEN]; /* before any reissue */
 
@@ -77,14 +25,14 @@ static void a_handshake_agrees_however_its_bytes_are_cut(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-		begin(certs_server(certs_h2), pinned(), "relay.test");
-		shake(chunks[i]);
+		pair_begin(certs_server(certs_h2), pinned(), "relay.test");
+		pair_shake(chunks[i]);
 		assert_int_equal(server.rc, 0);
 		assert_int_equal(client.rc, 0);
 		assert_string_equal(tls_alpn(server.tls), "h2");
 		assert_string_equal(tls_alpn(client.tls), "h2");
 		assert_string_equal(tls_cipher(client.tls), tls_cipher(server.tls));
-		done();
+		pair_done();
 	}
 }
 
@@ -108,8 +56,8 @@ static void what_is_sealed_comes_out_whole(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof in; i++)
 		in[i] = (uint8_t)(i * 13);
-	begin(certs_server(certs_h2), pinned(), "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), pinned(), "relay.test");
+	pair_shake(0);
 	assert_int_equal(tls_write(client.tls, in, sizeof in, &client.out), 0);
 	/* seven records of at most 16 KiB, each 22 bytes longer (TLS 1.3) */
 	assert_int_equal(buf_len(&client.out), sizeof in + 7 * 22);
@@ -119,7 +67,7 @@ static void what_is_sealed_comes_out_whole(void **state)
 	assert_int_equal(tls_write(server.tls, in, 10, &server.out), 0);
 	assert_int_equal(read_all(&client, &server, out, &len), ERR_AGAIN);
 	assert_int_equal(len, 10);
-	done();
+	pair_done();
 }
 
 static void a_goodbye_is_told_as_closed(void **state)
@@ -128,11 +76,11 @@ static void a_goodbye_is_told_as_closed(void **state)
 	size_t len;
 
 	(void)state;
-	begin(certs_server(certs_h2), pinned(), "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), pinned(), "relay.test");
+	pair_shake(0);
 	tls_shutdown(client.tls, &client.out);
 	assert_int_equal(read_all(&server, &client, out, &len), ERR_CLOSED);
-	done();
+	pair_done();
 }
 
 static void a_damaged_record_ends_the_connection(void **state)
@@ -141,26 +89,26 @@ static void a_damaged_record_ends_the_connection(void **state)
 	size_t len;
 
 	(void)state;
-	begin(certs_server(certs_h2), pinned(), "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), pinned(), "relay.test");
+	pair_shake(0);
 	assert_int_equal(tls_write(client.tls, (const uint8_t *)"hello", 5, &client.out), 0);
 	((uint8_t *)(uintptr_t)buf_data(&client.out))[7] ^= 1;
 	assert_int_equal(read_all(&server, &client, out, &len), ERR_TLS);
 	assert_int_equal(len, 0);
 	assert_true(strlen(tls_error_text(server.tls)) > 5);
-	done();
+	pair_done();
 }
 
 /* ---- whom a client trusts ---- */
 
 static void assert_trust(struct tls_ctx *ctx, const char *name, bool trusted, const char *words)
 {
-	begin(certs_server(certs_h2), ctx, name);
-	shake(0);
+	pair_begin(certs_server(certs_h2), ctx, name);
+	pair_shake(0);
 	assert_int_equal(client.rc, trusted ? 0 : ERR_TLS);
 	if (!trusted && !strstr(tls_error_text(client.tls), words))
 		fail_msg("\"%s\" is not in \"%s\"", words, tls_error_text(client.tls));
-	done();
+	pair_done();
 }
 
 static void the_pinned_key_is_trusted_whatever_the_name(void **state)
@@ -216,20 +164,20 @@ static void only_protocols_in_common_are_spoken(void **state)
 		                                                                 NULL };
 
 	(void)state;
-	begin(certs_server(certs_h2), certs_client(NULL, certs_pin, old), "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), certs_client(NULL, certs_pin, old), "relay.test");
+	pair_shake(0);
 	assert_int_equal(server.rc, ERR_TLS);
-	done();
-	begin(certs_server(both), certs_client(NULL, certs_pin, old), "relay.test");
-	shake(0);
+	pair_done();
+	pair_begin(certs_server(both), certs_client(NULL, certs_pin, old), "relay.test");
+	pair_shake(0);
 	assert_string_equal(tls_alpn(client.tls), "http/1.1");
-	done();
-	begin(certs_server(both), certs_client(NULL, certs_pin, NULL),
-	      "relay.test"); /* none offered */
-	shake(0);
+	pair_done();
+	pair_begin(certs_server(both), certs_client(NULL, certs_pin, NULL),
+	           "relay.test"); /* none offered */
+	pair_shake(0);
 	assert_int_equal(client.rc, 0);
 	assert_string_equal(tls_alpn(server.tls), "");
-	done();
+	pair_done();
 }
 
 static void the_servers_order_of_protocols_counts(void **state)
@@ -239,10 +187,10 @@ static void the_servers_order_of_protocols_counts(void **state)
 	};
 
 	(void)state;
-	begin(certs_server(ours), certs_client(NULL, certs_pin, theirs), "relay.test");
-	shake(0);
+	pair_begin(certs_server(ours), certs_client(NULL, certs_pin, theirs), "relay.test");
+	pair_shake(0);
 	assert_string_equal(tls_alpn(client.tls), "h2");
-	done();
+	pair_done();
 }
 
 static void tls_1_2_is_spoken_with_ecdhe_and_aead(void **state)
@@ -251,20 +199,20 @@ static void tls_1_2_is_spoken_with_ecdhe_and_aead(void **state)
 
 	(void)state;
 	SSL_CTX_set_max_proto_version(old->ssl, TLS1_2_VERSION);
-	begin(certs_server(certs_h2), old, "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), old, "relay.test");
+	pair_shake(0);
 	assert_int_equal(server.rc, 0);
 	assert_int_equal(client.rc, 0);
 	assert_int_equal(strncmp(tls_cipher(server.tls), "ECDHE-", 6), 0);
-	done();
+	pair_done();
 	old = pinned();
 	SSL_CTX_set_max_proto_version(old->ssl, TLS1_2_VERSION);
 	assert_int_equal(SSL_CTX_set_cipher_list(old->ssl, "ECDHE-ECDSA-AES128-SHA256"),
 	                 1); /* CBC */
-	begin(certs_server(certs_h2), old, "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), old, "relay.test");
+	pair_shake(0);
 	assert_int_equal(server.rc, ERR_TLS);
-	done();
+	pair_done();
 }
 
 static void key_exchanges_that_cost_much_are_refused(void **state)
@@ -279,10 +227,10 @@ static void key_exchanges_that_cost_much_are_refused(void **state)
 	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct tls_ctx *c = pinned();
 		assert_int_equal(SSL_CTX_set1_groups_list(c->ssl, rows[i].groups), 1);
-		begin(certs_server(certs_h2), c, "relay.test");
-		shake(0);
+		pair_begin(certs_server(certs_h2), c, "relay.test");
+		pair_shake(0);
 		assert_int_equal(server.rc, rows[i].is_served ? 0 : ERR_TLS);
-		done();
+		pair_done();
 	}
 }
 
@@ -295,16 +243,16 @@ static void keys_of_a_hundred_thousand_connections_have_room(void **state)
 
 	(void)state;
 	assert_non_null(key);
-	begin(certs_server(certs_h2), pinned(), "relay.test");
+	pair_begin(certs_server(certs_h2), pinned(), "relay.test");
 	before = CRYPTO_secure_used();
-	shake(0);
+	pair_shake(0);
 	each = CRYPTO_secure_used() - before; /* of both sides */
 	for (unsigned i = 0; i < N; i++)
 		assert_non_null(key[i] = OPENSSL_secure_malloc(each / 2));
 	for (unsigned i = 0; i < N; i++)
 		OPENSSL_secure_free(key[i]);
 	free(key);
-	done();
+	pair_done();
 }
 
 static void older_than_tls_1_2_is_refused(void **state)
@@ -315,11 +263,11 @@ static void older_than_tls_1_2_is_refused(void **state)
 	SSL_CTX_set_min_proto_version(old->ssl, TLS1_VERSION);
 	SSL_CTX_set_max_proto_version(old->ssl, TLS1_1_VERSION);
 	SSL_CTX_set_cipher_list(old->ssl, "ALL:@SECLEVEL=0");
-	begin(certs_server(certs_h2), old, "relay.test");
-	shake(0);
+	pair_begin(certs_server(certs_h2), old, "relay.test");
+	pair_shake(0);
 	assert_int_equal(server.rc, ERR_TLS);
 	assert_non_null(strstr(tls_error_text(server.tls), "protocol"));
-	done();
+	pair_done();
 }
 
 static void garbage_instead_of_a_handshake_is_refused_in_words(void **state)
@@ -327,11 +275,11 @@ static void garbage_instead_of_a_handshake_is_refused_in_words(void **state)
 	static const uint8_t garbage[] = "GET / HTTP/1.1\r\nHost: relay.test\r\n\r\n";
 
 	(void)state;
-	begin(certs_server(certs_h2), pinned(), "relay.test");
+	pair_begin(certs_server(certs_h2), pinned(), "relay.test");
 	tls_feed(server.tls, garbage, sizeof garbage - 1);
 	assert_int_equal(tls_handshake(server.tls, &server.out), ERR_TLS);
 	assert_true(strlen(tls_error_text(server.tls)) > 5);
-	done();
+	pair_done();
 }
 
 /* ---- files ---- */
