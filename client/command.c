@@ -62,9 +62,10 @@ static int choose_transport(struct command *cmd)
 static int make_tls(struct command *cmd)
 {
 	char error[TLS_ERROR_LEN];
-	struct tls_client_conf conf = { .ca_file = cmd->opts.ca_file,
-		                        .pin = cmd->opts.has_pin ? cmd->opts.pin : NULL,
-		                        .alpn = cmd->alpn };
+	struct tls_client_conf conf = { .ca_file = cmd->opts.ca_file, .alpn = cmd->alpn };
+
+	if (cmd->opts.has_pin)
+		*(cmd->opts.pin_is_raw ? &conf.raw_pin : &conf.pin) = cmd->opts.pin;
 
 	cmd->alpn[0] = cmd->ops->alpn;
 	if (tls_start() < 0)

@@ -15,6 +15,9 @@
 
 #define DEFAULT_RELAY "https://tunn.to"
 
+#define PIN_OF_KEY  "sha256:"
+#define PIN_OF_CERT "sha256-raw:"
+
 enum { HOST_LEN = 256 };
 
 struct raw { /* what the table fills; some of it is decoded afterwards */
@@ -112,13 +115,25 @@ static const char *check_host(const char *v)
 	return "must be a host name or a numeric address, without port";
 }
 
+/* The pin's letters; NULL: neither form. */
+static const char *pin_hex(const char *v, bool *raw_out)
+{
+	*raw_out = strncmp(v, PIN_OF_CERT, strlen(PIN_OF_CERT)) == 0;
+	if (*raw_out)
+		return v + strlen(PIN_OF_CERT);
+	return strncmp(v, PIN_OF_KEY, strlen(PIN_OF_KEY)) == 0 ? v + strlen(PIN_OF_KEY) : NULL;
+}
+
 static const char *check_pin(const char *v)
 {
 	uint8_t pin[TLS_PIN_LEN];
+	bool raw;
+	const char *hex = pin_hex(v, &raw);
 
-	if (strncmp(v, "sha256:", 7) == 0 && hex_decode(str_of(v + 7), pin, sizeof pin) == 0)
+	if (hex && hex_decode(str_of(hex), pin, sizeof pin) == 0)
 		return NULL;
-	return "must be sha256: and 64 lower-case hex digits, as tunn server prints it";
+	return "must be sha256: (of the key, as tunn server prints it) or sha256-raw: (of the "
+	       "certificate) and 64 lower-case hex digits";
 }
 
 static const char *check_proxy(const char *v)
@@ -182,7 +197,8 @@ const struct opt relay_opts[] = {
 	  .arg = "sha256:HEX",
 	  AT(pin),
 	  .check = check_pin,
-	  .help = "trust the relay with this public key, whoever signed its certificate" },
+	  .help = "trust the relay with this public key, whoever signed its certificate; or with "
+	          "this certificate, as a DERP map has it: sha256-raw:HEX" },
 	{ .kind = OPT_TEXT,
 	  .name = "ca",
 	  .arg = "FILE",
@@ -315,7 +331,7 @@ static void decode(struct raw *raw)
 		o->relay = DEFAULT_RELAY;
 	o->has_pin = raw->pin != NULL;
 	if (o->has_pin)
-		hex_decode(str_of(raw->pin + strlen("sha256:")), o->pin, TLS_PIN_LEN);
+		hex_decode(str_of(pin_hex(raw->pin, &o->pin_is_raw)), o->pin, TLS_PIN_LEN);
 }
 
 int relay_options_read(int argc, char **argv, struct relay_options *opts_out, bool *help_out)

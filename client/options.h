@@ -26,7 +26,7 @@ struct relay_options {
 	const char *forward_host; /* NULL: 127.0.0.1 */
 	const char *proxy;        /* --proxy URL|none */
 	const char *ca_file;
-	bool has_pin;
+	bool has_pin, pin_is_raw; /* of the certificate, not of its key */
 	uint8_t pin[TLS_PIN_LEN];
 	const char *token_file;
 	uint32_t fwmark;

@@ -17,6 +17,7 @@
 #include "common/base/den.h"
 #include "common/base/err.h"
 #include "common/base/words.h"
+#include "common/net/tls_meta.h"
 
 /* A registration is at most one gRPC message with its frames. */
 enum { EARLY_BYTES = 128 * 1024 };
@@ -358,6 +359,13 @@ const char *tls_alpn(const struct tls *t)
 		memcpy(name, p, len);
 	name[len] = 0;
 	return name;
+}
+
+bool tls_peer_derp_key(const struct tls *t, uint8_t key_out[static 32])
+{
+	/* As the original: only where certificates travel encrypted. */
+	return t->secured && SSL_version(awake(t)) >= TLS1_3_VERSION &&
+	       tls_meta_find(SSL_get_peer_cert_chain(awake(t)), key_out);
 }
 
 void tls_feed(struct tls *t, const uint8_t *data, size_t len)

@@ -7,8 +7,6 @@
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
-#include "common/net/tls_impl.h"
-
 #define PREFIX "derpkey"
 enum { PREFIX_LEN = sizeof PREFIX - 1, VERSION = 2, DAYS = 30 };
 
@@ -75,15 +73,6 @@ bool tls_meta_find(const STACK_OF(X509) * chain, uint8_t key_out[static KEY_LEN]
 		return true;
 	}
 	return false;
-}
-
-bool tls_peer_derp_key(const struct tls *t, uint8_t key_out[static KEY_LEN])
-{
-	SSL *ssl = tls_ssl(t);
-
-	/* As the original: only where certificates travel encrypted. */
-	return SSL_is_init_finished(ssl) && SSL_version(ssl) >= TLS1_3_VERSION &&
-	       tls_meta_find(SSL_get_peer_cert_chain(ssl), key_out);
 }
 
 /* ---- to make one ---- */

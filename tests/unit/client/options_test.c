@@ -10,6 +10,8 @@
 
 #define PIN "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
+#define RAW_PIN "sha256-raw:ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
+
 static struct relay_options o;
 static char *kept[256]; /* command lines that values point into */
 static unsigned n_kept;
@@ -90,9 +92,26 @@ static void every_option_arrives(void **state)
 	assert_string_equal(o.forward_host, "10.0.0.7");
 	assert_true(o.has_pin);
 	assert_int_equal(o.pin[1], 0x11);
+	assert_false(o.pin_is_raw);
 	assert_int_equal(o.fwmark, 42);
 	assert_true(o.once && o.one_way);
 	assert_int_equal(o.port, 7);
+}
+
+static void a_pin_may_be_of_the_whole_certificate(void **state)
+{
+	(void)state;
+	assert_int_equal(read_words("7 --peer b --pin " RAW_PIN), 0);
+	assert_true(o.has_pin && o.pin_is_raw);
+	assert_int_equal(o.pin[0], 0xff);
+	assert_int_equal(o.pin[31], 0);
+	assert_refused("7 --peer b --pin " RAW_PIN "0",
+	               "or sha256-raw: (of the certificate) and 64");
+	assert_refused("7 --peer b --pin sha256-raw:00", "must be sha256:");
+	assert_refused("7 --peer b --pin sha256-ra:00", "must be sha256:");
+	assert_refused("7 --peer b --pin sha256-raw:FFeeddccbbaa99887766554433221100ffeeddccbbaa9988"
+	               "7766554433221100",
+	               "must be sha256:");
 }
 
 static void the_port_may_stand_in_the_file(void **state)
@@ -106,7 +125,7 @@ static void the_port_may_stand_in_the_file(void **state)
 	assert_int_equal(o.port, 51820);
 	assert_false(o.relay_is_default);
 	file_with("relay.yaml", "port: 51820\npeer: [a]\npin: sha256:00\n");
-	assert_refused(words, "relay.yaml:3:6: pin must be sha256: and 64");
+	assert_refused(words, "relay.yaml:3:6: pin must be sha256: (of the key");
 }
 
 static void C03_port_is_1_to_65535(void **state)
@@ -472,6 +491,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(the_shortest_line_gets_the_defaults, clean),
 		cmocka_unit_test_setup(every_option_arrives, clean),
+		cmocka_unit_test_setup(a_pin_may_be_of_the_whole_certificate, clean),
 		cmocka_unit_test_setup(the_port_may_stand_in_the_file, clean),
 		cmocka_unit_test_setup(C03_port_is_1_to_65535, clean),
 		cmocka_unit_test_setup(C08_hosts_outside_the_grammar, clean),

@@ -127,6 +127,33 @@ static void bytes_pass_once_both_are_up(void **state)
 	until(server_got_five);
 }
 
+/* As a DERP client connects: it offers no protocol. */
+static void a_server_that_has_a_derp_key_tells_it(void **state)
+{
+	static const uint8_t derp_public[32] = { 4, 5, 6 };
+	const struct tls_server_conf conf = { .cert_file = certs_cert,
+		                              .key_file = certs_key,
+		                              .alpn = certs_h2,
+		                              .derp_public = derp_public };
+	struct tls_ctx *plain[] = { server_tls, client_tls };
+	uint8_t got[32];
+
+	(void)state;
+	assert_int_equal(tls_server_ctx_new(&conf, &server_tls, certs_error), 0);
+	client_tls = certs_client(NULL, certs_pin, NULL);
+	open_both();
+	tls_ctx_unref(server_tls);
+	tls_ctx_unref(client_tls);
+	server_tls = plain[0];
+	client_tls = plain[1];
+	until(both_up);
+	assert_string_equal(client.alpn, "");
+	assert_string_equal(server.alpn, "");
+	assert_true(conn_peer_derp_key(client.conn, got));
+	assert_memory_equal(got, derp_public, sizeof got);
+	assert_false(conn_peer_derp_key(server.conn, got));
+}
+
 static uint8_t early[64];
 
 static bool early_bytes_are_there(void)
@@ -501,6 +528,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(bytes_pass_once_both_are_up),
+		TEST(a_server_that_has_a_derp_key_tells_it),
 		TEST(bytes_read_before_are_not_lost),
 		TEST(a_peer_that_does_not_read_stops_the_sealing_until_it_reads),
 		TEST(a_conn_may_be_closed_from_inside_room),
