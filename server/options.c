@@ -14,7 +14,7 @@
 #include "server/state.h"
 #include "server/worker.h"
 
-enum { LISTEN_MAX = 16, NAMES_MAX = 32, DRAIN_MAX_MS = 8000, DRAIN_MS = 2000 };
+enum { DRAIN_MAX_MS = 8000, DRAIN_MS = 2000 };
 
 /* ---- checks: NULL, or what is allowed ---- */
 

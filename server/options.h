@@ -10,6 +10,8 @@
 #include "common/base/limits.h"
 #include "common/base/opts.h"
 
+enum { LISTEN_MAX = 16, NAMES_MAX = 32 };
+
 struct server_options {
 	struct opt_list listen; /* --listen, default ":443" */
 	const char *cert, *key; /* both or none */

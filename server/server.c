@@ -75,6 +75,26 @@ static const char *const *server_alpn(void)
 	return alpn;
 }
 
+/* Our own certificate is for the names that are given and for each address that we
+ * listen on: clients of other makes compare it even where they pin the certificate. */
+static int ensure_own_cert(const struct server_options *o, char error[static TLS_ERROR_LEN])
+{
+	const char *names[NAMES_MAX + LISTEN_MAX];
+	char ips[LISTEN_MAX][ADDR_TEXT_LEN];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < o->names.n; i++)
+		names[n++] = o->names.v[i];
+	for (unsigned i = 0; i < o->listen.n; i++) {
+		struct addr addr;
+		bool any;
+		if (addr_of_listen(o->listen.v[i], &addr, &any) == 0 && !any &&
+		    !addr_is_special(&addr))
+			names[n++] = addr_ip_text(&addr, ips[i]);
+	}
+	return cert_ensure(o->state, names, n, error);
+}
+
 static int make_tls(struct server *s, const struct server_options *o, struct tls_ctx **ctx_out,
                     char error[static TLS_ERROR_LEN])
 {
@@ -84,7 +104,7 @@ static int make_tls(struct server *s, const struct server_options *o, struct tls
 	} else {
 		snprintf(s->cert, sizeof s->cert, "%s/tls-cert.pem", o->state);
 		snprintf(s->key, sizeof s->key, "%s/tls-key.pem", o->state);
-		int rc = cert_ensure(o->state, o->names.v, o->names.n, error);
+		int rc = ensure_own_cert(o, error);
 		if (rc < 0)
 			return rc;
 	}

@@ -1,7 +1,9 @@
 """The relay as its operator sees it: certificate, first token, reload, listen addresses."""
+import hashlib
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 
@@ -32,6 +34,35 @@ def test_wrong_pin_is_refused_and_the_shown_key_named(world, relay):
                          "sha256:" + "0" * 64, "--token-file", relay.token, "--once"])
     assert end.exit_code() == 4
     assert relay.pin in end.text()
+
+
+def raw_pin(relay):
+    """The pin of the whole certificate, as in a DERP map; computed by another program than ours."""
+    with open(f"{relay.state}/tls-cert.pem") as f:
+        return "sha256-raw:" + hashlib.sha256(ssl.PEM_cert_to_DER_cert(f.read())).hexdigest()
+
+
+def pinning(world, relay, pin, host="127.0.0.1"):
+    return world.program([TUNN, "relay", str(free_port()), "--id", f"e{free_port()}", "--peer", "b", "--relay",
+                          f"https://{host}:{relay.port}", "--pin", pin, "--token-file", relay.token, "--once"])
+
+
+def test_the_whole_certificate_can_be_pinned_for_its_names(world, relay):
+    pinning(world, relay, raw_pin(relay)).wait_for("connected as")
+    pinning(world, relay, raw_pin(relay), "localhost").wait_for("connected as")
+    stranger = pinning(world, relay, "sha256-raw:" + "0" * 64)
+    assert stranger.exit_code() == 4
+    assert raw_pin(relay) in stranger.text()
+
+
+def test_own_certificate_is_for_the_addresses_listened_on(world, relay):
+    before = raw_pin(relay)
+    relay.stop()
+    moved = world.relay(listen="127.0.0.77:0")
+    assert raw_pin(moved) != before and moved.pin == relay.pin
+    pinning(world, moved, raw_pin(moved), "127.0.0.77").wait_for("connected as")
+    moved.stop()
+    assert raw_pin(world.relay(listen="127.0.0.77:0")) == raw_pin(moved)
 
 
 def test_own_certificate_verifies_by_ca_and_name(world, relay):
