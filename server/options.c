@@ -16,6 +16,8 @@
 
 enum { DRAIN_MAX_MS = 8000, DRAIN_MS = 2000 };
 
+static const char stun_off[] = "off";
+
 /* ---- checks: NULL, or what is allowed ---- */
 
 static const char *check_listen(const char *v)
@@ -28,6 +30,11 @@ static const char *check_listen(const char *v)
 	if (strchr(v, ':') != strrchr(v, ':') && v[0] != '[')
 		return "must have IPv6 addresses in brackets, like [::1]:443";
 	return "must be ADDR:PORT, [IPV6]:PORT or :PORT with a port of 1 to 65535 (0: any free one)";
+}
+
+static const char *check_stun(const char *v)
+{
+	return strcmp(v, stun_off) == 0 ? NULL : check_listen(v);
 }
 
 static const char *check_name(const char *v)
@@ -60,6 +67,14 @@ const struct opt server_opts[] = {
 	  .max = LISTEN_MAX,
 	  .check = check_listen,
 	  .help = "where to listen; default: :443, all addresses" },
+	{ .kind = OPT_LIST,
+	  .name = "stun",
+	  .arg = "ADDR:PORT|off",
+	  AT(stun),
+	  .max = LISTEN_MAX,
+	  .check = check_stun,
+	  .help = "where to answer STUN, by which DERP clients choose their region; default: port "
+	          "3478 of the addresses of --listen" },
 	{ .kind = OPT_TEXT,
 	  .name = "cert",
 	  .arg = "FILE",
@@ -200,6 +215,20 @@ static int check_listeners(const struct server_options *o)
 	return 0;
 }
 
+static int check_stuns(const struct server_options *o)
+{
+	for (unsigned i = 0; o->stun.n > 1 && i < o->stun.n; i++) {
+		if (strcmp(o->stun.v[i], stun_off) == 0)
+			return opts_fail(command.name, "--stun off stands alone");
+		for (unsigned k = 0; k < i; k++)
+			if (is_same(o->stun.v[i], o->stun.v[k]))
+				return opts_fail(command.name,
+				                 "--stun %s is the same address as --stun %s",
+				                 o->stun.v[i], o->stun.v[k]);
+	}
+	return 0;
+}
+
 /* Rows that only together make sense. */
 static int check_limits(const struct limits *l)
 {
@@ -219,6 +248,8 @@ static int check_together(const struct server_options *o)
 	if (o->open_to_everyone && !o->open)
 		return opts_fail(command.name, "--open-to-everyone means nothing without --open");
 	int rc = check_listeners(o);
+	if (rc == 0)
+		rc = check_stuns(o);
 	return rc ? rc : check_limits(&o->limits);
 }
 
@@ -246,6 +277,11 @@ static void fill_defaults(struct server_options *o)
 		o->state = state_default_dir();
 	if (!o->node)
 		o->node = default_node();
+}
+
+bool server_options_no_stun(const struct server_options *o)
+{
+	return o->stun.n == 1 && strcmp(o->stun.v[0], stun_off) == 0;
 }
 
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out)

@@ -14,6 +14,7 @@ enum { LISTEN_MAX = 16, NAMES_MAX = 32 };
 
 struct server_options {
 	struct opt_list listen; /* --listen, default ":443" */
+	struct opt_list stun;   /* --stun; empty: port 3478 where we listen; "off" stands alone */
 	const char *cert, *key; /* both or none */
 	const char *state;      /* directory; default $STATE_DIRECTORY, else /var/lib/tunn for
 	                           root, else $XDG_STATE_HOME/tunn */
@@ -34,6 +35,7 @@ struct server_options {
 
 extern const struct opt server_opts[];
 
+bool server_options_no_stun(const struct server_options *); /* --stun off */
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out);
 
 #endif

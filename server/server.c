@@ -23,6 +23,7 @@
 #include "server/mail.h"
 #include "server/rights.h"
 #include "server/state.h"
+#include "server/stun_start.h"
 #include "server/workers.h"
 #include "common/transport/transport.h"
 
@@ -52,7 +53,8 @@ struct server {
 	int lock_fd;
 	char cert[PATH_LEN], key[PATH_LEN];
 	uint8_t pin[TLS_PIN_LEN];
-	struct addr bound; /* of the first listener */
+	struct places listening;
+	struct stun *stun; /* NULL: off, or draining */
 	bool draining;
 };
 
@@ -135,6 +137,8 @@ static void on_stop(void *arg, int signo)
 	}
 	s->draining = true;
 	notify_say("STOPPING=1");
+	stun_free(s->stun); /* who looks for a relay now shall not choose this one */
+	s->stun = NULL;
 	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
 	workers_drain(s->workers, s->opts->drain_ms);
 }
@@ -228,15 +232,26 @@ static void on_trim(void *arg)
 
 /* ---- start ---- */
 
+/* Takes fd. */
+static int listen_at(struct server *s, int fd)
+{
+	struct place p = { .is_dual = listener_is_dual(fd) };
+	int rc = workers_listen(s->workers, fd, &p.addr);
+
+	if (rc == 0)
+		s->listening.v[s->listening.n++] = p;
+	return rc;
+}
+
 static int listen_all(struct server *s)
 {
 	for (unsigned i = 0; i < s->opts->listen.n; i++) {
-		struct addr addr, bound;
+		struct addr addr;
 		char text[ADDR_TEXT_LEN], words[300];
 		bool any;
 		addr_of_listen(s->opts->listen.v[i], &addr, &any); /* checked when read */
 		int fd = listener_bind(&addr, any);
-		int rc = fd < 0 ? fd : workers_listen(s->workers, fd, &bound);
+		int rc = fd < 0 ? fd : listen_at(s, fd);
 		if (rc < 0) {
 			snprintf(words, sizeof words, "cannot listen on %s: %s%s",
 			         s->opts->listen.v[i], strerror(-rc),
@@ -245,9 +260,7 @@ static int listen_all(struct server *s)
 			                             "");
 			return complain(EXIT_RUNTIME, words);
 		}
-		if (i == 0)
-			s->bound = bound;
-		printf("tunn: listening on %s\n", addr_text(&bound, text));
+		printf("tunn: listening on %s\n", addr_text(&s->listening.v[i].addr, text));
 	}
 	return 0;
 }
@@ -256,14 +269,11 @@ static int listen_all(struct server *s)
 static int take_listeners(struct server *s, const int *fds, int n)
 {
 	for (int i = 0; i < n; i++) {
-		struct addr bound;
 		char text[ADDR_TEXT_LEN];
-		if (workers_listen(s->workers, fds[i], &bound) < 0)
+		if (listen_at(s, fds[i]) < 0)
 			return complain(EXIT_RUNTIME, "out of memory or descriptors");
-		if (i == 0)
-			s->bound = bound;
 		printf("tunn: listening on %s, handed over by the service manager\n",
-		       addr_text(&bound, text));
+		       addr_text(&s->listening.v[i].addr, text));
 	}
 	return 0;
 }
@@ -285,12 +295,12 @@ static void print_client_line(const struct server *s)
 	char pin[2 * TLS_PIN_LEN + 1], host[300], port[16] = "", addr[ADDR_TEXT_LEN];
 
 	hex_encode(s->pin, TLS_PIN_LEN, pin);
-	if (addr_port(&s->bound) != 443)
-		snprintf(port, sizeof port, ":%u", addr_port(&s->bound));
+	if (addr_port(&s->listening.v[0].addr) != 443)
+		snprintf(port, sizeof port, ":%u", addr_port(&s->listening.v[0].addr));
 	if (s->opts->names.n) {
 		snprintf(host, sizeof host, "%s%s", s->opts->names.v[0], port);
-	} else if (!addr_is_special(&s->bound)) {
-		snprintf(host, sizeof host, "%s", addr_text(&s->bound, addr));
+	} else if (!addr_is_special(&s->listening.v[0].addr)) {
+		snprintf(host, sizeof host, "%s", addr_text(&s->listening.v[0].addr, addr));
 	} else {
 		char name[200] = "localhost";
 		gethostname(name, sizeof name - 1);
@@ -365,6 +375,8 @@ static int open_all(struct server *s)
 	timer_set(s->trim, TRIM_MS);
 	rc = open_workers(s);
 	if (rc == 0)
+		rc = stun_start(s->loop, s->opts, &s->listening, &s->stun);
+	if (rc == 0)
 		rc = rights_drop(&s->rights, s->key);
 	return rc ? rc : start_accounts(s);
 }
@@ -400,6 +412,7 @@ static void stop(struct server *s)
 	auth_stop(s->auth); /* before the mailbox that its answers go to */
 	workers_free(s->workers);
 	mailbox_free(s->mailbox);
+	stun_free(s->stun);
 	tls_ctx_unref(s->worker_conf.tls);
 	timer_free(s->watchdog);
 	timer_free(s->trim);

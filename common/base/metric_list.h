@@ -30,3 +30,10 @@ METRIC(LOG_LINES_LOST, "log_lines_lost_total", "log lines that standard error di
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")
 METRIC(DENS_ASLEEP, "dens_asleep", "parts of idle connections that are packed, two of each")
 METRIC(DENS_PACKED_BYTES, "dens_packed_bytes", "what is left of them in memory")
+METRIC(STUN_SUCCESS, "stun_success_total", "STUN requests answered")
+METRIC(STUN_NOT_STUN, "stun_not_stun_total",
+       "datagrams on the STUN port that are no request of Tailscale's form, left unanswered")
+METRIC(STUN_READ_ERRORS, "stun_read_errors_total", "errors in reading on the STUN port")
+METRIC(STUN_WRITE_ERRORS, "stun_write_errors_total", "answers to STUN that the kernel refused")
+METRIC(STUN_IPV4, "stun_ipv4_total", "STUN requests by IPv4")
+METRIC(STUN_IPV6, "stun_ipv6_total", "STUN requests by IPv6")

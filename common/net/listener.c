@@ -89,16 +89,25 @@ static int bind_socket(const struct addr *addr, bool any, bool again)
 	return fd;
 }
 
+bool listener_is_dual(int fd)
+{
+	int domain = 0, v6only = 1;
+	socklen_t len = sizeof domain, v6_len = sizeof v6only;
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &v6_len);
+	return domain == AF_INET6 && !v6only;
+}
+
 int listener_again(int fd)
 {
 	struct addr addr = { .len = sizeof addr.ss };
-	int shares = 0, v6only = 0, again = -1;
-	socklen_t len = sizeof shares, v6_len = sizeof v6only;
+	int shares = 0, again = -1;
+	socklen_t len = sizeof shares;
 
 	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shares, &len);
-	getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &v6_len);
 	if (shares && getsockname(fd, (struct sockaddr *)&addr.ss, &addr.len) == 0)
-		again = bind_socket(&addr, !v6only, true);
+		again = bind_socket(&addr, listener_is_dual(fd), true);
 	if (again < 0)
 		again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return again < 0 ? -errno : again;

@@ -16,6 +16,8 @@ struct listener;
 /* A socket that listens, or -errno; -EADDRINUSE also if another relay is there. `any`
  * binds both families on one IPv6 socket, IPv4 alone where there is no IPv6. */
 int listener_bind(const struct addr *, bool any);
+/* IPv4 comes in through it too, as IPv6. */
+bool listener_is_dual(int fd);
 /* Another for the same address, so that the kernel spreads connections over the two
  * (SO_REUSEPORT); a duplicate where fd is not of listener_bind(). Or -errno. */
 int listener_again(int fd);
