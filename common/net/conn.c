@@ -36,7 +36,7 @@ struct conn {
 	struct loop *loop;
 	int fd;
 	struct watch *watch;
-	struct tls *tls;
+	struct tls *tls; /* NULL: plain */
 	const struct limits *limits;
 	enum conn_state state;
 	const struct conn_events *events;
@@ -175,7 +175,8 @@ void conn_close(struct conn *c)
 {
 	if (!c || c->state == CONN_CLOSED)
 		return;
-	tls_shutdown(c->tls, &c->out);
+	if (c->tls)
+		tls_shutdown(c->tls, &c->out);
 	if (buf_len(&c->out) &&
 	    send(c->fd, buf_data(&c->out), buf_len(&c->out), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		/* It was only a goodbye. */
@@ -282,7 +283,7 @@ int conn_write(struct conn *c, const uint8_t *data, size_t len)
 {
 	if (c->state != CONN_UP)
 		return ERR_CLOSED;
-	int rc = tls_write(c->tls, data, len, &c->out);
+	int rc = c->tls ? tls_write(c->tls, data, len, &c->out) : buf_add(&c->out, data, len);
 	if (UNBATCHED)
 		conn_flush(c);
 	return rc;
@@ -292,7 +293,8 @@ void conn_nap(struct conn *c)
 {
 	if (buf_len(&c->out) == 0)
 		buf_done(&c->out);
-	tls_nap(c->tls);
+	if (c->tls)
+		tls_nap(c->tls);
 }
 
 size_t conn_unsent(const struct conn *c) { return buf_len(&c->out); }
@@ -346,6 +348,12 @@ static void deliver(struct conn *c)
 		conn_flush(c); /* an answer of the record layer itself */
 }
 
+static void go_up(struct conn *c, const char *alpn)
+{
+	c->state = CONN_UP;
+	c->events->up(c->owner, alpn);
+}
+
 /* Goes on with the handshake; what is fed behind it is delivered. */
 static void step(struct conn *c)
 {
@@ -359,11 +367,20 @@ static void step(struct conn *c)
 			lost(c, CLOSE_TLS, tls_error_text(c->tls));
 			return;
 		}
-		c->state = CONN_UP;
-		c->events->up(c->owner, tls_alpn(c->tls));
+		go_up(c, tls_alpn(c->tls));
 	}
 	if (c->state == CONN_UP)
 		deliver(c);
+}
+
+static void take(struct conn *c, const uint8_t *data, size_t len)
+{
+	if (c->tls) {
+		tls_feed(c->tls, data, len);
+		step(c);
+	} else if (len) {
+		c->events->bytes(c->owner, data, len);
+	}
 }
 
 void conn_thread_done(void)
@@ -393,8 +410,7 @@ static void on_readable(struct conn *c)
 		}
 		metric_add(METRIC_TLS_BYTES_IN, n);
 		total += (size_t)n;
-		tls_feed(c->tls, scratch->wire, (size_t)n);
-		step(c);
+		take(c, scratch->wire, (size_t)n);
 		if ((size_t)n < sizeof scratch->wire)
 			return;
 	}
@@ -421,9 +437,10 @@ static void on_start(struct task *t)
 		lost(c, CLOSE_NOMEM, "");
 		return;
 	}
-	if (buf_len(&c->early))
-		tls_feed(c->tls, buf_data(&c->early), buf_len(&c->early));
-	step(c);
+	if (!c->tls)
+		go_up(c, "");
+	if (c->state != CONN_CLOSED && (c->tls || buf_len(&c->early)))
+		take(c, buf_data(&c->early), buf_len(&c->early));
 	buf_done(&c->early);
 }
 
@@ -449,7 +466,7 @@ int conn_open(struct loop *loop, const struct conn_conf *conf, const struct conn
 	conn_tune(fd);
 	c->watch = watch_new(loop, fd, on_event, c);
 	if (c->watch && buf_add(&c->early, conf->early, conf->early_len) == 0)
-		rc = tls_new(conf->tls, conf->server_name, &c->tls);
+		rc = conf->plain ? 0 : tls_new(conf->tls, conf->server_name, &c->tls);
 	if (rc < 0) {
 		watch_free(c->watch);
 		close(fd);
@@ -464,7 +481,7 @@ int conn_open(struct loop *loop, const struct conn_conf *conf, const struct conn
 
 const struct addr *conn_peer(const struct conn *c) { return &c->peer; }
 const struct addr *conn_local(const struct conn *c) { return &c->local; }
-const char *conn_cipher(const struct conn *c) { return tls_cipher(c->tls); }
+const char *conn_cipher(const struct conn *c) { return c->tls ? tls_cipher(c->tls) : ""; }
 
 bool conn_peer_derp_key(const struct conn *c, uint8_t key_out[static 32])
 {

@@ -1,5 +1,5 @@
 /*
- * A conn: one non-blocking TCP connection with TLS on it, as a byte stream.
+ * A conn: one non-blocking TCP connection with TLS on it, or plain, as a byte stream.
  *
  * NEW -> SECURING -> UP -> CLOSED. conn_close() may be called in any state and
  * from inside any callback; it is idempotent; the memory goes in the loop's
@@ -36,6 +36,7 @@ struct conn_events {
 struct conn_conf {
 	int fd;                  /* connected TCP; taken, also on failure */
 	struct tls_ctx *tls;     /* referenced */
+	bool plain;              /* no TLS: up at once, bytes as they are */
 	const char *server_name; /* client; borrowed for the call */
 	const uint8_t *early; /* read from fd already (surplus behind a proxy's reply); likewise */
 	size_t early_len;

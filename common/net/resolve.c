@@ -130,6 +130,17 @@ static int start_thread(struct lookup *l)
 	return -rc;
 }
 
+/* Where nobody has to be asked, no thread is needed, nor the right to make one. */
+static int start(struct lookup *l)
+{
+	struct addr unused;
+
+	if (!l->error[0] && addr_of_ip(l->host, 0, &unused) < 0)
+		return start_thread(l);
+	run(l);
+	return 0;
+}
+
 int resolve_start(struct loop *loop, const char *host, uint16_t port,
                   void (*done)(void *owner, const struct addr *, size_t n, const char *error),
                   void *owner, struct resolve **resolve_out)
@@ -150,7 +161,7 @@ int resolve_start(struct loop *loop, const char *host, uint16_t port,
 	atomic_init(&l->holders, 2);
 	*r = (struct resolve){ .lookup = l, .done = done, .owner = owner };
 	r->watch = watch_new(loop, l->fd, on_answer, r);
-	int rc = r->watch && watch_want(r->watch, WATCH_READ) == 0 ? start_thread(l) : -ENOMEM;
+	int rc = r->watch && watch_want(r->watch, WATCH_READ) == 0 ? start(l) : -ENOMEM;
 	if (rc < 0) {
 		let_go(l); /* the thread's share */
 		resolve_free(r);

@@ -69,12 +69,17 @@ static void on_closed(void *owner, enum close_why why, const char *text)
 
 static const struct conn_events events = { on_up, on_bytes, on_room, on_closed };
 
+static bool is_plain;
+
 static void open_end(struct end *e, int fd, const void *first, size_t first_len)
 {
 	bool is_client = e == &client;
 	const struct conn_conf conf = {
 		.fd = fd,
-		.tls = is_client ? client_tls : server_tls,
+		.plain = is_plain,
+		.tls = is_plain  ? NULL :
+		       is_client ? client_tls :
+		                   server_tls,
 		.server_name = is_client ? "relay.test" : NULL,
 		.early = first,
 		.early_len = first_len,
@@ -88,6 +93,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	client = server = (struct end){ 0 };
+	is_plain = false;
 	loop_set_up();
 	tcp_pair(fds);
 	return 0;
@@ -159,6 +165,26 @@ static uint8_t early[64];
 static bool early_bytes_are_there(void)
 {
 	return recv(fds[1], early, sizeof early, MSG_PEEK) == sizeof early;
+}
+
+static bool plain_is_over(void) { return server.n_closed && server.n_bytes == 12; }
+
+static void a_plain_conn_passes_bytes_as_they_are(void **state)
+{
+	(void)state;
+	is_plain = true;
+	open_end(&client, fds[0], NULL, 0);
+	open_end(&server, fds[1], (const uint8_t *)"before ", 7);
+	until(both_up);
+	assert_string_equal(client.alpn, "");
+	assert_string_equal(conn_cipher(client.conn), "");
+	assert_true(conn_room(client.conn) > 0);
+	assert_int_equal(conn_write(client.conn, (const uint8_t *)"hello", 5), 0);
+	conn_nap(client.conn);
+	conn_close(client.conn); /* what was written goes out before */
+	client.conn = NULL;
+	until(plain_is_over);
+	assert_int_equal(server.why, CLOSE_EOF);
 }
 
 /* Surplus behind a proxy's reply belongs to the handshake. */
@@ -530,6 +556,7 @@ int main(void)
 		TEST(bytes_pass_once_both_are_up),
 		TEST(a_server_that_has_a_derp_key_tells_it),
 		TEST(bytes_read_before_are_not_lost),
+		TEST(a_plain_conn_passes_bytes_as_they_are),
 		TEST(a_peer_that_does_not_read_stops_the_sealing_until_it_reads),
 		TEST(a_conn_may_be_closed_from_inside_room),
 		TEST(more_than_there_is_room_for_is_taken_and_arrives),

@@ -1,6 +1,8 @@
 #include "tests/unit/net/names.h"
 #include "tests/unit/until.h"
 
+#include <pthread.h>
+
 #include "common/net/addr.h"
 #include "common/net/resolve.h"
 
@@ -64,6 +66,31 @@ static void numeric_hosts_are_themselves(void **state)
 	resolve("2001:db8::1");
 	assert_int_equal(n_addrs, 1);
 	assert_first("[2001:db8::1]:443");
+}
+
+/* A process that may make no thread still reaches numeric hosts. */
+static bool no_threads;
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	if (no_threads)
+		return EPERM;
+	*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+	return real(thread, attr, run, arg);
+}
+
+static void a_numeric_host_needs_no_thread(void **state)
+{
+	struct resolve *r;
+
+	(void)state;
+	no_threads = true;
+	resolve("192.0.2.7");
+	assert_first("192.0.2.7:443");
+	assert_int_equal(resolve_start(loop, "localhost", 1, on_done, words, &r), -EPERM);
+	no_threads = false;
 }
 
 static void names_of_the_hosts_file_are_found_with_the_port(void **state)
@@ -204,6 +231,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(numeric_hosts_are_themselves),
+		TEST(a_numeric_host_needs_no_thread),
 		TEST(names_of_the_hosts_file_are_found_with_the_port),
 		TEST(a_name_too_long_is_refused_not_cut),
 		TEST(a_name_that_cannot_exist_is_an_error_in_words),
