@@ -14,15 +14,15 @@ static const struct sockaddr_in6 *v6(const struct addr *a) { return (const void 
 
 const char *addr_ip_text(const struct addr *a, char out[static ADDR_TEXT_LEN])
 {
-	bool is_mapped = a->ss.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6(a)->sin6_addr);
+	const struct in6_addr *in6 = &v6(a)->sin6_addr;
 
-	snprintf(out, ADDR_TEXT_LEN, "-");
+	out[0] = 0;
 	if (a->ss.ss_family == AF_INET)
 		inet_ntop(AF_INET, &v4(a)->sin_addr, out, ADDR_TEXT_LEN);
-	else if (is_mapped)
-		inet_ntop(AF_INET, v6(a)->sin6_addr.s6_addr + 12, out, ADDR_TEXT_LEN);
+	else if (a->ss.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(in6))
+		inet_ntop(AF_INET, in6->s6_addr + 12, out, ADDR_TEXT_LEN);
 	else if (a->ss.ss_family == AF_INET6)
-		inet_ntop(AF_INET6, &v6(a)->sin6_addr, out, ADDR_TEXT_LEN);
+		inet_ntop(AF_INET6, in6, out, ADDR_TEXT_LEN);
 	return out;
 }
 
@@ -31,12 +31,11 @@ const char *addr_text(const struct addr *a, char out[static ADDR_TEXT_LEN])
 	char ip[ADDR_TEXT_LEN];
 
 	addr_ip_text(a, ip);
-	if (strchr(ip, ':'))
-		snprintf(out, ADDR_TEXT_LEN, "[%.*s]:%u", INET6_ADDRSTRLEN, ip, addr_port(a));
-	else if (ip[0] != '-')
-		snprintf(out, ADDR_TEXT_LEN, "%.*s:%u", INET6_ADDRSTRLEN, ip, addr_port(a));
-	else
+	if (!ip[0])
 		snprintf(out, ADDR_TEXT_LEN, "-");
+	else
+		snprintf(out, ADDR_TEXT_LEN, strchr(ip, ':') ? "[%.*s]:%u" : "%.*s:%u",
+		         INET6_ADDRSTRLEN, ip, addr_port(a));
 	return out;
 }
 

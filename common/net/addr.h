@@ -18,7 +18,8 @@ enum { ADDR_TEXT_LEN = 80 };
 
 /* "192.0.2.1:443", "[2001:db8::1]:443" */
 const char *addr_text(const struct addr *, char out[static ADDR_TEXT_LEN]);
-const char *addr_ip_text(const struct addr *, char out[static ADDR_TEXT_LEN]); /* no port */
+/* Without port and brackets; IPv4-mapped IPv6 as IPv4; "" for none. */
+const char *addr_ip_text(const struct addr *, char out[static ADDR_TEXT_LEN]);
 uint16_t addr_port(const struct addr *);
 void addr_set_port(struct addr *, uint16_t port);
 bool addr_eq(const struct addr *, const struct addr *); /* family, address, port */

@@ -327,18 +327,44 @@ static void try_all(struct dialler *d, const struct addrs *found)
 	next_attempt(d);
 }
 
+/* Has the conf the last word on the family? */
+static bool is_settled(const struct dialler *d, const struct dial_family *f)
+{
+	return !d->conf->proxy.used && (f->off || f->at.len);
+}
+
+static void add_settled(struct dialler *d, const struct dial_family *f, struct addrs *list)
+{
+	struct addr a = f->at;
+
+	if (!is_settled(d, f) || f->off)
+		return;
+	addr_set_port(&a, d->conf->port);
+	addrs_add(list, &a);
+}
+
+static void try_found(struct dialler *d, const struct addr *found, size_t n)
+{
+	struct addrs list = { .n = 0 };
+
+	add_settled(d, &d->conf->ipv6, &list);
+	add_settled(d, &d->conf->ipv4, &list);
+	for (size_t i = 0; i < n; i++)
+		if (!is_settled(d, found[i].ss.ss_family == AF_INET6 ? &d->conf->ipv6 :
+		                                                       &d->conf->ipv4))
+			addrs_add(&list, &found[i]);
+	try_all(d, &list);
+}
+
 static void try_good(struct dialler *d, const char *error)
 {
-	static const struct addrs none;
-
 	note(d, CLOSE_NETWORK, "cannot resolve %s: %s", target_host(d), error);
-	try_all(d, &none);
+	try_found(d, NULL, 0);
 }
 
 static void on_resolved(void *owner, const struct addr *addrs, size_t n, const char *error)
 {
 	struct dialler *d = owner;
-	struct addrs found = { .n = n };
 
 	d->resolve = NULL;
 	timer_clear(d->resolving);
@@ -346,8 +372,7 @@ static void on_resolved(void *owner, const struct addr *addrs, size_t n, const c
 		try_good(d, error);
 		return;
 	}
-	memcpy(found.v, addrs, n * sizeof *addrs);
-	try_all(d, &found);
+	try_found(d, addrs, n);
 }
 
 static void on_slow_resolve(void *arg)
@@ -405,6 +430,10 @@ void dialler_start(struct dialler *d, uint32_t timeout_ms)
 	                                                                     timeout_ms;
 	note(d, CLOSE_NETWORK, "%s has no address", target_host(d));
 	timer_set(d->deadline, d->timeout_ms);
+	if (is_settled(d, &d->conf->ipv4) && is_settled(d, &d->conf->ipv6)) {
+		try_found(d, NULL, 0);
+		return;
+	}
 	if (resolve_start(d->loop, target_host(d), target_port(d), on_resolved, d, &d->resolve) <
 	    0) {
 		d->resolve = NULL;

@@ -9,6 +9,7 @@
 #ifndef TUNN_NET_DIAL_H
 #define TUNN_NET_DIAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -16,12 +17,18 @@
 #include "common/net/loop.h"
 #include "common/net/proxy.h"
 
+struct dial_family { /* zero: what the name gives */
+	bool off;
+	struct addr at; /* instead of what the name gives, at dial_conf.port; len 0: none */
+};
+
 struct dial_conf { /* borrowed until the dialler is freed */
 	const char *host;
 	uint16_t port;
 	struct proxy_conf proxy;
-	uint32_t fwmark;         /* 0: none (SO_MARK, needs CAP_NET_ADMIN) */
-	const char *bind_device; /* NULL: none (SO_BINDTODEVICE) */
+	uint32_t fwmark;               /* 0: none (SO_MARK, needs CAP_NET_ADMIN) */
+	const char *bind_device;       /* NULL: none (SO_BINDTODEVICE) */
+	struct dial_family ipv4, ipv6; /* a proxy resolves itself: nothing to it */
 };
 
 struct dial_events {

@@ -196,9 +196,29 @@ static void an_address_nobody_set_has_a_text_too(void **state)
 	assert_string_equal(addr_text(&none, text), "-");
 }
 
+static void an_address_alone_is_written_without_port(void **state)
+{
+	char text[ADDR_TEXT_LEN];
+	struct addr a = { 0 };
+
+	(void)state;
+	assert_string_equal(addr_ip_text(&a, text), "");
+	assert_string_equal(addr_text(&a, text), "-");
+	assert_int_equal(addr_of_ip("2001:db8::1", 1, &a), 0);
+	assert_string_equal(addr_ip_text(&a, text), "2001:db8::1");
+	assert_int_equal(addr_of_ip("192.0.2.1", 1, &a), 0);
+	assert_string_equal(addr_ip_text(&a, text), "192.0.2.1");
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+	inet_pton(AF_INET6, "::ffff:192.0.2.1", &mapped.sin6_addr);
+	memcpy(&a.ss, &mapped, sizeof mapped);
+	assert_string_equal(addr_ip_text(&a, text), "192.0.2.1");
+	assert_string_equal(addr_text(&a, text), "192.0.2.1:0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_address_alone_is_written_without_port),
 		cmocka_unit_test(listen_addresses_are_read),
 		cmocka_unit_test(bad_listen_addresses_are_refused),
 		cmocka_unit_test(relay_urls_are_split),

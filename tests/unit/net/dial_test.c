@@ -726,9 +726,78 @@ static void X09_a_gateway_error_is_tried_at_the_next_address(void **state)
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_NAMES(name) cmocka_unit_test_setup_teardown(name, set_up_names, tear_down_names)
 
+/* ---- addresses that are known without the name ---- */
+
+static struct dial_family at(const char *ip)
+{
+	struct dial_family f = { .off = false };
+
+	assert_int_equal(addr_of_ip(ip, 1, &f.at), 0); /* the port is the conf's */
+	return f;
+}
+
+static void an_address_that_is_given_replaces_what_the_name_gives(void **state)
+{
+	static const char *const ips[] = { "192.0.2.1", NULL };
+
+	(void)state;
+	names_are(ips);
+	conf.host = "relay.test";
+	conf.ipv4 = at("127.0.0.1");
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(told);
+	assert_int_equal(n_connected, 1);
+	assert_int_equal(addr_port(&peer), port);
+	assert_true(addr_is_loopback(&peer));
+}
+
+static void where_both_families_are_settled_nobody_is_asked(void **state)
+{
+	(void)state;
+	names_hold = true; /* whoever asks waits for ever */
+	conf.host = "relay.test";
+	conf.ipv4 = at("127.0.0.1");
+	conf.ipv6.off = true;
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	assert_int_equal(n_connected + n_failed, 0);
+	until(told);
+	assert_int_equal(n_connected, 1);
+	assert_int_not_equal(sem_trywait(&names_asked), 0);
+}
+
+static void a_family_that_is_off_is_not_tried(void **state)
+{
+	(void)state;
+	conf.ipv4.off = true; /* the host is 127.0.0.1 */
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(told);
+	assert_int_equal(n_failed, 1);
+	assert_non_null(strstr(words, "no address"));
+	conf.ipv6.off = true;
+	n_failed = 0;
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	assert_int_equal(n_failed, 0);
+	until(told);
+	assert_int_equal(n_failed, 1);
+}
+
+static void without_the_name_the_given_address_is_tried(void **state)
+{
+	(void)state;
+	conf.host = "relay.test"; /* does not exist */
+	conf.ipv4 = at("127.0.0.1");
+	dialler_start(dialler, UNTIL_LIMIT_MS / 2);
+	until(told);
+	assert_int_equal(n_connected, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(an_address_that_is_given_replaces_what_the_name_gives),
+		TEST(where_both_families_are_settled_nobody_is_asked),
+		TEST(a_family_that_is_off_is_not_tried),
+		TEST(without_the_name_the_given_address_is_tried),
 		TEST(a_host_that_listens_is_reached),
 		TEST(a_refused_connection_names_host_and_address),
 		TEST(a_name_that_does_not_resolve_is_named),
