@@ -9,10 +9,10 @@ UNITDIR  ?= $(PREFIX)/lib/systemd/system
 VERSION  := 0.1.0
 Q        := $(if $(V),,@)
 
-LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3 libseccomp libcap-ng zlib
+LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3 libseccomp libcap-ng zlib jansson
 PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler \
             protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev \
-            python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev
+            python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev libjansson-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 \
              openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils

@@ -10,6 +10,7 @@
 #include "client/command.h"
 #include "common/base/config.h"
 #include "common/base/crypto.h"
+#include "common/base/json.h"
 #include "common/base/opts.h"
 #include "common/base/process.h"
 #include "common/net/loop.h"
@@ -75,10 +76,11 @@ static int version_command(int argc, char **argv)
 	printf("tunn %s\n", TUNN_VERSION);
 	if (o.deps)
 		printf("nghttp2 %s\nprotobuf-c %s\nhttp-parser %s\nopenssl %s\nlibevent %s\n"
-		       "libsodium %s\nlibyaml %s\nsqlite %s\n",
+		       "libsodium %s\nlibyaml %s\nsqlite %s\njansson %s\n",
 		       h2_library_version(), msg_library_version(), http1_library_version(),
 		       tls_version(), loop_library_version(), crypto_version(),
-		       config_library_version(), accounts_library_version());
+		       config_library_version(), accounts_library_version(),
+		       json_library_version());
 	return EXIT_OK;
 }
 
@@ -145,6 +147,7 @@ int main(int argc, char **argv)
 		opts_fail(NULL, "no source of randomness");
 		return EXIT_FAILED;
 	}
+	json_start();
 	if (argc > 1)
 		return run_or_flag(argc - 1, argv + 1);
 	usage(stderr);
