@@ -11,7 +11,7 @@ Q        := $(if $(V),,@)
 
 LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3 libseccomp libcap-ng zlib jansson
 PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler \
-            protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev \
+            protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev libwslay-dev \
             python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev libjansson-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 \
@@ -45,7 +45,7 @@ endif
 FORTIFY  := $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(FORTIFY) $(SAN) -D_GNU_SOURCE \
              -DTUNN_VERSION='"$(VERSION)"' -I. -Ibuild/gen -MMD -MP -pthread $(shell pkg-config --cflags $(LIBS))
-LDLIBS   = $(shell pkg-config --libs $(LIBS)) -lhttp_parser -lm
+LDLIBS   = $(shell pkg-config --libs $(LIBS)) -lhttp_parser -lwslay -lm
 
 SRC      := $(wildcard common/*.c common/*/*.c server/*.c client/*.c)
 PROTO    := $(wildcard proto/*.proto)

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -31,6 +32,18 @@ void crypto_keyed_digest(const uint8_t *key, size_t key_len, struct str data, ui
                          size_t out_len)
 {
 	crypto_generichash(out, out_len, (const uint8_t *)data.p, data.len, key, key_len);
+}
+
+int crypto_sha1(const struct str *parts, size_t n_parts, uint8_t out[20])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL);
+
+	for (size_t i = 0; i < n_parts; i++)
+		ok = ok && EVP_DigestUpdate(ctx, parts[i].p, parts[i].len);
+	ok = ok && EVP_DigestFinal_ex(ctx, out, NULL);
+	EVP_MD_CTX_free(ctx);
+	return ok ? 0 : -ENOMEM;
 }
 
 void crypto_random(void *out, size_t n) { randombytes_buf(out, n); }

@@ -1,5 +1,6 @@
 /*
- * The one door to libsodium: hashes, randomness, comparing secrets, sealed boxes.
+ * The one door to libsodium: hashes, randomness, comparing secrets, sealed boxes;
+ * SHA-1, which libsodium has not, by OpenSSL.
  * crypto_start() first, once; then any thread.
  */
 #ifndef TUNN_BASE_CRYPTO_H
@@ -18,6 +19,10 @@ void crypto_digest(const struct str *parts, size_t n_parts, uint8_t *out, size_t
 /* The same with a key of 16 to 64 bytes. */
 void crypto_keyed_digest(const uint8_t *key, size_t key_len, struct str data, uint8_t *out,
                          size_t out_len);
+
+/* SHA-1 over the parts, for protocols that ask for it (RFC 6455): it protects nothing.
+ * 0 or -ENOMEM. */
+int crypto_sha1(const struct str *parts, size_t n_parts, uint8_t out[20]);
 
 void crypto_random(void *out, size_t n);
 uint32_t crypto_random_below(uint32_t bound); /* uniform in [0, bound) */

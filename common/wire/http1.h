@@ -69,6 +69,7 @@ bool http1_reader_is_inside(const struct http1_reader *);
 int http1_reader_fault(const struct http1_reader *); /* status: 400, 431, 501, 505, 503; 0: none */
 void http1_reader_next(struct http1_reader *);       /* forgets the request, its memory too */
 
+bool http1_is_like(struct str, struct str); /* the same in any case */
 /* Is `token` one of those of a comma-separated list, in any case (RFC 9110 5.6.1)? */
 bool http1_has_token(struct str list, struct str token);
 

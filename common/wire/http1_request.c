@@ -60,7 +60,7 @@ static bool is_all(struct str s, const char *beside_alnum)
 static bool is_token(struct str s) { return s.len && is_all(s, "!#$%&'*+-.^_`|~"); }
 static bool is_host(struct str s) { return is_all(s, "-._~!$&'()*+,;=:[]%"); }
 
-static bool is_like(struct str a, struct str b)
+bool http1_is_like(struct str a, struct str b)
 {
 	return a.len == b.len && strncasecmp(a.p, b.p, a.len) == 0;
 }
@@ -79,7 +79,7 @@ bool http1_has_token(struct str list, struct str token)
 	while (list.len) {
 		const char *comma = memchr(list.p, ',', list.len);
 		size_t n = comma ? (size_t)(comma - list.p) : list.len;
-		if (is_like(trimmed((struct str){ list.p, n }), token))
+		if (http1_is_like(trimmed((struct str){ list.p, n }), token))
 			return true;
 		n += comma != NULL;
 		list.p += n;
@@ -127,9 +127,9 @@ static int on_field(http_parser *p, const char *at, size_t n)
 		return refuse(r, 431);
 	if (!is_token(name)) /* a space before the colon, too: RFC 9112 5.1 */
 		return refuse(r, 400);
-	r->expects |= is_like(name, STR("expect"));
+	r->expects |= http1_is_like(name, STR("expect"));
 	r->name = 0;
-	while (r->name < HTTP1_NAME_N && !is_like(name, names[r->name]))
+	while (r->name < HTTP1_NAME_N && !http1_is_like(name, names[r->name]))
 		r->name++;
 	return 0;
 }
