@@ -34,7 +34,12 @@ static const char *check_listen(const char *v)
 
 static const char *check_stun(const char *v)
 {
-	return strcmp(v, stun_off) == 0 ? NULL : check_listen(v);
+	struct addr a;
+	bool any;
+
+	if (strcmp(v, stun_off) == 0 || addr_of_listen(v, &a, &any) == 0)
+		return NULL;
+	return "must be off, ADDR:PORT, [IPV6]:PORT or :PORT";
 }
 
 static const char *check_name(const char *v)

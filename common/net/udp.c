@@ -465,6 +465,16 @@ int udp_connect(struct udp *u, const struct addr *remote)
 	return 0;
 }
 
+int udp_set_way(struct udp *u, uint32_t fwmark, const char *device)
+{
+	if (fwmark && setsockopt(u->fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof fwmark) < 0)
+		return -errno;
+	if (device &&
+	    setsockopt(u->fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) < 0)
+		return -errno;
+	return 0;
+}
+
 const struct addr *udp_local(const struct udp *u) { return &u->local; }
 
 void udp_close(struct udp *u)

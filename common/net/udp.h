@@ -24,6 +24,8 @@ int udp_open(struct loop *, const struct addr *local,
              struct udp **udp_out);
 /* The kernel sends to and receives from `remote` alone (and tells ICMP errors). */
 int udp_connect(struct udp *, const struct addr *remote);
+/* Its datagrams go as SO_MARK and SO_BINDTODEVICE say; 0 and NULL: as others do. 0 or -errno. */
+int udp_set_way(struct udp *, uint32_t fwmark, const char *device);
 /* Takes the packet; sent at the end of the turn. to NULL: the connected one. */
 void udp_queue(struct udp *, const struct addr *to, struct pkt *);
 const struct addr *udp_local(const struct udp *);

@@ -97,6 +97,24 @@ static void cert_and_key_go_together(void **state)
 	assert_refused("--key k.pem", "--cert is missing");
 }
 
+static void stun_is_where_we_listen_or_where_it_is_asked_for(void **state)
+{
+	(void)state;
+	assert_int_equal(read_words(""), 0);
+	assert_int_equal(o.stun.n, 0);
+	assert_false(server_options_no_stun(&o));
+	assert_int_equal(read_words("--stun off"), 0);
+	assert_true(server_options_no_stun(&o));
+	assert_int_equal(read_words("--stun :3478 --stun 192.0.2.1:1 --stun [::1]:0"), 0);
+	assert_int_equal(o.stun.n, 3);
+	assert_false(server_options_no_stun(&o));
+	assert_refused("--stun off --stun :3478", "--stun off stands alone");
+	assert_refused("--stun :3478 --stun off", "--stun off stands alone");
+	assert_refused("--stun on", "--stun must be off, ADDR:PORT");
+	assert_refused("--stun ::1:3478", "--stun must be off, ADDR:PORT, [IPV6]:PORT");
+	assert_refused("--stun :3478 --stun 3478", "--stun 3478 is the same address");
+}
+
 static void open_is_for_loopback(void **state)
 {
 	(void)state;
@@ -163,6 +181,7 @@ int main(void)
 		cmocka_unit_test(C04_one_address_twice),
 		cmocka_unit_test(C03_C07_listen_grammar),
 		cmocka_unit_test(cert_and_key_go_together),
+		cmocka_unit_test(stun_is_where_we_listen_or_where_it_is_asked_for),
 		cmocka_unit_test(open_is_for_loopback),
 		cmocka_unit_test(C16_drain_is_bounded),
 		cmocka_unit_test(C08_names_outside_the_grammar),
