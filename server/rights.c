@@ -6,6 +6,8 @@
 
 #include "common/base/log.h"
 #include "common/base/sandbox.h"
+#include "common/net/fetch.h"
+#include "common/net/resolve.h"
 #include "server/state.h"
 #include "server/workers.h"
 
@@ -113,12 +115,29 @@ int rights_drop(const struct rights *r, const char *key_file)
 
 /* ---- system calls ---- */
 
-void rights_enter_sandbox(const struct server_options *opts)
+/* A name is looked up on a thread, and by modules that are loaded before. */
+unsigned rights_needs(const char *asks_url)
 {
+	char host[256], error[FETCH_ERROR_LEN];
+	struct addr ip;
+	bool https;
+
+	if (!asks_url || fetch_check_url(asks_url, &https, host, error) < 0)
+		return SANDBOX_FILES;
+	if (addr_of_ip(host, 0, &ip) == 0)
+		return SANDBOX_FILES | SANDBOX_SOCKETS;
+	return SANDBOX_FILES | SANDBOX_SOCKETS | SANDBOX_THREADS | SANDBOX_NSS;
+}
+
+void rights_enter_sandbox(const struct server_options *opts, const char *asks_url)
+{
+	unsigned needs = rights_needs(asks_url);
 	enum sandbox_mode mode = SANDBOX_KILL;
 
 	sandbox_mode_of(opts->seccomp, &mode); /* checked when read */
-	int rc = sandbox_enter(mode, SANDBOX_FILES);
+	if (needs & SANDBOX_NSS)
+		resolve_prepare();
+	int rc = sandbox_enter(mode, needs);
 	if (mode == SANDBOX_OFF)
 		log_warn("--seccomp off: a fault in us could use every system call");
 	else if (rc < 0)

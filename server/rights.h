@@ -23,7 +23,10 @@ int rights_count_descriptors(struct rights *, unsigned workers);
 int rights_become_user(struct rights *, const struct server_options *);
 int rights_drop(const struct rights *, const char *key_file);
 
-void rights_enter_sandbox(const struct server_options *);
+/* asks_url: whom we ask about newcomers (derp_verify.h); NULL: nobody, then we can only
+ * answer who came. */
+void rights_enter_sandbox(const struct server_options *, const char *asks_url);
+unsigned rights_needs(const char *asks_url); /* for sandbox_enter() */
 /* Who has not registered, or only asks for health, leaves room for the others (C27). */
 void rights_fit(const struct rights *, struct limits *);
 

@@ -485,5 +485,5 @@ const char *conn_cipher(const struct conn *c) { return c->tls ? tls_cipher(c->tl
 
 bool conn_peer_derp_key(const struct conn *c, uint8_t key_out[static 32])
 {
-	return tls_peer_derp_key(c->tls, key_out);
+	return c->tls && tls_peer_derp_key(c->tls, key_out);
 }
