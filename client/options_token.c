@@ -1,17 +1,14 @@
 #include "client/options.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "common/base/crypto.h"
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "common/base/token.h"
 
 enum { PATH_LEN = 1024, TEXT_LEN = 1024 };
@@ -47,71 +44,42 @@ static int take_line(const struct place *p, const char *text, size_t len)
 	return 0;
 }
 
-static int take_descriptor(const struct place *p, int fd, bool one_line)
+/* len: what reading `text` gave, or why it failed. */
+static int take_read(const struct place *p, char text[static TEXT_LEN], int len)
 {
-	char text[TEXT_LEN];
-	size_t len = 0;
-	int rc = 0;
+	int rc;
 
-	while (len < sizeof text && !(one_line && memchr(text, '\n', len))) {
-		ssize_t n = read(fd, text + len, sizeof text - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			rc = fail(p, strerror(errno));
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-	}
-	if (rc == 0)
-		rc = len == sizeof text ? fail(p, "it is far too long for a token") :
-		                          take_line(p, text, len);
-	crypto_wipe(text, sizeof text);
+	if (len == ERR_TOO_BIG)
+		rc = fail(p, "it is far too long for a token");
+	else if (len < 0)
+		rc = fail(p, err_text(len));
+	else
+		rc = take_line(p, text, (size_t)len);
+	crypto_wipe(text, TEXT_LEN);
 	return rc;
 }
 
-/* At a terminal the token is asked for and not shown. */
 static int take_input(const struct place *p)
 {
-	struct termios before, quiet;
+	char text[TEXT_LEN];
+	int len = file_ask("token", text, sizeof text);
 
-	if (tcgetattr(STDIN_FILENO, &before) < 0)
-		return take_descriptor(p, STDIN_FILENO, false);
-	quiet = before;
-	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	fputs("token: ", stderr);
-	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-	int rc = take_descriptor(p, STDIN_FILENO, true);
-	tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-	fputc('\n', stderr);
-	return rc;
-}
-
-/* Nobody but the owner. systemd hands credentials over as root's with an access
- * list, whose mask shows as a group permission: root's group may read. */
-static bool is_private(const struct stat *st)
-{
-	if (st->st_mode & 037)
-		return false;
-	return !(st->st_mode & 040) || (st->st_uid == 0 && st->st_gid == 0);
+	return take_read(p, text, len);
 }
 
 static int take_file(const struct place *p)
 {
-	int fd = open(p->from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	int rc;
+	char text[TEXT_LEN];
+	const char *why;
+	bool is_private;
+	int fd = file_open(p->from, &is_private, &why), rc;
 
 	if (fd < 0)
-		return fail(p, strerror(errno));
-	if (fstat(fd, &st) < 0)
-		rc = fail(p, strerror(errno));
-	else if (!S_ISREG(st.st_mode))
-		rc = fail(p, "not a regular file (for a pipe: --token-file -)");
-	else if (!is_private(&st))
-		rc = fail(p, "others may read it: chmod 600 the file");
+		return fail(p, why);
+	if (is_private)
+		rc = take_read(p, text, file_read(fd, false, text, sizeof text));
 	else
-		rc = take_descriptor(p, fd, false);
+		rc = fail(p, FILE_IS_OPEN_TO_OTHERS);
 	close(fd);
 	return rc;
 }

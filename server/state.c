@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/file.h"
+
 enum { PATH_LEN = STATE_DIR_MAX + 32 };
 
 const char *state_default_dir(void)
@@ -31,29 +33,6 @@ const char *state_default_dir(void)
 	return path;
 }
 
-/* Parents as the umask says; the directory itself is nobody else's to read. */
-static int make_dirs(const char *dir)
-{
-	char path[PATH_LEN];
-	size_t len = strlen(dir);
-
-	if (len == 0 || len > STATE_DIR_MAX)
-		return len ? -ENAMETOOLONG : -ENOENT;
-	while (len > 1 && dir[len - 1] == '/')
-		len--;
-	memcpy(path, dir, len);
-	path[len] = 0;
-	for (char *p = path + 1; p < path + len; p++) {
-		if (*p != '/')
-			continue;
-		*p = 0;
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		*p = '/';
-	}
-	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int check_dir(const char *dir)
 {
 	struct stat st;
@@ -67,7 +46,7 @@ static int check_dir(const char *dir)
 
 int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN])
 {
-	int rc = make_dirs(dir);
+	int rc = strlen(dir) <= STATE_DIR_MAX ? file_make_dir(dir) : -ENAMETOOLONG;
 
 	if (rc == 0)
 		rc = check_dir(dir);

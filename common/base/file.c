@@ -1,0 +1,170 @@
+#include "common/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "common/base/crypto.h"
+#include "common/base/err.h"
+
+/* systemd hands credentials over as root's with an access list, whose mask shows as
+ * a group permission: root's group may read. */
+static bool is_private(const struct stat *st)
+{
+	if (st->st_mode & 037)
+		return false;
+	return !(st->st_mode & 040) || (st->st_uid == 0 && st->st_gid == 0);
+}
+
+/* Opening a pipe or a terminal must neither wait nor make it ours. */
+int file_open(const char *path, bool *is_private_out, const char **why_out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	int rc = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+
+	if (rc < 0)
+		*why_out = strerror(-rc);
+	else if (!S_ISREG(st.st_mode))
+		rc = ERR_INVALID;
+	if (rc == ERR_INVALID)
+		*why_out = "not a regular file (a pipe is read from -)";
+	if (rc < 0 && fd >= 0)
+		close(fd);
+	if (rc < 0)
+		return rc;
+	*is_private_out = is_private(&st);
+	return fd;
+}
+
+int file_read(int fd, bool one_line, char *out, size_t cap)
+{
+	size_t len = 0;
+	int rc = 0;
+
+	while (len < cap && !(one_line && memchr(out, '\n', len))) {
+		ssize_t n = read(fd, out + len, cap - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			rc = -errno;
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	if (rc == 0 && len == cap)
+		rc = ERR_TOO_BIG;
+	if (rc < 0)
+		crypto_wipe(out, cap);
+	return rc < 0 ? rc : (int)len;
+}
+
+int file_ask(const char *prompt, char *out, size_t cap)
+{
+	struct termios before, quiet;
+
+	if (tcgetattr(STDIN_FILENO, &before) < 0)
+		return file_read(STDIN_FILENO, false, out, cap);
+	quiet = before;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	fprintf(stderr, "%s: ", prompt);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+	int rc = file_read(STDIN_FILENO, true, out, cap);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+	fputc('\n', stderr);
+	return rc;
+}
+
+int file_make_dir(const char *dir)
+{
+	char path[PATH_MAX];
+	size_t len = strlen(dir);
+
+	if (len == 0 || len >= sizeof path)
+		return len ? -ENAMETOOLONG : -ENOENT;
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	memcpy(path, dir, len);
+	path[len] = 0;
+	for (char *p = path + 1; p < path + len; p++) {
+		if (*p != '/')
+			continue;
+		*p = 0;
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*p = '/';
+	}
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int write_all(int fd, struct str s)
+{
+	while (s.len) {
+		ssize_t n = write(fd, s.p, s.len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		s.p += n;
+		s.len -= (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* File systems that cannot refuse to replace are asked beforehand. */
+static int rename_new(const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	if (lstat(to, &st) == 0)
+		return -EEXIST;
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
+/* The name is there after a power cut too. A file system that has no such thing
+ * has made the file all the same. */
+static void sync_dir_of(const char *path)
+{
+	char dir[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) + 1 : 0;
+
+	memcpy(dir, len ? path : ".", len ? len : 1);
+	dir[len ? len : 1] = 0;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		fsync(fd);
+		close(fd);
+	}
+}
+
+int file_create(const char *path, struct str content)
+{
+	char temp[PATH_MAX];
+	int n = snprintf(temp, sizeof temp, "%s.XXXXXX", path);
+
+	if (n < 0 || (size_t)n >= sizeof temp)
+		return -ENAMETOOLONG;
+	int fd = mkostemp(temp, O_CLOEXEC); /* 0600, mkstemp(3) */
+	if (fd < 0)
+		return -errno;
+	int rc = write_all(fd, content);
+	if (close(fd) < 0 && rc == 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = rename_new(temp, path);
+	if (rc < 0)
+		unlink(temp);
+	else
+		sync_dir_of(path);
+	return rc;
+}
