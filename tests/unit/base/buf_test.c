@@ -19,6 +19,22 @@ static void what_is_added_comes_out_in_order(void **state)
 	assert_int_equal(buf_len(&b), 0);
 }
 
+static void what_is_cut_off_at_the_end_is_forgotten(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	buf_add(&b, "abcdef", 6);
+	buf_eat(&b, 1);
+	buf_cut(&b, 3);
+	buf_add(&b, "x", 1);
+	assert_int_equal(buf_len(&b), 4);
+	assert_memory_equal(buf_data(&b), "bcdx", 4);
+	buf_cut(&b, 0);
+	assert_int_equal(buf_len(&b), 0);
+	buf_done(&b);
+}
+
 static void adding_nothing_needs_no_memory(void **state)
 {
 	struct buf b = { 0 };
@@ -188,6 +204,7 @@ int main(void)
 		cmocka_unit_test(room_in_front_lasts_while_the_content_grows),
 		cmocka_unit_test(wiped_buf_is_empty_and_leaves_nothing_to_read),
 		cmocka_unit_test(what_is_added_comes_out_in_order),
+		cmocka_unit_test(what_is_cut_off_at_the_end_is_forgotten),
 		cmocka_unit_test(adding_nothing_needs_no_memory),
 		cmocka_unit_test(room_may_be_used_in_part),
 		cmocka_unit_test(content_survives_any_mix_of_adding_and_eating),

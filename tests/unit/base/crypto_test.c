@@ -33,6 +33,19 @@ static void a_keyed_digest_depends_on_its_key(void **state)
 	assert_memory_not_equal(a, b, sizeof a);
 }
 
+static void sha1_is_that_of_its_standard(void **state)
+{
+	uint8_t out[20];
+	char hex[41];
+
+	(void)state;
+	assert_int_equal(
+	                crypto_sha1((struct str[]){ { "ab", 2 }, { NULL, 0 }, { "c", 1 } }, 3, out),
+	                0);
+	hex_encode(out, 20, hex);
+	assert_string_equal(hex, "a9993e364706816aba3e25717850c26c9cd0d89d"); /* RFC 3174 7.3 */
+}
+
 static void random_numbers_stay_below_their_bound_and_reach_all(void **state)
 {
 	unsigned seen[7] = { 0 };
@@ -259,6 +272,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(digest_is_blake2b_over_the_parts),
 		cmocka_unit_test(a_keyed_digest_depends_on_its_key),
+		cmocka_unit_test(sha1_is_that_of_its_standard),
 		cmocka_unit_test(random_numbers_stay_below_their_bound_and_reach_all),
 		cmocka_unit_test(secrets_compare_and_are_wiped),
 		cmocka_unit_test(base64_has_padding),

@@ -52,6 +52,51 @@ static void informational_responses_before_the_final_one_are_skipped(void **stat
 	assert_status("HTTP/1.1 103 Early\r\nLocation: x\r\n\r\nHTTP/1.1 502 Bad\r\n\r\n", 502);
 }
 
+static void after_101_the_connection_is_no_longer_http(void **state)
+{
+	static const char text[] =
+	                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n"
+	                "Upgrade: DERP\r\nConnection: Upgrade\r\nDerp-Version: 2\r\n\r\n"
+	                "\x01\0\0\0\x28HTTP/1.1 200 OK\r\n\r\n";
+	struct http1_head head;
+	size_t used;
+
+	(void)state;
+	for (size_t chunk = 1; chunk <= sizeof text; chunk++) {
+		assert_int_equal(feed(text, sizeof text - 1, chunk, &head, &used), 0);
+		assert_int_equal(head.status, 101);
+		assert_string_equal(head.reason, "Switching Protocols");
+		assert_int_equal(used, strstr(text, "\x01") - text);
+	}
+}
+
+static void a_reason_is_told_as_far_as_it_is_short_and_printable(void **state)
+{
+	static const struct {
+		const char *line, *reason;
+	} rows[] = {
+		{ "HTTP/1.1 403 CONNECT not enabled\r\n\r\n", "CONNECT not enabled" },
+		{ "HTTP/1.1 403\r\n\r\n", "" },
+		{ "HTTP/1.1 403 \x1b[2Jred\r\n\r\n", "?[2Jred" },
+		{ "HTTP/1.1 403 \xc3\xa4\r\n\r\n", "??" },
+		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 No\r\n\r\n", "No" },
+		{ "HTTP/1.1 403 0123456789012345678901234567890123456789012345678901234567890123456789"
+		  "\r\n\r\n",
+		  "012345678901234567890123456789012345678901234567890123456789012" },
+	};
+	struct http1_head head;
+	size_t used;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		for (size_t chunk = 1; chunk <= strlen(rows[i].line); chunk++) {
+			assert_int_equal(feed(rows[i].line, strlen(rows[i].line), chunk, &head,
+			                      &used),
+			                 0);
+			assert_string_equal(head.reason, rows[i].reason);
+		}
+}
+
 static void X02_a_body_announced_by_a_reply_to_connect_is_not_awaited(void **state)
 {
 	(void)state;
@@ -236,6 +281,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(X01_status_lines_as_proxies_write_them_are_read),
 		cmocka_unit_test(informational_responses_before_the_final_one_are_skipped),
+		cmocka_unit_test(after_101_the_connection_is_no_longer_http),
+		cmocka_unit_test(a_reason_is_told_as_far_as_it_is_short_and_printable),
 		cmocka_unit_test(X02_a_body_announced_by_a_reply_to_connect_is_not_awaited),
 		cmocka_unit_test(X03_bytes_behind_the_head_are_the_tunnels),
 		cmocka_unit_test(X04_lines_may_end_with_lf_alone),
