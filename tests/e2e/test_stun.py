@@ -50,8 +50,8 @@ def asker(world, to, bound=""):
     return s
 
 
-def assert_answered(s, seen=None):
-    txid = os.urandom(12)
+def assert_answered(s, seen=None, txid=None):
+    txid = txid or os.urandom(12)
     s.send(request(txid))
     assert s.recv(2000) == expected(txid, seen or s.getsockname())
 
@@ -250,5 +250,11 @@ def test_a_flood_disturbs_no_datagram(world, relay, kind):
     for t in flood(relay.stun[0], datagrams, 100_000):
         t.join()
     watch.check()
-    assert_answered(asker(world, ("127.0.0.1", relay.stun[0])))
+    s = asker(world, ("127.0.0.1", relay.stun[0]))
+    s.settimeout(0.2)
+    for again in range(50):  # the small buffer may be full of the flood still: clients ask again, too
+        with contextlib.suppress(TimeoutError):
+            assert_answered(s, txid=b"after flood!")
+            break
+    assert again < 49
     assert relay.counters()["stun_success_total" if kind == "requests" else "stun_not_stun_total"] > 1000
