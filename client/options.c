@@ -230,7 +230,7 @@ const struct opt relay_opts[] = {
 	  .arg = "NAME",
 	  AT(o.transport),
 	  .check = check_transport,
-	  .help = "auto or grpc; default: auto" },
+	  .help = "auto (grpc, then derp), grpc or derp; default: auto" },
 	{ .kind = OPT_TEXT,
 	  .name = "proxy",
 	  .arg = "URL",

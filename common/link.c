@@ -294,8 +294,9 @@ static void on_forward(void *owner, struct chan *chan, struct pkt *p)
 	l->drowsy = false;
 }
 
-static const struct transport_events transport_events = { on_hello,  on_ready, on_packet, on_peer,
-	                                                  on_notice, on_ended, on_wish,   on_forward };
+static const struct transport_events transport_events = {
+	on_hello, on_ready, on_packet, on_peer, on_notice, on_ended, on_wish, on_forward
+};
 
 /* ---- what the conn tells ---- */
 
@@ -305,16 +306,17 @@ static void on_up(void *owner, const char *alpn)
 
 	if (l->state == LINK_DEAD) /* let go in this turn */
 		return;
+	const struct transport_ops *agreed = transport_of_alpn(alpn);
 	if (l->side == SIDE_SERVER)
-		l->ops = transport_of_alpn(alpn);
-	else if (strcmp(alpn, l->ops->alpn) != 0)
-		l->ops = NULL;
-	if (!l->ops) {
+		l->ops = agreed;
+	if (!agreed || agreed != l->ops) {
 		link_close_with(l, CLOSE_NOT_GRPC,
 		                "HTTP/2 was not agreed in the TLS handshake (ALPN): what answered is no "
 		                "tunn relay, or a box on the way strips HTTP/2");
 		return;
 	}
+	if (l->side == SIDE_CLIENT)
+		l->conf.has_meta_key = conn_peer_derp_key(l->conn, l->conf.meta_key.b);
 	int rc = l->ops->open(&l->conf, l->side, loop_now_ms(l->links->loop), &transport_events, l,
 	                      &l->transport);
 	if (rc < 0) {

@@ -59,9 +59,9 @@ static void fill(struct link *l, size_t room)
 		before = moved;
 		list_each(it, tmp, &l->lanes) {
 			struct lane *la = container_of(it, struct lane, node);
-			size_t most = moved == 0                  ? SIZE_MAX :
+			size_t most = moved == 0          ? SIZE_MAX :
 			              room > moved + head ? room - moved - head :
-			                                            0;
+			                                    0;
 			struct pkt *p;
 			if (!la->queue.n || !la->open || !most ||
 			    (p = next_packet(la, most, now_ms)) == NULL)

@@ -55,8 +55,8 @@ struct link_queue {                    /* zero-initialise; link_queue_drop_all()
 	struct link_ring *urgent;      /* those with handshakes, and a share left */
 	struct link_source *last;      /* who got the last packet, or NULL */
 	uint64_t n_dropped;
-	size_t bytes; /* payload that waits */
-	unsigned n;   /* packets that wait */
+	size_t bytes;    /* payload that waits */
+	unsigned n;      /* packets that wait */
 	unsigned n_kept; /* so many of them whatever their age; set by the owner */
 };
 

@@ -15,7 +15,8 @@ enum {
  * the windows of the protocol, which cost no socket room (T10). */
 static bool is_stalled(struct link *l, uint64_t now_ms)
 {
-	uint64_t limit = l->side == SIDE_SERVER ? l->ops->stalled_ms(l->transport) : STALL_CLIENT_MS;
+	uint64_t limit = l->side == SIDE_SERVER ? l->ops->stalled_ms(l->transport) :
+	                                          STALL_CLIENT_MS;
 
 	if (!limit)
 		limit = l->limits->stalled_ms;

@@ -13,6 +13,7 @@ enum mail_kind {
 	MAIL_EVICT,  /* worker -> worker: the newcomer `number` has to go (admit.h) */
 	MAIL_JOIN,   /* worker -> worker: ptr struct presence (a reference, given) has its key */
 	MAIL_LEAVE,  /* the same: it has it no more */
+	MAIL_CLOSE,  /* the same: a mate of the mesh wants that native end closed */
 	MAIL_FIGHT,  /* the same: instances fight for its key, which rests; whoever has it goes */
 };
 

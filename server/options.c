@@ -11,10 +11,11 @@
 #include "common/base/log.h"
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
+#include "server/native_policy.h"
 #include "server/state.h"
 #include "server/worker.h"
 
-enum { DRAIN_MAX_MS = 8000, DRAIN_MS = 2000 };
+enum { DRAIN_MAX_MS = 8000, DRAIN_MS = 2000, KEYS_MAX = 4096 };
 
 static const char stun_off[] = "off";
 
@@ -53,6 +54,16 @@ static const char *check_name(const char *v)
 	if (!strpbrk(v, ":/[") && addr_split_host(v, 1, host, sizeof host, &port) == 0)
 		return NULL;
 	return "must be a host name or a numeric address, without port";
+}
+
+static const char *check_url(const char *v)
+{
+	const char *host = strncmp(v, "https://", 8) == 0 ? v + 8 :
+	                   strncmp(v, "http://", 7) == 0  ? v + 7 :
+	                                                    "";
+
+	return *host && *host != '/' && !strpbrk(v, " \t\n") ? NULL :
+	                                                       "must be an http or https URL";
 }
 
 static const char *check_node(const char *v)
@@ -140,6 +151,48 @@ const struct opt server_opts[] = {
 	  .name = "reflection",
 	  AT(reflection),
 	  .help = "let tools like grpcurl ask which services there are (gRPC server reflection)" },
+	{ .kind = OPT_LIST,
+	  .name = "derp.allow",
+	  .arg = "WHO",
+	  AT(derp_allow),
+	  .max = KEYS_MAX,
+	  .check = native_allow_check,
+	  .help = "DERP clients that are admitted besides tunnels: none, any, or nodekey:HEX, once "
+	          "per key; default: none" },
+	{ .kind = OPT_TEXT,
+	  .name = "derp.verify-url",
+	  .arg = "URL",
+	  AT(derp_verify_url),
+	  .check = check_url,
+	  .help = "ask there whether a DERP client is admitted, as derper's -verify-client-url does; "
+	          "no answer means no" },
+	{ .kind = OPT_LIST,
+	  .name = "derp.peering",
+	  .arg = "WHO",
+	  AT(derp_peering),
+	  .max = KEYS_MAX,
+	  .check = native_peering_check,
+	  .help = "which DERP clients may send to each other: open (all), closed (none), or "
+	          "nodekey:HEX, once per key; tunnels decide for themselves by --peer nodekey:HEX; "
+	          "default: open" },
+	{ .kind = OPT_TEXT,
+	  .name = "derp.account",
+	  .arg = "NAME",
+	  AT(derp_account),
+	  .check = check_node,
+	  .help = "the account that DERP clients count for; default: derp" },
+	{ .kind = OPT_TEXT,
+	  .name = "derp.key",
+	  .arg = "FILE",
+	  AT(derp_key),
+	  .help = "this relay's node key, also one of derper's files; it must stay the same; default: "
+	          "derp.key in the state directory, made at the first start" },
+	{ .kind = OPT_TEXT,
+	  .name = "mesh-key-file",
+	  .arg = "FILE",
+	  AT(mesh_key_file),
+	  .help = "the mesh's key (64 hex digits, mode 0600): who has it may watch our DERP clients "
+	          "and send for those of other relays" },
 	{ .kind = OPT_TEXT,
 	  .name = "log-level",
 	  .arg = "LEVEL",
@@ -245,6 +298,30 @@ static int check_limits(const struct limits *l)
 	return 0;
 }
 
+static bool is_alone(const struct opt_list *list, const char *word)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		if (strcmp(list->v[i], word) == 0)
+			return list->n == 1;
+	return true;
+}
+
+static int check_derp(const struct server_options *o)
+{
+	static const char *const alone[] = { "none", "any", "open", "closed" };
+
+	for (unsigned i = 0; i < sizeof alone / sizeof *alone; i++)
+		if (!is_alone(&o->derp_allow, alone[i]) || !is_alone(&o->derp_peering, alone[i]))
+			return opts_fail(command.name,
+			                 "derp.%s: %s stands alone: give it, or give keys",
+			                 i < 2 ? "allow" : "peering", alone[i]);
+	if (o->derp_verify_url && o->derp_allow.n)
+		return opts_fail(
+		                command.name,
+		                "derp.verify-url and derp.allow both say who is admitted: give one");
+	return 0;
+}
+
 static int check_together(const struct server_options *o)
 {
 	if (!o->cert != !o->key)
@@ -255,6 +332,8 @@ static int check_together(const struct server_options *o)
 	int rc = check_listeners(o);
 	if (rc == 0)
 		rc = check_stuns(o);
+	if (rc == 0)
+		rc = check_derp(o);
 	return rc ? rc : check_limits(&o->limits);
 }
 

@@ -27,10 +27,16 @@ struct server_options {
 	unsigned workers;   /* --workers; 0: one for each CPU that we may use */
 	unsigned drain_ms;  /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
-	const char *user;     /* --user: NULL: "tunn" where it exists */
-	const char *seccomp;  /* a name that sandbox_mode_of() knows */
-	struct limits limits; /* keys under `limits:` in the config file */
-	bool reflection;      /* --reflection: tools may ask which services there are */
+	const char *user;           /* --user: NULL: "tunn" where it exists */
+	const char *seccomp;        /* a name that sandbox_mode_of() knows */
+	struct limits limits;       /* keys under `limits:` in the config file */
+	struct opt_list derp_allow; /* words that native_allow_check() knows */
+	struct opt_list derp_peering;
+	const char *derp_verify_url; /* NULL: none */
+	const char *derp_account;    /* NULL: the default */
+	const char *derp_key;        /* file; NULL: in the state directory */
+	const char *mesh_key_file;   /* NULL: no mesh */
+	bool reflection;             /* --reflection: tools may ask which services there are */
 };
 
 extern const struct opt server_opts[];

@@ -1,6 +1,7 @@
 #include "server/presence.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct presence *presence_new(unsigned n_peers)
 {
@@ -26,8 +27,29 @@ void presence_unref(struct presence *p)
 		free(p);
 }
 
+struct presence *presence_renew(const struct presence *p)
+{
+	struct presence *q = presence_new(0);
+
+	if (!q)
+		return NULL;
+	memcpy(&q->key, &p->key, sizeof q->key);
+	memcpy(q->account, p->account, sizeof q->account);
+	memcpy(q->instance, p->instance, sizeof q->instance);
+	memcpy(q->ip, p->ip, sizeof q->ip);
+	q->worker = p->worker;
+	q->port = p->port;
+	q->role = p->role;
+	q->bidirectional = p->bidirectional;
+	q->native_flags = p->native_flags;
+	q->native = q->renewed = true;
+	return q;
+}
+
 bool presence_declares(const struct presence *p, const struct key *key)
 {
+	if (p->native)
+		return true;
 	for (unsigned i = 0; i < p->n_peers; i++)
 		if (key_eq(&p->peers[i], key))
 			return true;

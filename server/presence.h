@@ -23,6 +23,14 @@ struct presence {
 	uint8_t instance[INSTANCE_LEN];
 	enum role role;
 	bool bidirectional;
+	/* Native DERP ends (product.md section 4): several may have one key, and they
+	 * declare everybody. */
+	bool native;
+	bool forwarder; /* an end of another relay of the mesh, whose link is of that worker */
+	bool renewed;   /* it was there before, and has spoken: it is the active one again */
+	uint8_t native_flags; /* NATIVE_* */
+	uint8_t ip[16];       /* for those who watch: as in struct peer_status */
+	uint16_t port;
 	struct list unsaid; /* its own worker's: in mates.unsaid */
 	unsigned n_peers;
 	struct key peers[]; /* declared */
@@ -31,6 +39,8 @@ struct presence {
 struct presence *presence_new(unsigned n_peers); /* one reference; NULL: out of memory */
 struct presence *presence_ref(struct presence *);
 void presence_unref(struct presence *); /* NULL allowed */
+struct presence *presence_renew(
+                const struct presence *); /* of a native end: a copy, one reference */
 
 bool presence_declares(const struct presence *, const struct key *);
 

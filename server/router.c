@@ -1,34 +1,11 @@
-#include "server/router.h"
+#include "server/router_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/map.h"
 #include "common/base/metric.h"
-
-/* What is known of a key: who has it, who declares it, who fought for it. Lives
- * while any of the three does. */
-struct place {
-	struct key key;
-	struct presence *holder; /* a reference, or NULL */
-	struct member *member;   /* the holder's, if it is of this worker */
-	struct list watchers;    /* decl.node */
-	struct list node;        /* in router.fought, unlinked when nobody fought */
-	unsigned n_takeovers;    /* by different instances, in the window */
-	uint64_t window_ms, rest_until_ms;
-};
-
-struct router {
-	const struct router_events *events;
-	struct router_conf conf;
-	unsigned worker;
-	struct map places;
-	struct place *last; /* of the previous packet from another worker */
-	struct list fought; /* places taken over lately, oldest window first */
-	unsigned n_members;
-};
 
 struct router *router_new(const struct router_conf *conf)
 {
@@ -39,6 +16,7 @@ struct router *router_new(const struct router_conf *conf)
 		r->events = conf->events;
 		map_init(&r->places, KEY_LEN);
 		list_init(&r->fought);
+		list_init(&r->watchers);
 	}
 	return r;
 }
@@ -51,6 +29,7 @@ void router_free(struct router *r)
 	if (!r)
 		return;
 	while ((pl = map_next(&r->places, &pos)) != NULL) {
+		native_forget(pl);
 		presence_unref(pl->holder);
 		free(pl);
 	}
@@ -58,13 +37,14 @@ void router_free(struct router *r)
 	free(r);
 }
 
+void router_set_policy(struct router *r, const struct native_policy *p) { r->policy = p; }
 void router_set_worker(struct router *r, unsigned number) { r->worker = number; }
 unsigned router_n_members(const struct router *r) { return r->n_members; }
 size_t router_n_places(const struct router *r) { return r->places.n; }
 
 /* ---- places ---- */
 
-static struct place *place_get(struct router *r, const struct key *key)
+struct place *place_get(struct router *r, const struct key *key)
 {
 	struct place *pl = map_get(&r->places, key);
 
@@ -76,6 +56,8 @@ static struct place *place_get(struct router *r, const struct key *key)
 	pl->key = *key;
 	list_init(&pl->watchers);
 	list_init(&pl->node);
+	list_init(&pl->natives);
+	list_init(&pl->heard);
 	if (map_put(&r->places, &pl->key, pl) < 0) {
 		free(pl);
 		return NULL;
@@ -83,10 +65,10 @@ static struct place *place_get(struct router *r, const struct key *key)
 	return pl;
 }
 
-/* Lets go of a place that nobody has, declares or fought for. */
-static void place_put(struct router *r, struct place *pl)
+void place_put(struct router *r, struct place *pl)
 {
-	if (pl->holder || !list_empty(&pl->watchers) || !list_empty(&pl->node))
+	if (pl->holder || !list_empty(&pl->watchers) || !list_empty(&pl->node) ||
+	    !list_empty(&pl->natives) || !list_empty(&pl->heard))
 		return;
 	if (r->last == pl)
 		r->last = NULL;
@@ -154,8 +136,7 @@ static void forget_holder(struct decl *d)
 	d->local = NULL;
 }
 
-/* The key has a new holder, or none: everybody who declares it is told. */
-static void holder_changed(struct router *r, struct place *pl, uint64_t now_ms)
+void place_changed(struct router *r, struct place *pl, uint64_t now_ms)
 {
 	list_each(it, tmp, &pl->watchers) {
 		struct decl *d = container_of(it, struct decl, node);
@@ -168,7 +149,7 @@ static void holder_changed(struct router *r, struct place *pl, uint64_t now_ms)
 
 /* Nobody points at the old holder any more; nobody is told yet either, since a
  * new one comes. */
-static void vacate(struct place *pl)
+void place_vacate(struct place *pl)
 {
 	list_each(it, tmp, &pl->watchers)
 		forget_holder(container_of(it, struct decl, node));
@@ -241,7 +222,7 @@ static void supersede(struct router *r, struct place *pl, bool same, bool fight)
 	struct member *old = pl->member;
 
 	metric_add(METRIC_TAKEOVERS, 1);
-	vacate(pl);
+	place_vacate(pl);
 	old->joined = false;
 	old->last = NULL;
 	r->n_members--;
@@ -249,9 +230,9 @@ static void supersede(struct router *r, struct place *pl, bool same, bool fight)
 	r->events->superseded(old->owner, same, fight);
 }
 
-static void tell_mates(struct router *r, enum router_news news, struct presence *p)
+int router_tell(struct router *r, enum router_news news, struct presence *p)
 {
-	r->events->tell(r->conf.mates, news, p);
+	return r->events->tell(r->conf.mates, news, p);
 }
 
 /* Both leave. Who has the key at another worker goes when it hears of it. */
@@ -260,11 +241,11 @@ static enum close_why fight(struct router *r, struct place *pl, uint64_t now_ms)
 	struct presence *old = presence_ref(pl->holder);
 
 	rest(r, pl, now_ms);
-	tell_mates(r, ROUTER_FIGHT, old);
+	router_tell(r, ROUTER_FIGHT, old);
 	if (pl->member) {
 		supersede(r, pl, false, true);
-		tell_mates(r, ROUTER_LEAVE, old);
-		holder_changed(r, pl, now_ms);
+		router_tell(r, ROUTER_LEAVE, old);
+		place_changed(r, pl, now_ms);
 	}
 	presence_unref(old);
 	return CLOSE_FIGHT;
@@ -276,7 +257,7 @@ static void make_way(struct router *r, struct place *pl, const struct presence *
 	if (pl->member)
 		supersede(r, pl, is_same(pl->holder, newer), false);
 	else if (pl->holder)
-		vacate(pl);
+		place_vacate(pl);
 }
 
 /* Nothing has changed anywhere if this fails. */
@@ -286,7 +267,7 @@ static int announce(struct router *r, struct member *m)
 	m->who->seq = 1 + atomic_fetch_add_explicit(r->conf.seq, 1, memory_order_relaxed);
 	if (watch(r, m) < 0)
 		return -ENOMEM;
-	int rc = r->events->tell(r->conf.mates, ROUTER_JOIN, m->who);
+	int rc = router_tell(r, ROUTER_JOIN, m->who);
 	if (rc < 0)
 		unwatch(r, m, m->who->n_peers);
 	return rc;
@@ -296,6 +277,8 @@ enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 {
 	struct place *pl;
 
+	if (m->who->native)
+		return native_join(r, m, now_ms);
 	forget_fights(r, now_ms);
 	pl = place_get(r, &m->who->key);
 	if (!pl)
@@ -321,9 +304,11 @@ void router_greet(struct router *r, struct member *m, uint64_t now_ms)
 	struct place *pl = map_get(&r->places, &m->who->key);
 
 	m->greeted = true;
+	if (m->who->native)
+		return; /* it was known as soon as it joined, and asks nothing */
 	for (unsigned i = 0; i < m->who->n_peers; i++)
 		tell(r, &m->decls[i], state_of(&m->decls[i]), now_ms);
-	holder_changed(r, pl, now_ms);
+	place_changed(r, pl, now_ms);
 }
 
 void router_leave(struct router *r, struct member *m, uint64_t now_ms)
@@ -332,14 +317,18 @@ void router_leave(struct router *r, struct member *m, uint64_t now_ms)
 
 	if (!m->joined)
 		return;
+	if (m->who->native) {
+		native_leave(r, m, now_ms);
+		return;
+	}
 	m->joined = false;
 	m->last = NULL;
 	r->n_members--;
 	unwatch(r, m, m->who->n_peers);
-	tell_mates(r, ROUTER_LEAVE, m->who);
+	router_tell(r, ROUTER_LEAVE, m->who);
 	pl = map_get(&r->places, &m->who->key);
-	vacate(pl);
-	holder_changed(r, pl, now_ms);
+	place_vacate(pl);
+	place_changed(r, pl, now_ms);
 	place_put(r, pl);
 }
 
@@ -355,16 +344,18 @@ static void replace(struct router *r, struct place *pl, struct presence *p, uint
 		is_fight(r, pl, now_ms); /* counted: the one who joins decides */
 	make_way(r, pl, p);
 	if (ours)
-		tell_mates(r, ROUTER_LEAVE, ours);
+		router_tell(r, ROUTER_LEAVE, ours);
 	presence_unref(ours);
 	pl->holder = p;
-	holder_changed(r, pl, now_ms);
+	place_changed(r, pl, now_ms);
 }
 
 int router_on_join(struct router *r, struct presence *p, uint64_t now_ms)
 {
 	struct place *pl;
 
+	if (p->native)
+		return native_on_join(r, p, now_ms);
 	forget_fights(r, now_ms);
 	pl = place_get(r, &p->key);
 	if (pl && !(pl->holder && pl->holder->seq > p->seq)) {
@@ -379,9 +370,11 @@ void router_on_leave(struct router *r, struct presence *p, uint64_t now_ms)
 {
 	struct place *pl = map_get(&r->places, &p->key);
 
-	if (pl && pl->holder == p) {
-		vacate(pl);
-		holder_changed(r, pl, now_ms);
+	if (p->native) {
+		native_on_leave(r, p, now_ms);
+	} else if (pl && pl->holder == p) {
+		place_vacate(pl);
+		place_changed(r, pl, now_ms);
 		place_put(r, pl);
 	}
 	presence_unref(p);
@@ -396,8 +389,8 @@ void router_on_fight(struct router *r, struct presence *p, uint64_t now_ms)
 		rest(r, pl, now_ms);
 		if (ours) {
 			supersede(r, pl, false, true);
-			tell_mates(r, ROUTER_LEAVE, p);
-			holder_changed(r, pl, now_ms);
+			router_tell(r, ROUTER_LEAVE, p);
+			place_changed(r, pl, now_ms);
 		}
 	}
 	presence_unref(p);
@@ -405,7 +398,7 @@ void router_on_fight(struct router *r, struct presence *p, uint64_t now_ms)
 
 /* ---- packets ---- */
 
-static struct decl *decl_for(struct member *m, const struct key *key)
+struct decl *router_decl(struct member *m, const struct key *key)
 {
 	if (m->last && key_eq(m->last->key, key))
 		return m->last;
@@ -429,12 +422,20 @@ static enum drop_why why_not(const struct decl *d)
 
 void router_route(struct router *r, struct member *from, struct pkt *p, uint64_t now_ms)
 {
-	struct decl *d = decl_for(from, &p->dst);
-	enum drop_why why = why_not(d);
+	struct decl *d;
+	enum drop_why why;
 
+	if (from->who->native) {
+		native_route(r, from, p, now_ms);
+		return;
+	}
+	d = router_decl(from, &p->dst);
+	why = why_not(d);
 	if (why == DROP_N) {
 		p->src = from->who->key;
-		if (d->local)
+		if (d->local && d->local->who->native)
+			native_hand(r, d->local, p);
+		else if (d->local)
 			r->events->deliver(d->local->owner, p);
 		else
 			r->events->forward(r->conf.mates, d->peer->worker, p);
@@ -445,16 +446,25 @@ void router_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	pkt_drop(p, why);
 }
 
+struct place *place_of_packet(struct router *r, const struct key *dst)
+{
+	if (!r->last || !key_eq(&r->last->key, dst))
+		r->last = map_get(&r->places, dst);
+	return r->last;
+}
+
 /* The sender's side of the peering was seen by its worker; things may have changed
  * since. */
 void router_deliver(struct router *r, struct pkt *p)
 {
-	if (!r->last || !key_eq(&r->last->key, &p->dst))
-		r->last = map_get(&r->places, &p->dst);
-	struct member *m = r->last ? r->last->member : NULL;
+	struct place *pl = place_of_packet(r, &p->dst);
+	struct member *m = pl ? pl->member : NULL;
+
 	if (!m)
 		pkt_drop(p, DROP_NO_ROUTE);
-	else if (!decl_for(m, &p->src))
+	else if (m->who->native)
+		native_hand(r, m, p);
+	else if (!router_decl(m, &p->src))
 		pkt_drop(p, DROP_NOT_MUTUAL);
 	else if (!m->who->bidirectional)
 		pkt_drop(p, DROP_ONE_WAY);

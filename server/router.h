@@ -9,6 +9,9 @@
  * destination, the destination's member declares the sender. Declarations are
  * kept resolved (decl.peer, decl.mutual) as members come and go, so that a
  * packet costs no lookup.
+ *
+ * Native DERP ends declare everybody, so each of their packets costs one lookup; several
+ * may have one key, and the one that spoke last has the packets (router_native.c).
  */
 #ifndef TUNN_SERVER_ROUTER_H
 #define TUNN_SERVER_ROUTER_H
@@ -20,6 +23,7 @@
 
 #include "common/base/key.h"
 #include "common/base/list.h"
+#include "common/base/map.h"
 #include "common/base/pkt.h"
 #include "common/transport/transport.h"
 #include "server/presence.h"
@@ -32,6 +36,9 @@ enum {
 	FIGHT_REST_MS = 10000,
 	RETELL_MS = 10000, /* a state is told again to a sender who goes on */
 };
+
+struct place;
+struct native_policy;
 
 struct decl { /* one declared peer of a member; the router's */
 	const struct key *key;
@@ -51,15 +58,23 @@ struct member {               /* embedded in a session; filled in before router_
 	bool joined;
 	bool greeted;      /* admitted: may be told states */
 	struct decl *last; /* of the previous packet */
+	/* Native; the router's. */
+	struct place *place; /* of its key, while it is joined */
+	struct map heard;    /* keys it has got packets from: it is told when they go */
+	struct place *last_heard;
+	struct list watching; /* in router.watchers */
 };
 
-enum router_news { ROUTER_JOIN, ROUTER_LEAVE, ROUTER_FIGHT };
+enum router_news { ROUTER_JOIN, ROUTER_LEAVE, ROUTER_FIGHT, ROUTER_CLOSE };
 
 struct router_events {
 	void (*deliver)(void *owner, struct pkt *); /* takes */
 	void (*peer)(void *owner, const struct peer_status *);
 	/* The member has been replaced (and has left the router already). */
 	void (*superseded)(void *owner, bool same_instance, bool fight);
+	/* Native: for an end of another relay of the mesh (takes); a mate wants it closed. */
+	void (*relay)(void *owner, struct pkt *);
+	void (*close)(void *owner);
 	/* To the other workers, of whom there may be none: news for all (JOIN alone can
 	 * fail, -ENOMEM, and then none was told), a packet for one (takes). */
 	int (*tell)(void *mates, enum router_news, struct presence *);
@@ -72,7 +87,9 @@ struct router_conf { /* borrowed */
 	_Atomic uint64_t *seq; /* one counter for all workers */
 };
 
-struct router *router_new(const struct router_conf *);    /* NULL: out of memory */
+struct router *router_new(const struct router_conf *); /* NULL: out of memory */
+/* Which native ends may talk to each other; borrowed until the next one. NULL: all. */
+void router_set_policy(struct router *, const struct native_policy *);
 void router_set_worker(struct router *, unsigned number); /* ours; before anybody joins */
 void router_free(struct router *);
 unsigned router_n_members(const struct router *); /* of this worker */
@@ -88,11 +105,22 @@ void router_leave(struct router *, struct member *, uint64_t now_ms); /* idempot
 /* Takes the packet; src is stamped with the member's key here. */
 void router_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
 
+/* ---- native ends ---- */
+
+/* It said something: of the ends with its key it has the packets from now on. */
+void router_active(struct router *, struct member *, uint64_t now_ms);
+/* Takes the packet of another relay's native end; src and dst are set. */
+void router_forward(struct router *, struct member *mate, struct pkt *);
+/* Tells it of all native ends that are here, and of each that comes or goes. */
+void router_watch(struct router *, struct member *);
+void router_close_key(struct router *, const struct key *);
+
 /* ---- mail of other workers; each takes ---- */
 /* -ENOMEM: its end is not reached from here. */
 int router_on_join(struct router *, struct presence *, uint64_t now_ms);
 void router_on_leave(struct router *, struct presence *, uint64_t now_ms);
 void router_on_fight(struct router *, struct presence *, uint64_t now_ms);
+void router_on_close(struct router *, struct presence *);
 void router_deliver(struct router *, struct pkt *); /* never goes on to another worker */
 
 #endif

@@ -17,6 +17,7 @@
 #include "common/net/loop.h"
 #include "common/net/notify.h"
 #include "server/accounts.h"
+#include "server/derp_setup.h"
 #include "server/auth.h"
 #include "server/expiry.h"
 #include "server/first.h"
@@ -49,6 +50,7 @@ struct server {
 	struct worker_conf worker_conf;
 	struct workers *workers;
 	struct auth *auth;
+	struct derp_setup derp;
 	struct rights rights;
 	int lock_fd;
 	char cert[PATH_LEN], key[PATH_LEN];
@@ -113,6 +115,7 @@ static int make_tls(struct server *s, const struct server_options *o, struct tls
 	struct tls_server_conf conf = { .cert_file = s->cert,
 		                        .key_file = s->key,
 		                        .alpn = server_alpn(),
+		                        .derp_public = s->derp.conf.public.b,
 		                        .names = o->names.v,
 		                        .n_names = o->names.n,
 		                        .allow_expired = o->allow_expired };
@@ -178,11 +181,14 @@ static void reload(struct server *s)
 	enum log_level level;
 	if (log_level_of(fresh.log_level, &level) == 0)
 		log_set_level(level);
-	struct limits limits = fresh.limits;
+	struct worker_news news = { .tls = ctx,
+		                    .policy = derp_setup_policy(&fresh),
+		                    .limits = fresh.limits };
 	int64_t not_after_unix_s = tls_not_after_unix_s(ctx);
-	rights_fit(&s->rights, &limits);
-	int rc = workers_reload(s->workers, ctx, &limits);
-	tls_ctx_unref(ctx); /* each has a reference of its own */
+	rights_fit(&s->rights, &news.limits);
+	int rc = news.policy ? workers_reload(s->workers, &news) : -ENOMEM;
+	tls_ctx_unref(ctx); /* each has references of its own */
+	native_policy_unref(news.policy);
 	if (rc < 0) {
 		reload_failed("out of memory");
 		return;
@@ -314,11 +320,15 @@ static void print_client_line(const struct server *s)
 
 static int open_workers(struct server *s)
 {
-	char error[TLS_ERROR_LEN];
+	char error[DERP_SETUP_ERROR_LEN];
+	int rc = derp_setup(&s->derp, s->opts, error);
 
-	int rc = make_tls(s, s->opts, &s->worker_conf.tls, error);
+	if (rc == 0)
+		rc = make_tls(s, s->opts, &s->worker_conf.tls, error);
 	if (rc < 0)
 		return complain(rc == ERR_CONFIG ? EXIT_CONFIG : EXIT_RUNTIME, error);
+	s->worker_conf.derp = s->derp.conf;
+	s->worker_conf.policy = s->derp.policy;
 	s->worker_conf.reports = s->mailbox;
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;
@@ -414,6 +424,7 @@ static void stop(struct server *s)
 	mailbox_free(s->mailbox);
 	stun_free(s->stun);
 	tls_ctx_unref(s->worker_conf.tls);
+	derp_setup_done(&s->derp);
 	timer_free(s->watchdog);
 	timer_free(s->trim);
 	expiry_stop(&s->expiry);

@@ -1,4 +1,4 @@
-#include "server/session.h"
+#include "server/session_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,19 +19,6 @@
 #define OPEN_ACCOUNT        "open" /* of everybody on a relay that needs no token */
 /* Its first words are stable: a client that reads them waits (grpc_close_why). */
 #define FIGHT_TEXT "several instances keep taking this id from each other; stop all but one"
-
-struct session {
-	struct member member; /* first: the router's owner pointer is this session */
-	struct sessions *all;
-	struct list node; /* in all->list */
-	struct lane *lane;
-	uint64_t number;
-	bool asked; /* auth has not answered yet */
-	bool has_id;
-	struct str *peers; /* as declared, until joined; text behind it */
-	char address[ADDR_TEXT_LEN];
-	uint64_t packets_in, packets_out;
-};
 
 void sessions_init(struct sessions *ss)
 {
@@ -88,7 +75,7 @@ static void introduce(struct presence *who, const struct hello *h)
 	memcpy(who->id, h->id.p ? h->id.p : "", h->id.len); /* grammar: fits */
 }
 
-static struct session *session_new(struct sessions *ss, struct lane *lane, const struct hello *h)
+struct session *session_new(struct sessions *ss, struct lane *lane, const struct hello *h)
 {
 	struct session *s = calloc(1, sizeof *s);
 
@@ -105,7 +92,7 @@ static struct session *session_new(struct sessions *ss, struct lane *lane, const
 	s->member.who = presence_new(h->n_peers);
 	if (s->member.who)
 		introduce(s->member.who, h);
-	if (!s->member.who || copy_peers(s, h) < 0) {
+	if (!s->member.who || (h->n_peers && copy_peers(s, h) < 0)) {
 		session_free(s);
 		return NULL;
 	}
@@ -128,7 +115,7 @@ bool sessions_may_log(struct sessions *ss)
 	return true;
 }
 
-static void refuse(struct session *s, enum close_why why, const char *text)
+void session_refuse(struct session *s, enum close_why why, const char *text)
 {
 	struct lane *lane = s->lane;
 
@@ -179,6 +166,8 @@ static void welcome(struct session *s)
 	s->peers = NULL;
 	metric_add(METRIC_REGISTRATIONS, 1);
 	metric_add(METRIC_SESSIONS_OPEN, 1);
+	if (who->native)
+		native_joined(s);
 	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u worker=%u", who->id,
 	         who->account, s->address, link_transport_name(lane_link(s->lane)), who->n_peers,
 	         who->worker);
@@ -186,20 +175,24 @@ static void welcome(struct session *s)
 		router_greet(router, &s->member, now_ms);
 }
 
+void session_join(struct session *s)
+{
+	enum close_why why = router_join(s->all->router, &s->member, loop_now_ms(s->all->loop));
+
+	if (why != CLOSE_NONE)
+		session_refuse(s, why, why == CLOSE_FIGHT ? FIGHT_TEXT : close_text(why));
+	else
+		welcome(s);
+}
+
 static void join(struct session *s)
 {
 	const char *error = resolve_keys(s);
-	enum close_why why;
 
-	if (error) {
-		refuse(s, CLOSE_INVALID, error);
-		return;
-	}
-	why = router_join(s->all->router, &s->member, loop_now_ms(s->all->loop));
-	if (why != CLOSE_NONE)
-		refuse(s, why, why == CLOSE_FIGHT ? FIGHT_TEXT : close_text(why));
+	if (error)
+		session_refuse(s, CLOSE_INVALID, error);
 	else
-		welcome(s);
+		session_join(s);
 }
 
 void session_on_auth(struct sessions *ss, uint64_t number, const struct identity *who)
@@ -211,19 +204,21 @@ void session_on_auth(struct sessions *ss, uint64_t number, const struct identity
 		return;
 	s->asked = false;
 	if (who->why != CLOSE_NONE) {
-		refuse(s, who->why, "the token is not valid here; make one with: tunn token new");
+		session_refuse(s, who->why,
+		               "the token is not valid here; make one with: tunn token new");
 		return;
 	}
 	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
 	if (who->has_bound && s->has_id && strcmp(who->bound_id, s->member.who->id) != 0) {
 		snprintf(text, sizeof text, "the token is bound to the id %s", who->bound_id);
-		refuse(s, CLOSE_DENIED, text);
+		session_refuse(s, CLOSE_DENIED, text);
 		return;
 	}
 	if (who->has_bound)
 		snprintf(s->member.who->id, sizeof s->member.who->id, "%s", who->bound_id);
 	if (!s->member.who->id[0]) {
-		refuse(s, CLOSE_INVALID, "id needed: the token is not bound to one, give --id");
+		session_refuse(s, CLOSE_INVALID,
+		               "id needed: the token is not bound to one, give --id");
 		return;
 	}
 	join(s);
@@ -234,22 +229,22 @@ static int ask(struct session *s, const struct hello *h)
 	struct sessions *ss = s->all;
 
 	if (h->token.len == 0) {
-		refuse(s, CLOSE_UNAUTHENTICATED,
-		       "this relay needs a token: --token-file FILE or TUNN_TOKEN");
+		session_refuse(s, CLOSE_UNAUTHENTICATED,
+		               "this relay needs a token: --token-file FILE or TUNN_TOKEN");
 		return ERR_CLOSED;
 	}
 	if (token_check(h->token) < 0) {
-		refuse(s, CLOSE_UNAUTHENTICATED,
-		       "malformed token (tunn_ID_SECRET_CRC): typing error?");
+		session_refuse(s, CLOSE_UNAUTHENTICATED,
+		               "malformed token (tunn_ID_SECRET_CRC): typing error?");
 		return ERR_CLOSED;
 	}
 	if (map_put(&ss->by_number, &s->number, s) < 0) {
-		refuse(s, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
+		session_refuse(s, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
 		return -ENOMEM;
 	}
 	s->asked = true;
 	if (auth_ask(ss->auth, ss->mailbox, MAIL_AUTH, s->number, h->token) < 0) {
-		refuse(s, CLOSE_UNAVAILABLE, "too many ends register at once");
+		session_refuse(s, CLOSE_UNAVAILABLE, "too many ends register at once");
 		return ERR_CLOSED;
 	}
 	return ERR_AGAIN;
@@ -258,8 +253,11 @@ static int ask(struct session *s, const struct hello *h)
 int session_on_hello(void *owner, struct lane *lane, const struct hello *h)
 {
 	struct sessions *ss = owner;
-	struct session *s = session_new(ss, lane, h);
+	struct session *s;
 
+	if (h->n_peers == 0)
+		return native_on_hello(ss, lane, h);
+	s = session_new(ss, lane, h);
 	if (!s) {
 		lane_refuse(lane, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
 		return -ENOMEM;
@@ -267,7 +265,8 @@ int session_on_hello(void *owner, struct lane *lane, const struct hello *h)
 	if (ss->auth)
 		return ask(s, h);
 	if (!s->has_id) {
-		refuse(s, CLOSE_INVALID, "id needed: this relay knows no tokens, give --id");
+		session_refuse(s, CLOSE_INVALID,
+		               "id needed: this relay knows no tokens, give --id");
 		return ERR_CLOSED;
 	}
 	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", OPEN_ACCOUNT);
@@ -285,6 +284,8 @@ void session_on_packet(void *owner, struct lane *lane, struct pkt *p)
 	s->packets_in++;
 	metric_add(METRIC_PKTS_IN, 1);
 	metric_add(METRIC_BYTES_IN, p->len);
+	if (s->member.who->native && pkt_is_disco(p))
+		metric_add(METRIC_DERP_DISCO_IN, 1);
 	router_route(ss->router, &s->member, p, loop_now_ms(ss->loop));
 }
 
@@ -303,6 +304,8 @@ static void session_deliver(void *owner, struct pkt *p)
 static void left(struct session *s, enum close_why why)
 {
 	metric_add(METRIC_SESSIONS_OPEN, -1);
+	if (s->member.who->native)
+		native_left(s);
 	log_info("end left id=%s account=%s from=%s reason=%s packets_in=%llu packets_out=%llu "
 	         "dropped=%llu ignored=%llu",
 	         s->member.who->id, s->member.who->account, s->address, close_label(why),
@@ -327,7 +330,30 @@ void session_on_ended(void *owner, struct lane *lane, enum close_why why, const 
 static void session_tell_peer(void *owner, const struct peer_status *p)
 {
 	struct session *s = owner;
-	lane_tell_peer(s->lane, p);
+
+	if (!s->member.who->native || native_may_tell(s, p))
+		lane_tell_peer(s->lane, p);
+}
+
+void session_dismiss(struct session *s, enum close_why why, const char *text)
+{
+	struct lane *lane = s->lane;
+
+	left(s, why);
+	session_free(s);
+	lane_end(lane, why, text);
+}
+
+static void session_close(void *owner)
+{
+	session_dismiss(owner, CLOSE_CANCELLED, "closed by a relay of the mesh");
+}
+
+/* Nobody is behind another relay yet: the mesh brings its own. */
+static void session_relay(void *owner, struct pkt *p)
+{
+	(void)owner;
+	pkt_drop(p, DROP_NO_ROUTE);
 }
 
 static void session_superseded(void *owner, bool same_instance, bool fight)
@@ -354,7 +380,10 @@ static void session_superseded(void *owner, bool same_instance, bool fight)
 static int session_tell(void *mates, enum router_news news, struct presence *p)
 {
 	static const enum mail_kind kinds[] = {
-		[ROUTER_JOIN] = MAIL_JOIN, [ROUTER_LEAVE] = MAIL_LEAVE, [ROUTER_FIGHT] = MAIL_FIGHT
+		[ROUTER_JOIN] = MAIL_JOIN,
+		[ROUTER_LEAVE] = MAIL_LEAVE,
+		[ROUTER_FIGHT] = MAIL_FIGHT,
+		[ROUTER_CLOSE] = MAIL_CLOSE,
 	};
 
 	return mates_tell(mates, kinds[news], p);
@@ -365,9 +394,15 @@ static void session_forward(void *mates, unsigned worker, struct pkt *p)
 	mates_forward(mates, worker, p);
 }
 
-const struct router_events session_router_events = { session_deliver, session_tell_peer,
-	                                             session_superseded, session_tell,
-	                                             session_forward };
+const struct router_events session_router_events = {
+	.deliver = session_deliver,
+	.peer = session_tell_peer,
+	.superseded = session_superseded,
+	.relay = session_relay,
+	.close = session_close,
+	.tell = session_tell,
+	.forward = session_forward,
+};
 
 /* ---- draining ---- */
 
@@ -387,8 +422,10 @@ void sessions_end_all(struct sessions *ss, enum close_why why)
 	list_each(it, tmp, &ss->list) {
 		struct session *s = container_of(it, struct session, node);
 		struct lane *lane = s->lane;
-		if (s->member.joined)
-			left(s, why);
+		if (s->member.joined) {
+			session_dismiss(s, why, close_text(why));
+			continue;
+		}
 		session_free(s);
 		lane_end(lane, why, close_text(why));
 	}

@@ -13,6 +13,7 @@
 #include "server/router.h"
 
 struct auth;
+struct native_policy;
 struct identity;
 struct mailbox;
 
@@ -23,8 +24,10 @@ struct sessions {
 	struct mailbox *mailbox; /* where answers of auth come in */
 	struct auth *auth;       /* NULL: open relay, nobody needs a token */
 	const char *node;
-	struct map by_number; /* those whose token is with auth */
-	struct list list;     /* all */
+	const struct native_policy *policy; /* of native DERP ends */
+	struct key own_key;                 /* this relay's node key */
+	struct map by_number;               /* those whose token is with auth */
+	struct list list;                   /* all */
 	uint64_t next_number;
 	struct log_limit strangers; /* lines that anybody can cause */
 };
@@ -43,6 +46,10 @@ extern const struct router_events session_router_events;
 int session_on_hello(void *owner, struct lane *, const struct hello *);
 void session_on_packet(void *owner, struct lane *, struct pkt *);
 void session_on_ended(void *owner, struct lane *, enum close_why, const char *text);
+void session_on_wish(void *owner, struct lane *, const struct wish *);
+void session_on_forward(void *owner, struct lane *, struct pkt *);
+/* What is true of native ends from now on; borrowed until the next. */
+void sessions_take_policy(struct sessions *, const struct native_policy *);
 /* The answer of auth for the session of that number, which may be gone. Borrows. */
 void session_on_auth(struct sessions *, uint64_t number, const struct identity *);
 

@@ -17,6 +17,7 @@
 #include "server/auth.h"
 #include "server/mail.h"
 #include "server/mates.h"
+#include "server/native_policy.h"
 #include "server/session.h"
 
 enum {
@@ -41,6 +42,7 @@ struct worker {
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 	struct tls_ctx *tls;
+	struct native_policy *policy;
 	struct timer *stage_timer;
 	enum stage stage;
 	pthread_t thread;
@@ -87,6 +89,8 @@ static const struct link_events link_events = {
 	.ended = session_on_ended,
 	.closed = on_closed,
 	.greeted = on_greeted,
+	.wish = session_on_wish,
+	.forward = session_on_forward,
 };
 
 static void turn_away(struct worker *w, int fd, const struct addr *peer)
@@ -123,7 +127,8 @@ static int open_newcomer(struct worker *w, int fd, uint64_t number)
 		.tls = w->tls,
 		.transport = { .node = w->conf->node,
 		               .serving = w->stage == SERVING,
-		               .reflection = w->conf->reflection },
+		               .reflection = w->conf->reflection,
+		               .derp = w->conf->derp },
 		.limits = &w->limits,
 	};
 
@@ -222,6 +227,9 @@ static void take_news(struct worker *w, struct worker_news *news)
 {
 	tls_ctx_unref(w->tls); /* falls with its last link */
 	w->tls = news->tls;
+	sessions_take_policy(&w->sessions, news->policy);
+	native_policy_unref(w->policy);
+	w->policy = news->policy;
 	w->limits = news->limits;
 	free(news);
 }
@@ -262,6 +270,7 @@ static void on_mail(void *owner, struct mail *m)
 	case MAIL_EVICT: evict(w, m->number); break;
 	case MAIL_JOIN: on_joined(w, m->ptr); break;
 	case MAIL_LEAVE: router_on_leave(router, m->ptr, now_ms); break;
+	case MAIL_CLOSE: router_on_close(router, m->ptr); break;
 	case MAIL_FIGHT: router_on_fight(router, m->ptr, now_ms); break;
 	case MAIL_ENDED: break; /* ours to say */
 	}
@@ -302,6 +311,7 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 		return -ENOMEM;
 	w->conf = conf;
 	w->tls = tls_ctx_ref(conf->tls);
+	w->policy = native_policy_ref(conf->policy);
 	w->limits = conf->limits;
 	map_init(&w->newcomers, sizeof(uint64_t));
 	sessions_init(&w->sessions);
@@ -311,6 +321,8 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 		return rc;
 	}
 	w->sessions.mailbox = w->mailbox;
+	w->sessions.own_key = conf->derp.public;
+	sessions_take_policy(&w->sessions, w->policy);
 	*worker_out = w;
 	return 0;
 }
@@ -382,6 +394,7 @@ void worker_free(struct worker *w)
 	mates_done(&w->mates);
 	loop_free(w->loop);
 	tls_ctx_unref(w->tls);
+	native_policy_unref(w->policy);
 	while ((nc = map_next(&w->newcomers, &pos)) != NULL)
 		free(nc);
 	map_done(&w->newcomers);

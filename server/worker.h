@@ -14,12 +14,14 @@
 #include "common/net/addr.h"
 #include "common/net/mailbox.h"
 #include "common/net/tls.h"
+#include "common/transport/transport.h"
 
 enum { WORKERS_MAX = 64 };
 
 struct worker;
 struct admit;
 struct auth;
+struct native_policy;
 
 struct worker_conf {             /* borrowed while the worker lives */
 	struct auth *auth;       /* NULL: open relay; may be filled in until worker_start() */
@@ -30,11 +32,14 @@ struct worker_conf {             /* borrowed while the worker lives */
 	bool reflection;
 	struct tls_ctx *tls; /* referenced */
 	struct limits limits;
+	struct derp_conf derp;        /* this relay's node key, and that of its mesh */
+	struct native_policy *policy; /* referenced */
 };
 
 /* What a reload brings, on the heap; the worker that gets it by mail frees it. */
 struct worker_news {
-	struct tls_ctx *tls; /* a reference that goes to the worker */
+	struct tls_ctx *tls; /* references that go to the worker */
+	struct native_policy *policy;
 	struct limits limits;
 };
 

@@ -8,6 +8,7 @@
 #include "common/net/listener.h"
 #include "server/admit.h"
 #include "server/mail.h"
+#include "server/native_policy.h"
 #include "server/mates.h"
 
 struct workers {
@@ -132,7 +133,7 @@ void workers_drain(struct workers *ws, uint32_t within_ms)
 	}
 }
 
-int workers_reload(struct workers *ws, struct tls_ctx *tls, const struct limits *limits)
+int workers_reload(struct workers *ws, const struct worker_news *fresh)
 {
 	struct worker_news *news[WORKERS_MAX];
 	struct letter *letters[WORKERS_MAX];
@@ -149,12 +150,14 @@ int workers_reload(struct workers *ws, struct tls_ctx *tls, const struct limits 
 			letter_free(letters[i]);
 			continue;
 		}
-		*news[i] = (struct worker_news){ tls_ctx_ref(tls), *limits };
+		*news[i] = *fresh;
+		tls_ctx_ref(fresh->tls);
+		native_policy_ref(fresh->policy);
 		const struct mail m = { .kind = MAIL_CONFIG, .ptr = news[i] };
 		mailbox_post_letter(worker_mailbox(ws->worker[i]), letters[i], &m);
 	}
 	if (whole)
-		admit_set_limits(ws->conf.admit, limits);
+		admit_set_limits(ws->conf.admit, &fresh->limits);
 	return whole ? 0 : -ENOMEM;
 }
 

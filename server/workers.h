@@ -19,8 +19,8 @@ int workers_start(struct workers *, struct auth *); /* auth: see worker_conf */
 unsigned workers_count(const struct workers *);
 
 /* All or none of them get it: 0 or -ENOMEM. */
-int workers_reload(struct workers *, struct tls_ctx *, const struct limits *);
-void workers_drain(struct workers *, uint32_t within_ms); /* once; cannot fail */
+int workers_reload(struct workers *, const struct worker_news *); /* its references are borrowed */
+void workers_drain(struct workers *, uint32_t within_ms);         /* once; cannot fail */
 
 /* Asks all whether they still read their mail; each answers with MAIL_ALIVE, which
  * goes to workers_answered(). True: that was the last answer. */

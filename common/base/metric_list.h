@@ -26,6 +26,36 @@ METRIC(TLS_BYTES_OUT, "tls_bytes_out_total", "bytes written to sockets, TLS reco
 METRIC(UDP_ERRORS, "udp_errors_total", "ICMP errors told by local UDP sockets")
 METRIC(UDP_OVERFLOWS, "udp_overflows_total",
        "datagrams the kernel dropped, its buffer was full (of coalesced ones: an estimate)")
+METRIC(DERP_ACCEPTS, "derp_accepts_total", "DERP conversations begun, before their handshake")
+METRIC(DERP_WEBSOCKETS, "derp_websocket_accepts_total", "of those by WebSocket")
+METRIC(DERP_OPEN, "derp_connections_open", "native DERP ends registered now")
+METRIC(DERP_HOME, "derp_home_connections", "of those, whose home this relay is")
+METRIC(DERP_NOT_IDEAL, "derp_not_ideal_connections",
+       "of those, who wanted another node of the region")
+METRIC(DERP_HOME_MOVES_IN, "derp_home_moves_in_total",
+       "native ends that made this their home later than 5 s after they came")
+METRIC(DERP_HOME_MOVES_OUT, "derp_home_moves_out_total", "native ends that took it away")
+METRIC(DERP_KEYS, "derp_clients", "node keys known: of ends here and at other relays")
+METRIC(DERP_KEYS_REMOTE, "derp_clients_remote", "of those only at other relays")
+METRIC(DERP_DUP_KEYS, "derp_duplicate_keys", "node keys with more than one connection")
+METRIC(DERP_DUP_CONNS, "derp_duplicate_connections", "connections of those keys")
+METRIC(DERP_DUP_CONNS_TOTAL, "derp_duplicate_connections_total",
+       "connections of a key that had one")
+METRIC(DERP_WATCHERS, "derp_watchers", "relays that watch our native ends")
+METRIC(DERP_DISCO_IN, "derp_disco_packets_in_total", "path finding packets from native ends")
+METRIC(DERP_PEER_GONE, "derp_peer_gone_disconnected_frames_total", "PeerGone frames, peer left")
+METRIC(DERP_PEER_NOT_HERE, "derp_peer_gone_not_here_frames_total", "PeerGone frames, unknown peer")
+METRIC(DERP_PINGS, "derp_pings_total", "Ping frames received")
+METRIC(DERP_PONGS, "derp_pongs_total", "Pong frames sent")
+METRIC(DERP_UNKNOWN_FRAMES, "derp_unknown_frames_total", "frames that were skipped")
+METRIC(DERP_FORWARDED_IN, "derp_packets_forwarded_in_total",
+       "packets from other relays of the mesh")
+METRIC(DERP_FORWARDED_OUT, "derp_packets_forwarded_out_total",
+       "packets to other relays of the mesh")
+METRIC(DERP_FORGED, "derp_forwards_refused_total",
+       "packets of other relays in the name of a tunnel of ours")
+METRIC(DERP_MULTI_FORWARDERS, "derp_multiforwarder_created_total",
+       "keys that a second relay of the mesh has")
 METRIC(LOG_LINES_LOST, "log_lines_lost_total", "log lines that standard error did not take")
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")
 METRIC(DENS_ASLEEP, "dens_asleep", "parts of idle connections that are packed, two of each")

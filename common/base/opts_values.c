@@ -104,7 +104,8 @@ void opts_variable(const struct opt *o, char out[static 64])
 	size_t n = (size_t)snprintf(out, 64, "TUNN_%s", o->name);
 
 	for (size_t i = 0; i < n && i < 64; i++)
-		out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
+		out[i] = out[i] == '-' || out[i] == '.' ? '_' :
+		                                          (char)toupper((unsigned char)out[i]);
 }
 
 int opts_refuse(const struct opts_reading *r, const struct opts_slot *slot,

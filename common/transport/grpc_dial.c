@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/transport/control.h"
+
 /* ---- the request ---- */
 
 static int say_hello(struct call *c, const struct hello *h)
@@ -201,41 +203,22 @@ static void take_peer_status(struct call *c, const struct msg *m)
 {
 	struct transport *t = c->chan.transport;
 	int i = call_peer_by_name(c, m->peer_id);
-	struct peer_status p = { .text = m->text };
+	struct peer_status p;
 
-	if (i < 0 || m->state <= PEER_UNSPECIFIED || m->state >= PEER_STATE_N)
+	if (i < 0 || !control_to_status(m, &p))
 		return; /* a later relay may say more than this version knows */
 	p.key = c->peers[i].key;
-	p.state = (enum peer_state)m->state;
-	p.role = m->role == ROLE_LISTEN || m->role == ROLE_FORWARD ? (enum role)m->role :
-	                                                             ROLE_UNKNOWN;
-	if (!utf8_is_valid(p.text.p, p.text.len))
-		p.text = STR("");
 	t->events->peer(t->owner, &c->chan, &p);
 }
 
 static void take_notice(struct call *c, const struct msg *m)
 {
 	struct transport *t = c->chan.transport;
-	struct notice n = { .within_ms = m->within_ms,
-		            .percent = m->percent,
-		            .resets_unix_s = m->resets_unix_s };
+	struct notice n;
 
-	if (!utf8_is_valid(m->text.p, m->text.len))
+	if (!control_to_notice(m, &n))
 		return;
-	switch (m->notice) {
-	case MSG_NOTICE_DRAINING:
-		n.kind = NOTICE_DRAINING;
-		n.target = m->text;
-		t->draining_told = true;
-		break;
-	case MSG_NOTICE_QUOTA: n.kind = NOTICE_QUOTA; break;
-	case MSG_NOTICE_SUPERSEDED:
-		n.kind = NOTICE_SUPERSEDED;
-		n.text = m->text;
-		break;
-	default: return;
-	}
+	t->draining_told |= n.kind == NOTICE_DRAINING;
 	t->events->notice(t->owner, &c->chan, &n);
 }
 

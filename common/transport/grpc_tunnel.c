@@ -8,6 +8,7 @@
 
 #include "common/base/crypto.h"
 #include "common/base/metric.h"
+#include "common/transport/control.h"
 
 static void misplaced(struct call *c, const char *text)
 {
@@ -47,44 +48,12 @@ static void on_start(struct call *c, const struct h2_head *head)
 		serve_broken(c, rc);
 }
 
-static const char *hello_error(const struct msg *m)
+static struct hello hello_of(const struct call *c, const struct msg *m)
 {
-	if (m->tunnel_id.len && !name_is_valid(m->tunnel_id))
-		return "tunnel_id must be 1 to 63 of a-z, 0-9 and -, not starting with -";
-	if (m->n_peers == 0)
-		return "relay.peer_ids must name at least one peer";
-	for (unsigned i = 0; i < m->n_peers; i++)
-		if (!peer_is_valid(m->peers[i]))
-			return "a peer is written id, account/id or nodekey:HEX";
-	if (m->instance.len != 0 && m->instance.len != INSTANCE_LEN)
-		return "instance must be 16 bytes";
-	if (m->token.len > TOKEN_MAX_LEN)
-		return "auth_token is longer than a token";
-	return NULL;
-}
-
-/* peer_id may repeat one of peer_ids: a union. */
-static void without_doubles(struct msg *m)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < m->n_peers; i++) {
-		unsigned k = 0;
-		while (k < n && !str_eq(m->peers[k], m->peers[i]))
-			k++;
-		if (k == n)
-			m->peers[n++] = m->peers[i];
-	}
-	m->n_peers = n;
-}
-
-static void tell_hello(struct call *c, const struct msg *m)
-{
-	struct transport *t = c->chan.transport;
 	struct hello hello = {
 		.id = m->tunnel_id,
 		.token = c->token ? str_of(c->token) : m->token,
-		.peer_address = str_of(t->conf->host_address),
+		.peer_address = str_of(c->chan.transport->conf->host_address),
 		.has_instance = m->instance.len == INSTANCE_LEN,
 		.version = m->version,
 		.role = (enum role)m->role,
@@ -95,13 +64,41 @@ static void tell_hello(struct call *c, const struct msg *m)
 
 	if (hello.has_instance)
 		memcpy(hello.instance, m->instance.p, INSTANCE_LEN);
-	c->version = m->version;
+	return hello;
+}
+
+static void tell_hello(struct call *c, const struct hello *hello)
+{
+	struct transport *t = c->chan.transport;
+
+	c->version = hello->version;
 	c->state = CALL_PENDING;
-	t->events->hello(t->owner, &c->chan, &hello);
+	t->events->hello(t->owner, &c->chan, hello);
 	if (c->token)
 		crypto_wipe(c->token, strlen(c->token));
 	free(c->token);
 	c->token = NULL;
+}
+
+static void register_end(struct call *c, const struct msg *m)
+{
+	unsigned n_peers = hello_without_doubles(m->peers, m->n_peers);
+	struct hello hello = hello_of(c, m);
+	const char *error;
+
+	hello.n_peers = n_peers;
+	error = m->instance.len != 0 && m->instance.len != INSTANCE_LEN ?
+	                        "instance must be 16 bytes" :
+	                        hello_error(&hello);
+	if (error) {
+		serve_finish(c, GRPC_INVALID_ARGUMENT, error);
+		return;
+	}
+	int rc = call_set_peers(c, m->tunnel_id, m->peers, n_peers);
+	if (rc < 0)
+		serve_broken(c, rc);
+	else
+		tell_hello(c, &hello);
 }
 
 static void take_register(struct call *c, const uint8_t *data, size_t len)
@@ -109,7 +106,6 @@ static void take_register(struct call *c, const uint8_t *data, size_t len)
 	enum { TAG_REGISTER_CLIENT = 1 << 3 | 2 };
 	struct transport *t = c->chan.transport;
 	struct msg m;
-	const char *error;
 
 	/* Before authentication nothing else is ever unpacked. */
 	if (len == 0 || data[0] != TAG_REGISTER_CLIENT) {
@@ -123,15 +119,8 @@ static void take_register(struct call *c, const uint8_t *data, size_t len)
 		misplaced(c, "the first message must be register_client");
 	} else if (c->bad_auth) {
 		serve_finish(c, GRPC_UNAUTHENTICATED, "authorization must be one `Bearer TOKEN`");
-	} else if ((error = hello_error(&m)) != NULL) {
-		serve_finish(c, GRPC_INVALID_ARGUMENT, error);
 	} else {
-		without_doubles(&m);
-		rc = call_set_peers(c, m.tunnel_id, m.peers, m.n_peers);
-		if (rc < 0)
-			serve_broken(c, rc);
-		else
-			tell_hello(c, &m);
+		register_end(c, &m);
 	}
 	buf_wipe(&c->deframer.framer.partial); /* as the arena: it had the token */
 	arena_clear(&t->arena);
@@ -229,28 +218,20 @@ int tunnel_tell_peer(struct chan *chan, const struct peer_status *p)
 {
 	struct call *c = call_of(chan);
 	int i = call_peer_by_key(c, &p->key);
-	struct msg m = { .kind = MSG_PEER_STATUS,
-		         .state = (int)p->state,
-		         .text = p->text,
-		         .role = (int)p->role };
+	struct msg m;
 
 	if (i < 0)
 		return ERR_NOT_FOUND;
+	control_of_status(p, &m);
 	m.peer_id = c->peers[i].name;
 	return call_say(c, &m);
 }
 
 int tunnel_tell_notice(struct chan *chan, const struct notice *n)
 {
-	struct msg m = { .kind = MSG_NOTICE,
-		         .within_ms = n->within_ms,
-		         .percent = n->percent,
-		         .resets_unix_s = n->resets_unix_s };
+	struct msg m;
 
-	m.notice = n->kind == NOTICE_DRAINING ? MSG_NOTICE_DRAINING :
-	           n->kind == NOTICE_QUOTA    ? MSG_NOTICE_QUOTA :
-	                                        MSG_NOTICE_SUPERSEDED;
-	m.text = n->kind == NOTICE_DRAINING ? n->target : n->text;
+	control_of_notice(n, &m);
 	return call_say(call_of(chan), &m);
 }
 

@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <string.h>
 
-extern const struct transport_ops transport_grpc;
+extern const struct transport_ops transport_grpc, transport_derp;
 
-const struct transport_ops *const transports[] = { &transport_grpc, NULL };
+const struct transport_ops *const transports[] = { &transport_grpc, &transport_derp, NULL };
 
 const char *const peer_state_names[] = {
 	[PEER_UNSPECIFIED] = "unspecified", [PEER_UP] = "up",
@@ -24,6 +24,8 @@ const struct transport_ops *transport_named(struct str name)
 
 const struct transport_ops *transport_of_alpn(const char *alpn)
 {
+	if (!*alpn)
+		alpn = "http/1.1"; /* as everybody did before there was ALPN; DERP clients do */
 	for (const struct transport_ops *const *t = transports; *t; t++)
 		if (strcmp((*t)->alpn, alpn) == 0)
 			return *t;

@@ -120,6 +120,7 @@ enum notice_kind {
 	NOTICE_DRAINING,
 	NOTICE_QUOTA,
 	NOTICE_SUPERSEDED,
+	NOTICE_HEALTH,         /* client: what a DERP server says of itself; empty: it is well */
 	NOTICE_TOO_MANY_PINGS, /* client: the next conversations are to use beat_ms */
 };
 struct notice { /* borrowed */
@@ -128,7 +129,7 @@ struct notice { /* borrowed */
 	struct str target;  /* draining */
 	uint32_t percent;   /* quota */
 	int64_t resets_unix_s;
-	struct str text;  /* superseded */
+	struct str text;  /* superseded, health */
 	uint32_t beat_ms; /* too many pings */
 };
 
@@ -259,6 +260,6 @@ struct transport_ops {
 /* The list. NULL-terminated, in the order `--transport auto` tries. */
 extern const struct transport_ops *const transports[];
 const struct transport_ops *transport_named(struct str name);    /* or NULL */
-const struct transport_ops *transport_of_alpn(const char *alpn); /* or NULL */
+const struct transport_ops *transport_of_alpn(const char *alpn); /* "": none was agreed; or NULL */
 
 #endif

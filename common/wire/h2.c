@@ -36,10 +36,7 @@ static void glitch(struct h2 *h, unsigned weight, const char *what)
 }
 
 /* False: over both. */
-static bool spend(struct h2 *h, struct budget *b)
-{
-	return budget_spend(b, h->now_ms, &h->rest);
-}
+static bool spend(struct h2 *h, struct budget *b) { return budget_spend(b, h->now_ms, &h->rest); }
 
 /* ---- streams ---- */
 

@@ -180,6 +180,7 @@ static int decode_case(struct arena *a, const Tunn__V1__TunnelMessage *t, struct
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_STREAM_CLOSED:
 		m->kind = MSG_STREAM_CLOSED;
 		m->text = str(t->stream_closed->reason);
+		m->status = t->stream_closed->status;
 		return 0;
 	case TUNN__V1__TUNNEL_MESSAGE__MESSAGE_UDP_PACKET:
 		m->kind = MSG_UDP;
@@ -301,6 +302,7 @@ static int encode_told(const struct msg *m, struct buf *out)
 		t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_STREAM_CLOSED;
 		t.stream_closed = &closed;
 		closed.reason = bin(m->text);
+		closed.status = m->status;
 	} else {
 		t.message_case = TUNN__V1__TUNNEL_MESSAGE__MESSAGE_PEER_STATUS;
 		t.peer_status = &peer;

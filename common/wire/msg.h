@@ -50,6 +50,8 @@ struct msg { /* which fields count depends on kind */
 	uint32_t max_payload;
 	/* health */
 	int64_t timestamp, response_timestamp;
+	/* stream closed: of gRPC */
+	uint32_t status;
 	/* stream closed, peer status, notice */
 	struct str text;
 	struct str peer_id; /* also udp */

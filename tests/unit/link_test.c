@@ -135,8 +135,16 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	}
 }
 
-static const struct link_events events = { on_up,     on_hello, on_ready,  on_packet, on_peer,
-	                                   on_notice, on_ended, on_closed, NULL };
+static const struct link_events events = {
+	.up = on_up,
+	.hello = on_hello,
+	.ready = on_ready,
+	.packet = on_packet,
+	.peer = on_peer,
+	.notice = on_notice,
+	.ended = on_ended,
+	.closed = on_closed,
+};
 
 /* ---- two sides on one loop, over a real connection ---- */
 

@@ -241,7 +241,7 @@ static void bad_pins_transports_devices_and_levels(void **state)
 	               "--pin must be sha256:");
 	assert_refused("7 --peer b --pin " PIN "0", "--pin must be sha256:");
 	assert_refused("7 --peer b --transport quic",
-	               "--transport must be auto or grpc, not \"quic\"");
+	               "--transport must be auto, grpc or derp, not \"quic\"");
 	assert_refused("7 --peer b --bind-device sixteen-letters1", "--bind-device must be");
 	assert_refused("7 --peer b --fwmark 0", "--fwmark must be a number from 1");
 	assert_refused("7 --peer b --log-level loud",

@@ -70,8 +70,13 @@ static void on_forward(void *mates, unsigned worker, struct pkt *p)
 	fail_msg("a packet for worker %u", worker);
 }
 
-static const struct router_events events = { on_deliver, on_peer, on_superseded, on_tell,
-	                                     on_forward };
+static const struct router_events events = {
+	.deliver = on_deliver,
+	.peer = on_peer,
+	.superseded = on_superseded,
+	.tell = on_tell,
+	.forward = on_forward,
+};
 static _Atomic uint64_t seq;
 
 static int set_up(void **state)

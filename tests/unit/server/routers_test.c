@@ -133,8 +133,13 @@ static void on_superseded(void *owner, bool same_instance, bool fight)
 	e->fight = fight;
 }
 
-static const struct router_events events = { on_deliver, on_peer, on_superseded, on_tell,
-	                                     on_forward };
+static const struct router_events events = {
+	.deliver = on_deliver,
+	.peer = on_peer,
+	.superseded = on_superseded,
+	.tell = on_tell,
+	.forward = on_forward,
+};
 
 /* peers: a bit for each id. */
 static struct end *end_of(unsigned i, unsigned worker, unsigned id, uint8_t instance,

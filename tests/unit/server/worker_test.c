@@ -11,6 +11,7 @@
 #include "common/base/metric.h"
 #include "common/link.h"
 #include "common/net/listener.h"
+#include "server/native_policy.h"
 #include "server/accounts.h"
 #include "server/auth.h"
 #include "server/mail.h"
@@ -35,6 +36,7 @@ struct client {
 
 static struct links *links;
 static struct tls_ctx *server_tls, *client_tls;
+static struct native_policy *policy;
 static struct auth *auth;
 static struct workers *workers;
 static unsigned n_workers;
@@ -124,8 +126,16 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	k->link = NULL;
 }
 
-static const struct link_events events = { on_up,     on_hello, on_ready,  on_packet, on_peer,
-	                                   on_notice, on_ended, on_closed, NULL };
+static const struct link_events events = {
+	.up = on_up,
+	.hello = on_hello,
+	.ready = on_ready,
+	.packet = on_packet,
+	.peer = on_peer,
+	.notice = on_notice,
+	.ended = on_ended,
+	.closed = on_closed,
+};
 
 static void dial(struct client *k, const char *id, const char *peer, const char *token)
 {
@@ -158,7 +168,11 @@ static void start_workers(struct auth *with)
 	struct addr any_port;
 
 	const struct worker_conf conf = {
-		.reports = reports, .node = "n1", .tls = server_tls, .limits = limits_default
+		.reports = reports,
+		.node = "n1",
+		.tls = server_tls,
+		.policy = policy,
+		.limits = limits_default,
 	};
 
 	addr_of_ip("127.0.0.1", 0, &any_port);
@@ -405,6 +419,8 @@ static int make_shared(void **state)
 
 	certs_make(state);
 	server_tls = certs_server(certs_h2);
+	policy = native_policy_new(&(struct native_policy_conf){ 0 });
+	assert_non_null(policy);
 	client_tls = certs_client(NULL, certs_pin, certs_h2);
 	snprintf(dir, sizeof dir, "%s", file_path("."));
 	chmod(dir, 0700);
@@ -425,6 +441,7 @@ static int free_shared(void **state)
 	(void)state;
 	auth_stop(auth);
 	tls_ctx_unref(server_tls);
+	native_policy_unref(policy);
 	tls_ctx_unref(client_tls);
 	return 0;
 }

@@ -108,8 +108,14 @@ static inline void pair_ended(void *owner, struct chan *c, enum close_why why, c
 	t->chan = NULL;
 }
 
-static const struct transport_events pair_events = { pair_hello, pair_ready,  pair_packet,
-	                                             pair_peer,  pair_notice, pair_ended };
+static const struct transport_events pair_events = {
+	.hello = pair_hello,
+	.ready = pair_ready,
+	.packet = pair_packet,
+	.peer = pair_peer,
+	.notice = pair_notice,
+	.ended = pair_ended,
+};
 
 /* False: out of memory; pair_close() is due all the same. */
 static inline bool pair_open(struct pair *p, const struct transport_ops *ops)

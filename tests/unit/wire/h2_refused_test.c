@@ -1,6 +1,8 @@
 /* HTTP/2: what is refused, bounded or waited for so long and no longer. */
 #include "tests/unit/wire/h2_peer.h"
 
+#include "common/base/bucket.h"
+
 /* ---- what is refused ---- */
 
 static void garbage_is_a_protocol_error_and_ends_with_goaway(void **state)

@@ -1,0 +1,179 @@
+/* Server: HTTP/1.1 until a request becomes a conversation (derp.md 1.3, 1.4, 1.10). */
+#include "common/transport/derp_impl.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/metric.h"
+#include "common/transport/pages.h"
+
+static bool is_word(struct str s, const char *word)
+{
+	return s.len == strlen(word) && strncasecmp(s.p, word, s.len) == 0;
+}
+
+/* ---- conversations ---- */
+
+static int switch_protocols(struct transport *t)
+{
+	char hex[2 * KEY_LEN + 1];
+	struct http1_field f[] = { { STR("Upgrade"), STR("DERP") },
+		                   { STR("Connection"), STR("Upgrade") },
+		                   { STR("Derp-Version"), STR("2") },
+		                   { STR("Derp-Public-Key"), { hex, sizeof hex - 1 } } };
+	const struct http1_answer a = { .status = 101, .fields = f, .n_fields = 4 };
+
+	hex_encode(t->conf->derp.public.b, KEY_LEN, hex);
+	return http1_respond(&t->out, &a);
+}
+
+static void note_wishes(struct transport *t, const struct http1_request *q)
+{
+	t->not_ideal = q->field[HTTP1_IDEAL_NODE].len > 0;
+	t->marked = str_eq(q->field[HTTP1_TUNN_VERSION], STR("1"));
+}
+
+/* Frames follow at once on the same stream; ServerKey leaves in one record with the 101,
+ * which one client needs (derp.md 8). */
+static int begin_derp(struct transport *t, const struct http1_request *q)
+{
+	note_wishes(t, q);
+	if (!str_eq(q->field[HTTP1_DERP_FAST_START], STR("1")) && switch_protocols(t) < 0)
+		return derp_fail(t, -ENOMEM, "out of memory");
+	return derp_serve_begin(t);
+}
+
+static int take_payload(void *owner, const uint8_t *data, size_t len)
+{
+	return derp_take_in(owner, data, len);
+}
+
+static int begin_ws(struct transport *t, const struct http1_request *q, struct cursor *in)
+{
+	struct ws_answer a;
+
+	ws_accept(q, &a);
+	if (http1_respond(&t->out, &a.answer) < 0)
+		return derp_fail(t, -ENOMEM, "out of memory");
+	if (a.answer.status != 101) {
+		t->stage = DERP_OVER;
+		return 0;
+	}
+	note_wishes(t, q);
+	if (ws_new(take_payload, t, &t->ws) < 0)
+		return derp_fail(t, -ENOMEM, "out of memory");
+	metric_add(METRIC_DERP_WEBSOCKETS, 1);
+	/* The answer is no message: it goes before the first. */
+	t->plain_len = buf_len(&t->out);
+	if (a.no_protocol) {
+		ws_close(t->ws, WS_POLICY);
+		t->stage = DERP_OVER;
+		return 0;
+	}
+	int rc = derp_serve_begin(t);
+	size_t left = cursor_left(in);
+	return rc < 0 ? rc : derp_ws_input(t, cursor_take(in, left), left);
+}
+
+int derp_ws_input(struct transport *t, const uint8_t *data, size_t len)
+{
+	int rc = ws_input(t->ws, data, len);
+
+	for (unsigned n = ws_n_controls(t->ws); rc == 0 && n; n--)
+		rc = derp_spend(t);
+	if (rc == 0 || t->failed)
+		return t->failed;
+	return derp_fail(t, rc, rc == ERR_CLOSED ? "" : "WebSocket messages that cannot be read");
+}
+
+int derp_ws_flush(struct transport *t, struct buf *out)
+{
+	size_t len = buf_len(&t->out);
+	int rc = buf_add(out, buf_data(&t->out), t->plain_len);
+
+	if (rc == 0 && len > t->plain_len)
+		rc = ws_send(t->ws, buf_data(&t->out) + t->plain_len, len - t->plain_len, out);
+	buf_clear(&t->out);
+	t->plain_len = 0;
+	if (rc == ERR_CLOSED)
+		rc = 0;
+	return rc < 0 ? rc : ws_flush(t->ws, out);
+}
+
+/* ---- requests ---- */
+
+static void answer(struct transport *t, const struct http1_request *q)
+{
+	const struct page_request pq = { q->method, q->path,
+		                         q->field[HTTP1_X_TAILSCALE_CHALLENGE] };
+	struct page page;
+
+	page_for(&pq, &page);
+	page.answer.close |= !q->keep_alive;
+	page.answer.say_keep_alive = q->say_keep_alive;
+	t->skip = page.answer.close ? 0 : q->body_len;
+	if (page.answer.close)
+		t->stage = DERP_OVER;
+	if (http1_respond(&t->out, &page.answer) < 0)
+		derp_fail(t, -ENOMEM, "out of memory");
+}
+
+/* The tests of the original mount DERP on "/" (derp.md 6.1). */
+static bool is_for_derp(const struct http1_request *q)
+{
+	struct str upgrade = q->field[HTTP1_UPGRADE];
+
+	return (str_eq(q->path, STR("/derp")) || str_eq(q->path, STR("/"))) &&
+	       (is_word(upgrade, "derp") || is_word(upgrade, "websocket"));
+}
+
+static int on_request(struct transport *t, struct cursor *in)
+{
+	const struct http1_request *q = http1_reader_request(t->reader);
+
+	if (derp_spend(t) < 0)
+		return t->failed;
+	if (is_for_derp(q))
+		return ws_is_asked_for(q) ? begin_ws(t, q, in) : begin_derp(t, q);
+	answer(t, q);
+	http1_reader_next(t->reader);
+	return t->failed;
+}
+
+static int on_fault(struct transport *t)
+{
+	int status = http1_reader_fault(t->reader);
+	struct page page;
+
+	page_for_fault(status ? status : 400, &page);
+	page.answer.close = true;
+	http1_respond(&t->out, &page.answer);
+	return derp_fail(t, ERR_PROTOCOL, "a request that is not HTTP/1.1");
+}
+
+/* True: all that came belongs to a body. */
+static bool skip_body(struct transport *t, struct cursor *in)
+{
+	size_t n = cursor_left(in) < t->skip ? cursor_left(in) : t->skip;
+
+	cursor_take(in, n);
+	t->skip -= (uint32_t)n;
+	return cursor_left(in) == 0;
+}
+
+int derp_http_input(struct transport *t, struct cursor *in)
+{
+	if (t->skip && skip_body(t, in))
+		return 0;
+	if (!t->reader && http1_reader_new(&t->reader) < 0)
+		return derp_fail(t, -ENOMEM, "out of memory");
+	size_t left = cursor_left(in), used = left;
+	int rc = http1_reader_feed(t->reader, in->p, left, &used);
+	cursor_take(in, rc == 0 ? used : left);
+	bool inside = rc == ERR_AGAIN && http1_reader_is_inside(t->reader);
+	t->partial_ms = !inside ? 0 : t->partial_ms ? t->partial_ms : t->now_ms;
+	if (rc == ERR_AGAIN)
+		return 0;
+	return rc == 0 ? on_request(t, in) : on_fault(t);
+}

@@ -1,0 +1,42 @@
+/*
+ * The inside of sessions, shared by their files only:
+ *   session.c         life, named tunnels, packets
+ *   session_native.c  native DERP ends: who may enter, what they ask of the relay
+ */
+#ifndef TUNN_SERVER_SESSION_IMPL_H
+#define TUNN_SERVER_SESSION_IMPL_H
+
+#include "common/base/bucket.h"
+#include "server/session.h"
+
+struct session {
+	struct member member; /* first: the router's owner pointer is this session */
+	struct sessions *all;
+	struct list node; /* in all->list */
+	struct lane *lane;
+	uint64_t number;
+	bool asked; /* auth, or the URL that admits, has not answered yet */
+	bool has_id;
+	bool is_home;         /* native: NotePreferred */
+	struct str *peers;    /* as declared, until joined; text behind it */
+	struct bucket absent; /* native: PeerGone frames for keys that nobody has */
+	uint64_t joined_ms;
+	char address[ADDR_TEXT_LEN];
+	uint64_t packets_in, packets_out;
+};
+
+struct session *session_new(struct sessions *, struct lane *, const struct hello *);
+void session_refuse(struct session *, enum close_why, const char *text); /* it is gone */
+/* Puts it at the router and lets it in, or refuses it. The key is filled in. */
+void session_join(struct session *);
+/* Out of the router, its lane ended: it is gone. */
+void session_dismiss(struct session *, enum close_why, const char *text);
+
+/* session_native.c */
+int native_on_hello(struct sessions *, struct lane *, const struct hello *);
+void native_joined(struct session *);
+void native_left(struct session *);
+/* May it be told that? PeerGone for unknown keys are few (derp.md 3.4). */
+bool native_may_tell(struct session *, const struct peer_status *);
+
+#endif
