@@ -34,6 +34,7 @@ static const struct {
 	{ "server", "run a relay", server_command },
 	{ "account", "add accounts to a relay", account_command },
 	{ "token", "make tokens for an account", token_command },
+	{ "key", "make and convert node keys", key_command },
 	{ "version", "print the version; --deps: of the libraries too", version_command },
 	{ "help", "explain a command", help_command },
 };

@@ -1,8 +1,9 @@
-/* `tunn relay`. */
+/* `tunn relay` and `tunn key`. */
 #ifndef TUNN_CLIENT_COMMAND_H
 #define TUNN_CLIENT_COMMAND_H
 
 /* The exit code. crypto_start() has been called. */
 int relay_command(int argc, char **argv);
+int key_command(int argc, char **argv);
 
 #endif

@@ -72,8 +72,8 @@ int file_ask(const char *prompt, char *out, size_t cap)
 		return file_read(STDIN_FILENO, false, out, cap);
 	quiet = before;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet); /* before anybody is asked to type */
 	fprintf(stderr, "%s: ", prompt);
-	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
 	int rc = file_read(STDIN_FILENO, true, out, cap);
 	tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
 	fputc('\n', stderr);

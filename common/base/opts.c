@@ -195,6 +195,10 @@ static int read_positional(const struct opts_reading *r, const char *word, unsig
 		return opts_fail(r->cmd->name,
 		                 "a token on the command line is seen by everybody on this "
 		                 "machine: put it in a file of mode 0600");
+	if (strncmp(word, "privkey:", 8) == 0)
+		return opts_fail(r->cmd->name,
+		                 "a secret key on the command line is seen by everybody on this "
+		                 "machine: put it in a file of mode 0600");
 	if (slot)
 		return set_from_argv(r, slot, word, true);
 	if (rest) {

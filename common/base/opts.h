@@ -88,7 +88,7 @@ int opts_fail(const char *command, const char *fmt, ...) __attribute__((format(p
 /* The candidate that differs least from `word`, or NULL if none is near. */
 const char *opts_nearest(const char *word, const char *const *candidates, size_t n);
 /* A word of the user's in quotes for a message: control characters escaped,
- * shortened, and a token in it not shown. */
+ * shortened, and a token or a secret key in it not shown. */
 struct opts_quoted {
 	char s[128];
 };

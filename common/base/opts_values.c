@@ -70,6 +70,10 @@ struct opts_quoted opts_quote(const char *word)
 		snprintf(q.s, sizeof q.s, "(a token, not shown: revoke it)");
 		return q;
 	}
+	if (strstr(word, "privkey:")) {
+		snprintf(q.s, sizeof q.s, "(a secret key, not shown: make a new one)");
+		return q;
+	}
 	q.s[n++] = '"';
 	for (; *word && n + 9 < sizeof q.s; word++) {
 		unsigned char c = (unsigned char)*word;
