@@ -8,16 +8,21 @@
 #include "common/base/crypto.h"
 #include "common/base/err.h"
 
+enum { CONTROL_LEN_MAX = 125 }; /* RFC 6455 5.5 */
+
 struct ws {
-	wslay_event_context_ptr wslay; /* 8.5 kB with its two buffers; browsers are few */
+	wslay_frame_context_ptr wslay; /* 4.2 kB: takes off the mask in a buffer of its own */
 	int (*payload)(void *owner, const uint8_t *data, size_t len);
 	void *owner;
-	struct cursor in; /* during ws_input() */
-	struct buf *out;  /* during ws_flush() */
+	struct cursor in;   /* during ws_input() */
+	struct buf *out;    /* where on_send() appends */
+	struct buf waiting; /* pongs, close */
+	uint64_t frame_len; /* what has come of the frame */
 	uint64_t message_len;
-	unsigned n_controls, n_in_input;
-	uint8_t opcode; /* of the frame that is coming in */
-	int err;        /* what ends ws_input() */
+	uint8_t control[CONTROL_LEN_MAX]; /* payload of the control frame that is coming */
+	unsigned n_controls;
+	bool in_message, closed; /* we have said close */
+	int err;                 /* what ended ws_input() */
 };
 
 /* ---- handshake ---- */
@@ -96,109 +101,110 @@ void ws_accept(const struct http1_request *q, struct ws_answer *a)
 
 /* ---- what comes in ---- */
 
-/* Nothing more is read; what wslay has queued is still to be said. */
-static void stop(struct ws *ws, int err)
+static int say(struct ws *ws, struct buf *out, unsigned opcode, const uint8_t *data, size_t len);
+
+/* What is queued can still be said. */
+static int refuse_frame(struct ws *ws, enum ws_code code, int err)
 {
-	if (!ws->err)
-		ws->err = err;
-	wslay_event_shutdown_read(ws->wslay);
+	int rc = ws_close(ws, code);
+
+	return rc < 0 ? rc : err;
 }
 
-static void refuse_frame(struct ws *ws, enum ws_code code, int err)
+/* RFC 6455 5.1, 5.2, 5.4 */
+static int judge_frame(struct ws *ws, const struct wslay_frame_iocb *f)
 {
-	ws_close(ws, code);
-	stop(ws, err);
-}
+	bool is_begun = f->opcode == WSLAY_CONTINUATION_FRAME;
 
-static void on_frame_start(wslay_event_context_ptr ctx,
-                           const struct wslay_event_on_frame_recv_start_arg *f, void *arg)
-{
-	struct ws *ws = arg;
-
-	(void)ctx;
-	ws->opcode = f->opcode;
-	if (wslay_is_ctrl_frame(f->opcode) || f->payload_length == 0) {
+	if (f->rsv || !f->mask || f->opcode > WSLAY_PONG)
+		return refuse_frame(ws, WS_PROTOCOL, ERR_PROTOCOL);
+	if (wslay_is_ctrl_frame(f->opcode) || f->payload_length == 0)
 		ws->n_controls++;
-		if (++ws->n_in_input > WS_CONTROLS_MAX)
-			refuse_frame(ws, WS_POLICY, ERR_FLOOD);
-	}
 	if (wslay_is_ctrl_frame(f->opcode))
-		return;
-	if (f->opcode != WSLAY_CONTINUATION_FRAME)
-		ws->message_len = 0;
+		return 0;
+	if (f->opcode > WSLAY_BINARY_FRAME || is_begun != ws->in_message)
+		return refuse_frame(ws, WS_PROTOCOL, ERR_PROTOCOL);
 	if (f->opcode == WSLAY_TEXT_FRAME)
-		refuse_frame(ws, WS_UNSUPPORTED, ERR_PROTOCOL);
-	else if (f->payload_length > WS_RECEIVE_MAX - ws->message_len)
-		refuse_frame(ws, WS_TOO_BIG, ERR_TOO_BIG);
-	else
-		ws->message_len += f->payload_length;
+		return refuse_frame(ws, WS_UNSUPPORTED, ERR_PROTOCOL);
+	ws->message_len = is_begun ? ws->message_len : 0;
+	if (f->payload_length > WS_RECEIVE_MAX - ws->message_len)
+		return refuse_frame(ws, WS_TOO_BIG, ERR_TOO_BIG);
+	ws->message_len += f->payload_length;
+	ws->in_message = !f->fin;
+	return 0;
 }
 
-static void on_frame_chunk(wslay_event_context_ptr ctx,
-                           const struct wslay_event_on_frame_recv_chunk_arg *chunk, void *arg)
+static bool is_code(unsigned code) /* RFC 6455 7.4, and what IANA has beside it */
 {
-	struct ws *ws = arg;
+	return (code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006) ||
+	       (code >= 3000 && code <= 4999);
+}
 
-	(void)ctx;
-	if (ws->err || wslay_is_ctrl_frame(ws->opcode) || chunk->data_length == 0)
-		return;
-	int rc = ws->payload(ws->owner, chunk->data, chunk->data_length);
+/* The code comes back, the reason does not: nobody here reads it. */
+static int on_close(struct ws *ws, size_t len)
+{
+	unsigned code = len >= 2 ? (unsigned)ws->control[0] << 8 | ws->control[1] : 0;
+
+	if (len == 1 || (len && !is_code(code)))
+		return refuse_frame(ws, WS_PROTOCOL, ERR_PROTOCOL);
+	if (ws->closed)
+		return ERR_CLOSED;
+	ws->closed = true;
+	int rc = say(ws, &ws->waiting, WSLAY_CONNECTION_CLOSE, ws->control, len ? 2 : 0);
+	return rc < 0 ? rc : ERR_CLOSED;
+}
+
+static int on_ping(struct ws *ws, size_t len)
+{
+	if (ws->closed)
+		return 0;
+	if (buf_len(&ws->waiting) + len > WS_PONGS_MAX)
+		return refuse_frame(ws, WS_POLICY, ERR_FLOOD);
+	return say(ws, &ws->waiting, WSLAY_PONG, ws->control, len);
+}
+
+/* Part of a frame, or all of it. */
+static int on_part(struct ws *ws, const struct wslay_frame_iocb *f)
+{
+	bool is_control = wslay_is_ctrl_frame(f->opcode);
+	size_t n = f->data_length;
+	int rc = ws->frame_len == 0 ? judge_frame(ws, f) : 0;
+
 	if (rc < 0)
-		stop(ws, rc);
+		return rc;
+	if (is_control && n) /* wslay has seen to it that it fits */
+		memcpy(ws->control + ws->frame_len, f->data, n);
+	else if (n && !ws->closed)
+		rc = ws->payload(ws->owner, f->data, n);
+	ws->frame_len += n;
+	if (rc < 0 || ws->frame_len < f->payload_length)
+		return rc;
+	ws->frame_len = 0;
+	if (f->opcode == WSLAY_CONNECTION_CLOSE)
+		return on_close(ws, (size_t)f->payload_length);
+	return f->opcode == WSLAY_PING ? on_ping(ws, (size_t)f->payload_length) : 0;
 }
 
-/* One more copy than DERP without WebSocket has: wslay takes off the mask in a buffer
- * of its own, 4 KiB at a time. */
-static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t cap, int flags, void *arg)
+static ssize_t on_recv(uint8_t *buf, size_t cap, int flags, void *arg)
 {
 	struct ws *ws = arg;
-	size_t n = cursor_left(&ws->in);
+	size_t left = cursor_left(&ws->in), n = left > cap ? cap : left;
 
 	(void)flags;
-	if (n == 0) {
-		wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
+	if (n == 0)
 		return -1;
-	}
-	n = n > cap ? cap : n;
 	memcpy(buf, cursor_take(&ws->in, n), n);
 	return (ssize_t)n;
 }
 
-static ssize_t on_send(wslay_event_context_ptr ctx, const uint8_t *data, size_t len, int flags,
-                       void *arg)
-{
-	struct ws *ws = arg;
-
-	(void)flags;
-	if (buf_add(ws->out, data, len) < 0) {
-		wslay_event_set_error(ctx, WSLAY_ERR_CALLBACK_FAILURE);
-		return -1;
-	}
-	return (ssize_t)len;
-}
-
-static const struct wslay_event_callbacks callbacks = {
-	.recv_callback = on_recv,
-	.send_callback = on_send,
-	.on_frame_recv_start_callback = on_frame_start,
-	.on_frame_recv_chunk_callback = on_frame_chunk,
-};
-
 int ws_input(struct ws *ws, const uint8_t *data, size_t len)
 {
-	if (ws->err)
-		return ws->err;
+	struct wslay_frame_iocb f;
+	ssize_t rc;
+
 	ws->in = cursor_of(data, len);
-	ws->n_in_input = 0;
-	int rc = wslay_event_recv(ws->wslay);
-	if (ws->err)
-		return ws->err;
-	if (rc == WSLAY_ERR_NOMEM)
-		stop(ws, -ENOMEM);
-	else if (wslay_event_get_close_received(ws->wslay))
-		stop(ws, ERR_CLOSED);
-	else if (rc != 0 || !wslay_event_get_read_enabled(ws->wslay))
-		stop(ws, ERR_PROTOCOL); /* the close frame that says so is queued */
+	while (ws->err == 0 && (rc = wslay_frame_recv(ws->wslay, &f)) != WSLAY_ERR_WANT_READ)
+		ws->err = rc < 0 ? refuse_frame(ws, WS_PROTOCOL, ERR_PROTOCOL) : on_part(ws, &f);
 	return ws->err;
 }
 
@@ -212,79 +218,87 @@ unsigned ws_n_controls(struct ws *ws)
 
 /* ---- what goes out ---- */
 
-static int flush(struct ws *ws, struct buf *out)
+static ssize_t on_send(const uint8_t *data, size_t len, int flags, void *arg)
 {
+	(void)flags;
+	return buf_add(((struct ws *)arg)->out, data, len) < 0 ? -1 : (ssize_t)len;
+}
+
+static int say(struct ws *ws, struct buf *out, unsigned opcode, const uint8_t *data, size_t len)
+{
+	struct wslay_frame_iocb f = { .fin = 1,
+		                      .opcode = (uint8_t)opcode,
+		                      .payload_length = len,
+		                      .data = data,
+		                      .data_length = len };
 	size_t before = buf_len(out);
 
 	ws->out = out;
-	if (wslay_event_send(ws->wslay) == 0)
+	if (wslay_frame_send(ws->wslay, &f) >= 0)
 		return 0;
-	buf_cut(out, before); /* half a frame is worse than none */
-	stop(ws, -ENOMEM);
-	return -ENOMEM;
+	buf_cut(out, before); /* half a frame is worse than none, and wslay goes on with it */
+	ws->closed = true;
+	return ws->err = -ENOMEM;
 }
 
-static int queue(struct ws *ws, const uint8_t *data, size_t len)
+int ws_flush(struct ws *ws, struct buf *out)
 {
-	const struct wslay_event_msg m = { WSLAY_BINARY_FRAME, data, len };
+	int rc = buf_add(out, buf_data(&ws->waiting), buf_len(&ws->waiting));
 
-	switch (wslay_event_queue_msg(ws->wslay, &m)) {
-	case 0: return 0;
-	case WSLAY_ERR_NOMEM: return -ENOMEM;
-	default: return ERR_CLOSED;
-	}
+	if (rc == 0)
+		buf_done(&ws->waiting);
+	return rc;
 }
 
 int ws_send(struct ws *ws, const void *data, size_t len, struct buf *out)
 {
 	struct cursor c = cursor_of(data, len);
-	size_t left;
+	int rc = ws->closed ? ERR_CLOSED : ws_flush(ws, out);
 
-	while ((left = cursor_left(&c)) > 0) {
-		size_t n = left > WS_SEND_MAX ? WS_SEND_MAX : left;
-		int rc = queue(ws, cursor_take(&c, n), n);
-		if (rc == 0) /* at once: wslay holds no more than one */
-			rc = flush(ws, out);
-		if (rc < 0)
-			return rc;
+	while (rc == 0 && cursor_left(&c)) {
+		size_t n = cursor_left(&c) > WS_SEND_MAX ? WS_SEND_MAX : cursor_left(&c);
+		rc = say(ws, out, WSLAY_BINARY_FRAME, cursor_take(&c, n), n);
 	}
-	return 0;
+	return rc;
 }
 
-int ws_flush(struct ws *ws, struct buf *out) { return flush(ws, out); }
-bool ws_has_output(const struct ws *ws) { return wslay_event_want_write(ws->wslay); }
+bool ws_has_output(const struct ws *ws) { return buf_len(&ws->waiting) > 0; }
 
 int ws_close(struct ws *ws, enum ws_code code)
 {
-	int rc = wslay_event_queue_close(ws->wslay, code, NULL, 0);
+	const uint8_t payload[] = { (uint8_t)(code >> 8), (uint8_t)code };
 
-	return rc == WSLAY_ERR_NOMEM ? -ENOMEM : 0;
+	if (ws->closed)
+		return 0;
+	ws->closed = true;
+	return say(ws, &ws->waiting, WSLAY_CONNECTION_CLOSE, payload, sizeof payload);
 }
 
 int ws_new(int (*payload)(void *owner, const uint8_t *data, size_t len), void *owner,
            struct ws **ws_out)
 {
+	static const struct wslay_frame_callbacks callbacks = { .send_callback = on_send,
+		                                                .recv_callback = on_recv };
 	struct ws *ws = calloc(1, sizeof *ws);
 
 	if (!ws)
 		return -ENOMEM;
 	ws->payload = payload;
 	ws->owner = owner;
-	if (wslay_event_context_server_init(&ws->wslay, &callbacks, ws) != 0) {
+	if (wslay_frame_context_init(&ws->wslay, &callbacks, ws) != 0) {
 		free(ws);
 		return -ENOMEM;
 	}
-	wslay_event_config_set_no_buffering(ws->wslay, 1);
-	wslay_event_config_set_max_recv_msg_length(ws->wslay,
-	                                           UINT64_MAX >> 1); /* ours is smaller */
 	*ws_out = ws;
 	return 0;
 }
 
 void ws_free(struct ws *ws)
 {
-	if (ws)
-		wslay_event_context_free(ws->wslay);
+	if (!ws)
+		return;
+	wslay_frame_context_free(ws->wslay);
+	buf_done(&ws->waiting);
 	free(ws);
 }
 

@@ -18,18 +18,18 @@
 enum {
 	WS_SEND_MAX = 32768,       /* of a message of ours: the Go and browser ends take no more */
 	WS_RECEIVE_MAX = 16 << 20, /* of a message of theirs; it passes through, nothing holds it */
-	WS_CONTROLS_MAX = 64, /* control and empty frames in one ws_input(): each costs memory until
-	                         it is answered */
+	WS_PONGS_MAX = 8192,       /* bytes of pongs that wait for somebody to read them */
 };
 
-enum ws_code { /* RFC 6455 7.4.1 */
-	       WS_NORMAL = 1000,
-	       WS_GOING_AWAY = 1001,
-	       WS_PROTOCOL = 1002,
-	       WS_UNSUPPORTED = 1003,
-	       WS_POLICY = 1008,
-	       WS_TOO_BIG = 1009,
-	       WS_INTERNAL = 1011,
+/* RFC 6455 7.4.1 */
+enum ws_code {
+	WS_NORMAL = 1000,
+	WS_GOING_AWAY = 1001,
+	WS_PROTOCOL = 1002,
+	WS_UNSUPPORTED = 1003,
+	WS_POLICY = 1008,
+	WS_TOO_BIG = 1009,
+	WS_INTERNAL = 1011,
 };
 
 /* Does derper take this for WebSocket? Otherwise `Upgrade: websocket` is an old
@@ -60,8 +60,8 @@ void ws_free(struct ws *);      /* NULL allowed */
  * ERR_PROTOCOL, ERR_TOO_BIG, ERR_FLOOD, -ENOMEM. After a failure, too, ws_flush() may
  * have something to say (a close frame), and the connection ends behind it. */
 int ws_input(struct ws *, const uint8_t *data, size_t len);
-/* Control frames since the last question: pings, pongs, and data frames without data. The
- * transport keeps the budget. */
+/* Frames since the last question that carry nothing: pings, pongs, and data frames without
+ * data. The transport keeps the budget. */
 unsigned ws_n_controls(struct ws *);
 
 /* Appends messages of at most WS_SEND_MAX bytes with this payload. 0, ERR_CLOSED after a
@@ -70,7 +70,8 @@ int ws_send(struct ws *, const void *data, size_t len, struct buf *out);
 /* Appends the control frames that wait. 0 or -ENOMEM. */
 int ws_flush(struct ws *, struct buf *out);
 bool ws_has_output(const struct ws *); /* control frames wait */
-/* Queues a close frame, once. Nothing is sent behind it. 0 or -ENOMEM. */
+/* Queues a close frame, once. Nothing is sent behind it, and payload is no longer
+ * told. 0 or -ENOMEM. */
 int ws_close(struct ws *, enum ws_code);
 
 const char *ws_library_version(void);
