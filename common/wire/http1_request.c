@@ -62,7 +62,7 @@ static bool is_host(struct str s) { return is_all(s, "-._~!$&'()*+,;=:[]%"); }
 
 bool http1_is_like(struct str a, struct str b)
 {
-	return a.len == b.len && strncasecmp(a.p, b.p, a.len) == 0;
+	return a.len == b.len && (a.len == 0 || strncasecmp(a.p, b.p, a.len) == 0);
 }
 
 static struct str trimmed(struct str s)
