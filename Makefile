@@ -55,7 +55,7 @@ UNIT     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*_test.c
 FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support/*.c))
 # Every unit test that opens no socket (docs/TESTING.md).
-NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/flow% client/options% client/parked% \
+NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/regions% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% link_queue% net/addr% net/loop% net/mailbox% net/proxy% \
             net/route% net/tls% server/accounts% server/admit% server/first% server/options% server/router% server/state%
 NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \

@@ -419,6 +419,20 @@ void derp_map_done(struct derp_map *map)
 	*map = (struct derp_map){ .n_regions = 0 };
 }
 
+bool derp_node_is_usual(const struct derp_node *n) { return !n->has_raw_pin && !n->verify_name[0]; }
+
+int derp_node_tls(const struct derp_node *n, const char *ca_file, struct tls_ctx **ctx_out,
+                  char error_out[static TLS_ERROR_LEN])
+{
+	const struct tls_client_conf conf = {
+		.ca_file = n->has_raw_pin ? NULL : ca_file,
+		.raw_pin = n->has_raw_pin ? n->raw_pin : NULL,
+		.verify_name = n->verify_name,
+	};
+
+	return tls_client_ctx_new(&conf, ctx_out, error_out);
+}
+
 const struct derp_region *derp_map_find(const struct derp_map *map, const char *id_or_code)
 {
 	const struct derp_region *found = region_of(map, id_of(id_or_code));

@@ -62,6 +62,13 @@ int derp_map_read(const char *file, struct derp_map *map_out,
                   char error_out[static DERP_MAP_ERROR_LEN]); /* the same; blocks */
 void derp_map_done(struct derp_map *);
 
+/* Who the node has to prove to be: its pinned certificate alone, else a chain to ca_file
+ * (NULL: the system's store) and its name. No ALPN, as DERP's clients. 0 or as
+ * tls_client_ctx_new(), which blocks on files. */
+int derp_node_tls(const struct derp_node *, const char *ca_file, struct tls_ctx **ctx_out,
+                  char error_out[static TLS_ERROR_LEN]);
+bool derp_node_is_usual(const struct derp_node *); /* contexts of such may be shared */
+
 /* By id or code, in any case; NULL: none. */
 const struct derp_region *derp_map_find(const struct derp_map *, const char *id_or_code);
 

@@ -12,7 +12,6 @@
 #include "common/base/limits.h"
 #include "common/base/list.h"
 #include "common/net/conn.h"
-#include "common/net/dial.h"
 #include "common/wire/http1_response.h"
 
 struct fetch {
@@ -277,6 +276,10 @@ static int set_up(struct fetch *f, const struct fetch_conf *conf, const struct h
 	f->dial = (struct dial_conf){ .host = f->host, .port = u->port, .fwmark = conf->fwmark };
 	if (conf->proxy)
 		f->dial.proxy = *conf->proxy;
+	if (conf->ipv4)
+		f->dial.ipv4 = *conf->ipv4;
+	if (conf->ipv6)
+		f->dial.ipv6 = *conf->ipv6;
 	if (conf->bind_device) {
 		snprintf(f->device, sizeof f->device, "%s", conf->bind_device);
 		f->dial.bind_device = f->device;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/bytes.h"
+#include "common/net/dial.h"
 #include "common/net/loop.h"
 #include "common/net/proxy.h"
 #include "common/net/tls.h"
@@ -23,15 +24,16 @@ struct fetch;
 
 struct fetch_conf { /* borrowed for the call */
 	const char *url;
-	const char *method;             /* NULL: GET */
-	struct str body;                /* sent as it is, without a type */
-	struct tls_ctx *tls;            /* of a client, for https; referenced */
-	const struct proxy_conf *proxy; /* NULL: none */
-	uint32_t fwmark;                /* as in dial.h; 0: none */
-	const char *bind_device;        /* likewise; NULL: none */
-	uint32_t timeout_ms;            /* for all of it, the name included */
-	size_t max_body;                /* a longer answer fails, ... */
-	bool cut;                       /* ... or is given as far as that */
+	const char *method;                    /* NULL: GET */
+	struct str body;                       /* sent as it is, without a type */
+	struct tls_ctx *tls;                   /* of a client, for https; referenced */
+	const struct proxy_conf *proxy;        /* NULL: none */
+	uint32_t fwmark;                       /* as in dial.h; 0: none */
+	const char *bind_device;               /* likewise; NULL: none */
+	const struct dial_family *ipv4, *ipv6; /* likewise; NULL: what the name gives */
+	uint32_t timeout_ms;                   /* for all of it, the name included */
+	size_t max_body;                       /* a longer answer fails, ... */
+	bool cut;                              /* ... or is given as far as that */
 };
 
 struct fetch_answer {

@@ -137,6 +137,20 @@ static void names_are_resolved_and_sent(void **state)
 	assert_non_null(strstr(httpd.request, "\r\nHost: maps.test:"));
 }
 
+static void an_address_that_is_given_is_asked_for_the_name(void **state)
+{
+	struct dial_family v4 = { .off = false }, v6 = { .off = true };
+
+	(void)state;
+	assert_int_equal(addr_of_ip("127.0.0.1", 0, &v4.at), 0);
+	conf.ipv4 = &v4;
+	conf.ipv6 = &v6;
+	httpd.answer = HELLO;
+	get("http://maps.test:%u/"); /* does not exist */
+	assert_int_equal(status, 200);
+	assert_non_null(strstr(httpd.request, "\r\nHost: maps.test:"));
+}
+
 static void an_ipv6_literal_is_asked(void **state)
 {
 	(void)state;
@@ -402,6 +416,7 @@ int main(void)
 		T(a_body_is_posted_without_a_type),
 		T(any_status_is_an_answer_and_redirects_are_not_followed),
 		T(names_are_resolved_and_sent),
+		T(an_address_that_is_given_is_asked_for_the_name),
 		T(an_ipv6_literal_is_asked),
 		T(over_tls_the_name_is_verified),
 		T(a_certificate_for_another_name_is_refused),
