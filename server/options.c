@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
+#include "common/net/fetch.h"
 #include "server/native_policy.h"
 #include "server/state.h"
 #include "server/worker.h"
@@ -58,12 +59,14 @@ static const char *check_name(const char *v)
 
 static const char *check_url(const char *v)
 {
-	const char *host = strncmp(v, "https://", 8) == 0 ? v + 8 :
-	                   strncmp(v, "http://", 7) == 0  ? v + 7 :
-	                                                    "";
+	static char words[FETCH_ERROR_LEN + 40], why[FETCH_ERROR_LEN];
+	char host[256];
+	bool https;
 
-	return *host && *host != '/' && !strpbrk(v, " \t\n") ? NULL :
-	                                                       "must be an http or https URL";
+	if (fetch_check_url(v, &https, host, why) == 0)
+		return NULL;
+	snprintf(words, sizeof words, "must be an http or https URL: %s", why);
+	return words;
 }
 
 static const char *check_node(const char *v)

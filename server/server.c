@@ -408,7 +408,7 @@ static int start(struct server *s)
 		return complain(EXIT_RUNTIME, "out of memory");
 	if (workers_start(s->workers, s->auth) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
-	rights_enter_sandbox(s->opts, NULL);
+	rights_enter_sandbox(s->opts, s->opts->derp_verify_url);
 	print_client_line(s);
 	fflush(stdout);
 	notify_say("READY=1");

@@ -125,6 +125,18 @@ static void open_is_for_loopback(void **state)
 	assert_refused("--open-to-everyone", "means nothing without --open");
 }
 
+static void a_verify_url_is_one_that_can_be_asked(void **state)
+{
+	(void)state;
+	assert_int_equal(read_words("--derp.verify-url http://[::1]:8080/admit?x"), 0);
+	assert_string_equal(o.derp_verify_url, "http://[::1]:8080/admit?x");
+	assert_refused("--derp.verify-url ftp://a/", "https://");
+	assert_refused("--derp.verify-url https:///a", "form");
+	assert_refused("--derp.verify-url https://u:p@a/", "login");
+	assert_refused("--derp.verify-url https://a:70000/", "form");
+	assert_refused("--derp.verify-url https://a_b/", "host name");
+}
+
 static void C16_drain_is_bounded(void **state)
 {
 	(void)state;
@@ -183,6 +195,7 @@ int main(void)
 		cmocka_unit_test(cert_and_key_go_together),
 		cmocka_unit_test(stun_is_where_we_listen_or_where_it_is_asked_for),
 		cmocka_unit_test(open_is_for_loopback),
+		cmocka_unit_test(a_verify_url_is_one_that_can_be_asked),
 		cmocka_unit_test(C16_drain_is_bounded),
 		cmocka_unit_test(C08_names_outside_the_grammar),
 		cmocka_unit_test(limits_that_contradict_each_other_are_refused),
