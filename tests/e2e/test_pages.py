@@ -1,4 +1,8 @@
-"""Plain HTTP for those who are no ends, over HTTP/2 (derp.md 1.3, 1.14)."""
+"""Plain HTTP for those who are no ends, over HTTP/2 and HTTP/1.1 (derp.md 1.3, 1.10, 1.14)."""
+import http.client
+import socket
+import ssl
+
 import pytest
 
 from scripted import DATA, END_HEADERS, END_STREAM, HEADERS, Peer, request_fields
@@ -28,7 +32,7 @@ def ask(peer, stream, path, method="GET", *more):
     return fields, body
 
 
-@pytest.mark.parametrize("method,path,status,wanted,body", [
+ROUTES = pytest.mark.parametrize("method,path,status,wanted,body", [
     ("GET", "/", "200", BROWSER | {"content-type": "text/html; charset=utf-8"}, HOME),
     ("POST", "/", "200", BROWSER, HOME),
     ("GET", "/nobody/knows?this", "200", BROWSER, HOME),
@@ -44,6 +48,15 @@ def ask(peer, stream, path, method="GET", *more):
     ("PUT", "/generate_204?t=1", "204",
      {"cache-control": "no-cache, no-store, must-revalidate, no-transform, max-age=0"}, b""),
 ])
+
+
+def trusting():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@ROUTES
 def test_a_route_answers_as_derper_does(peer, method, path, status, wanted, body):
     fields, got = ask(peer, 1, path, method)
     assert fields[":status"] == status and "grpc-status" not in fields and "connection" not in fields
@@ -76,3 +89,41 @@ def test_a_call_that_is_grpc_stays_one_on_any_path(peer):
     assert peer.answer(1)["grpc-status"] == "12"
     peer.call(3, "/robots.txt", method="GET")
     assert peer.answer(3)[":status"] == "405"
+
+
+@ROUTES
+def test_a_route_answers_over_http1_and_the_connection_goes_on(relay, method, path, status, wanted, body):
+    c = http.client.HTTPSConnection("127.0.0.1", relay.port, timeout=10, context=trusting())
+    for n in range(2):
+        c.request(method, path, body=b"skipped" if method == "POST" else None)
+        if n == 0:
+            first = c.sock
+        r = c.getresponse()
+        fields, got = {k.lower(): v for k, v in r.getheaders()}, r.read()
+        assert str(r.status) == status and wanted.items() <= fields.items()
+        assert got.find(body) >= 0 if body is HOME else got == body
+        if path.startswith("/bootstrap-dns"):
+            assert fields["connection"] == "close"
+            break
+        assert c.sock is first and "connection" not in fields
+    c.close()
+
+
+def test_a_websocket_is_opened_pinged_and_closed(relay):
+    """What a browser says, with the key of RFC 6455; one read may hold all of it."""
+    with trusting().wrap_socket(socket.create_connection(("127.0.0.1", relay.port), 10)) as s:
+        s.sendall(b"GET /derp HTTP/1.1\r\nHost: a\r\nOrigin: https://x.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                  b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                  b"Sec-WebSocket-Protocol: derp\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+        got = b""
+        while b"DERP" not in got.partition(b"\r\n\r\n")[2]:  # the magic in ServerKey
+            got += s.recv(4096)
+        head, _, message = got.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ") and b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        assert b"Sec-WebSocket-Protocol: derp" in head and b"Extensions" not in head
+        assert message[:2] == bytes([0x82, 45]) and message[2:7] == b"\x01\0\0\0\x28"
+        s.sendall(b"\x89\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8")
+        rest = message[47:]
+        while data := s.recv(4096):
+            rest += data
+        assert rest == b"\x8a\x02hi\x88\x02\x03\xe8"
