@@ -3,41 +3,62 @@
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
+#include <setjmp.h>
 
 #include "common/base/crypto.h"
 #include "common/base/err.h"
+#include "common/base/list.h"
 
-/* The size of a block lies before it, so that it can be wiped. */
+/* Lies before each block: its size, so that it can be wiped, and its neighbours among
+ * the blocks of one parsing. */
 union head {
-	size_t n;
+	struct {
+		struct list others;
+		size_t n;
+	} v;
 	max_align_t align;
 };
 
-static void *wiped_malloc(size_t n)
+/* Jansson 2.14 reads and writes beyond a string's end when its buffer could not grow (it
+ * looks for the closing quote that was not stored). So it never learns of it: a
+ * parsing that finds no memory is left by a jump, and its blocks are freed from below. */
+struct parsing {
+	jmp_buf starved;
+	struct list blocks;
+};
+static _Thread_local struct parsing *parsing; /* NULL: jansson is writing */
+
+static void *block_malloc(size_t n)
 {
 	union head *h = n <= SIZE_MAX - sizeof *h ? malloc(sizeof *h + n) : NULL;
 
+	if (!h && parsing)
+		longjmp(parsing->starved, 1);
 	if (!h)
 		return NULL;
-	h->n = n;
+	h->v.n = n;
+	list_init(&h->v.others);
+	if (parsing)
+		list_add_tail(&parsing->blocks, &h->v.others);
 	return h + 1;
 }
 
-static void wiped_free(void *p)
+static void block_free(void *p)
 {
 	union head *h = p;
 
 	if (!h)
 		return;
 	h--;
-	crypto_wipe(p, h->n);
+	list_del(&h->v.others);
+	crypto_wipe(p, h->v.n);
 	free(h);
 }
 
 /* Jansson would open /dev/urandom for its seed in the middle of work. */
 void json_start(void)
 {
-	json_set_alloc_funcs(wiped_malloc, wiped_free);
+	json_set_alloc_funcs(block_malloc, block_free);
 	json_object_seed(1 + crypto_random_below(UINT32_MAX));
 }
 
@@ -83,15 +104,34 @@ static json_t *load(struct str text, json_error_t *error)
 	return j;
 }
 
+/* 0 with NULL and the error where there is no document, or -ENOMEM. */
+static int load_or_starve(struct str text, json_t **j_out, json_error_t *error)
+{
+	struct parsing here;
+
+	list_init(&here.blocks);
+	parsing = &here;
+	if (setjmp(here.starved) == 0) {
+		*j_out = load(text, error);
+		parsing = NULL;
+		list_del(&here.blocks);
+		return 0;
+	}
+	parsing = NULL;
+	list_each(b, next, &here.blocks)
+		block_free(container_of(b, union head, v.others) + 1);
+	return -ENOMEM;
+}
+
 int json_parse(struct str text, const struct json_limits *limits, struct json **doc_out,
                unsigned *line_out)
 {
 	json_error_t error;
+	json_t *j = NULL;
 
 	if (!is_within(text, limits))
 		return ERR_TOO_BIG;
-	json_t *j = load(text.len ? text : STR(""), &error);
-	if (!j && json_error_code(&error) == json_error_out_of_memory)
+	if (load_or_starve(text.len ? text : STR(""), &j, &error) < 0)
 		return -ENOMEM;
 	if (!j && line_out)
 		*line_out = error.line > 0 ? (unsigned)error.line : 1;

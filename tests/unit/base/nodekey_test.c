@@ -356,6 +356,7 @@ static void a_file_that_is_no_key_is_not_replaced(void **state)
 	const char *path = key_file("derp.key", "oops", 0600);
 	assert_int_equal(nodekey_load_or_create(path, &key, &created, error), ERR_INVALID);
 	FILE *f = fopen(path, "r");
+	assert_non_null(f);
 	assert_non_null(fgets(text, sizeof text, f));
 	fclose(f);
 	assert_string_equal(text, "oops");
