@@ -160,7 +160,7 @@ e2e: programs
 interop: test-deps
 	$(Q)$(NEED) grpc-proto
 	$(Q)$(MAKE) --no-print-directory programs $(B)/interop/tunn
-	$(Q)TUNN_BUILD=$(B) tests/interop/run
+	$(Q)TUNN_BUILD=$(B) tests/interop/run $(PYTEST_ARGS)
 test: test-deps
 	$(Q)$(MAKE) --no-print-directory suite
 suite: all lint unit fuzz-replay nomem-sample e2e

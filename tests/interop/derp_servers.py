@@ -1,0 +1,128 @@
+"""DERP servers under test: the real derper, and ours. Each has an address of loopback of its own, so that ports are its own."""
+import hashlib
+import itertools
+import json
+import os
+import random
+import socket
+import ssl
+import subprocess
+import time
+
+from harness import BUILD, ROOT, TUNN, World
+
+PROGRAMS = f"{ROOT}/build/interop"
+MESH = "6d657368" * 8
+PORT, HTTP, STUN = 3443, 3080, 3478
+
+_hosts = (f"127.{random.randint(64, 254)}.{random.randint(0, 254)}.{n}" for n in itertools.count(1))
+
+
+def speaks_derp():
+    """Whether this build of tunn is a DERP server at all."""
+    return "--mesh-key-file" in subprocess.run([TUNN, "server", "--help"], capture_output=True, text=True, check=False).stdout
+
+
+def name_of(host):
+    """Its name in certificates; nothing resolves it."""
+    return f"{host.replace('.', '-')}.test"
+
+
+class Authority:
+    """A private CA that programs trust through SSL_CERT_FILE."""
+
+    def __init__(self, folder):
+        self.folder, self.ca = str(folder), f"{folder}/ca.pem"
+        self._make("ca", "/CN=interop CA", "basicConstraints=critical,CA:TRUE", "keyUsage=keyCertSign")
+        self.env = {**os.environ, "SSL_CERT_FILE": self.ca}
+
+    def _make(self, name, subject, *extensions, signed=()):
+        added = [w for e in extensions for w in ("-addext", e)]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj",
+                        subject, "-keyout", f"{self.folder}/{name}.key", "-out", f"{self.folder}/{name}.pem", *added, *signed],
+                       check=True, capture_output=True)
+
+    def leaf(self, host):
+        """Its certificate and key, and the pin."""
+        self._make(host, f"/CN={host}", f"subjectAltName=IP:{host},DNS:{name_of(host)}", "basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth",
+                   signed=("-CA", self.ca, "-CAkey", f"{self.folder}/ca.key"))
+        pem = f"{self.folder}/{host}.pem"
+        with open(pem, encoding="ascii") as f:
+            return pem, f"{self.folder}/{host}.key", hashlib.sha256(ssl.PEM_cert_to_DER_cert(f.read())).hexdigest()
+
+
+class Server:
+    """One server at work; `describe` writes what derpcheck must know of it."""
+    PORT = PORT
+
+    @staticmethod
+    def new_host():
+        return next(_hosts)
+
+    def __init__(self, kind, world, authority, host=None, mesh_with=()):
+        self.kind, self.world, self.authority = kind, world, authority
+        self.host = host or next(_hosts)
+        self.cert, self.key, self.pin = authority.leaf(self.host)
+        self.folder = f"{world.tmp}/{self.host}"
+        os.mkdir(self.folder)
+        self.mesh = f"{self.folder}/mesh"
+        with open(os.open(self.mesh, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(MESH + "\n")
+        self.program = getattr(self, f"_{kind}")(mesh_with)
+        self._await()
+
+    def _derper(self, mesh_with):
+        certs = f"{self.folder}/certs"
+        os.mkdir(certs)
+        os.symlink(self.cert, f"{certs}/{self.host}.crt")
+        os.symlink(self.key, f"{certs}/{self.host}.key")
+        words = [f"--mesh-with={','.join(mesh_with)}"] if mesh_with else []
+        return self.world.program([f"{PROGRAMS}/derper", "-a", f"{self.host}:{PORT}", "-certmode", "manual", "-certdir", certs, "-hostname",
+                                   self.host, "-http-port", str(HTTP), "-stun-port", str(STUN), "-c", f"{self.folder}/derper.key",
+                                   "-mesh-psk-file", self.mesh, *words], env=self.authority.env)
+
+    def _tunn(self, mesh_with):
+        words = [w for m in mesh_with for w in ("--mesh-with", m)]
+        return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", f"{self.folder}/state", "--cert", self.cert,
+                                   "--key", self.key, "--derp-allow", "any", "--mesh-key-file", self.mesh, "--stun", f"{self.host}:{STUN}",
+                                   *words], env=self.authority.env)
+
+    def _await(self):
+        end = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection((self.host, PORT)).close()
+                return
+            except ConnectionRefusedError:
+                assert self.program.p.poll() is None and time.monotonic() < end, self.program.text()
+                time.sleep(0.02)  # it says that it will listen before it does
+
+    @property
+    def at(self):
+        return f"{self.host}:{PORT}"
+
+    def describe(self):
+        path = f"{self.folder}/server.json"
+        with open(path, "w", encoding="ascii") as f:
+            json.dump({"Kind": self.kind, "Host": self.host, "Port": PORT, "STUN": STUN, "HTTP": HTTP if self.kind == "derper" else 0,
+                       "Pin": self.pin, "Mesh": MESH}, f)
+        return path
+
+    def node(self, name, host=None):
+        """Its entry in a DERP map."""
+        return {"Name": name, "RegionID": 900, "HostName": host or name_of(self.host), "IPv4": self.host, "DERPPort": PORT, "STUNPort": STUN}
+
+
+def check(case, server, other=None, seconds=60, env=None):
+    """Runs one case of derpcheck and gives what it noted."""
+    words = ["-server", server.describe()] + (["-other", other.describe()] if other else [])
+    run = subprocess.run([f"{PROGRAMS}/derpcheck", *words, case], capture_output=True, text=True, timeout=seconds, check=False,
+                         env=env or server.authority.env)
+    assert run.stdout.startswith("{"), run.stdout + run.stderr
+    said = json.loads(run.stdout.splitlines()[-1])
+    print(case, said["ms"], "ms", said["notes"])
+    assert said["ok"], f"{server.kind}: {case}: {said['said']}\n{said['notes']}\n{run.stderr[-3000:]}"
+    return said["notes"]
+
+
+__all__ = ["BUILD", "MESH", "PORT", "PROGRAMS", "STUN", "Authority", "Server", "World", "check", "speaks_derp"]

@@ -1,0 +1,133 @@
+"""What Tailscale's own DERP client, prober and netcheck demand of a DERP server: of the real derper, to know that the demand is right, and of
+ours. The cases are Go (tests/interop/derp), built with the pinned tailscale.com; `derpcheck -list` names them."""
+import json
+import os
+import subprocess
+
+import pytest
+from derp_servers import PROGRAMS, Authority, Server, World, check, speaks_derp
+from harness import ROOT
+
+BUILT = all(os.path.exists(f"{PROGRAMS}/{p}") for p in ("derpcheck", "derper", "derpprobe"))
+pytestmark = pytest.mark.skipif(not BUILT and not os.environ.get("CI"), reason="no Go here to build derper and derpcheck with")
+
+CASES = {}
+if BUILT:
+    LISTED = subprocess.run([f"{PROGRAMS}/derpcheck", "-list"], capture_output=True, text=True, check=True).stdout
+    CASES = {words[0]: words[1:] for words in map(str.split, LISTED.splitlines())}
+
+KINDS = [pytest.param("derper"), pytest.param("tunn", marks=pytest.mark.skipif(not speaks_derp(), reason="this tunn is no DERP server yet"))]
+ELSEWHERE = ("slow", "two")
+
+# Where ours may do otherwise than derper (docs/DERP.md): the notes of a case, by server.
+DIFFERENT = {
+    "client_info_with_an_empty_mesh_key": {"derper": {"empty": "refused", "null": "refused"},
+                                           "tunn": {"empty": "accepted", "null": "accepted"}},
+    "packets_through_websocket": {"tunn": {"65536_to_websocket": "delivered", "65536_from_websocket": "derp.ReceivedPacket"}},
+    "alpn": {"derper": {"h2_and_http/1.1": "http/1.1"}, "tunn": {"h2_and_http/1.1": "h2"}},
+}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def derp_world(tmp_path_factory):
+    w = World(tmp_path_factory.mktemp("derp"))
+    yield w
+    w.close()
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request, derp_world, authority):
+    return Server(request.param, derp_world, authority)
+
+
+@pytest.fixture(scope="session")
+def waiting(server, derp_world, authority):
+    """The slow cases, which begin before the others and are asked at the end."""
+    own = Server(server.kind, derp_world, authority)
+    began = {c: subprocess.Popen([f"{PROGRAMS}/derpcheck", "-server", own.describe(), c], stdout=subprocess.PIPE, text=True)
+             for c, needs in CASES.items() if "slow" in needs}
+    yield began
+    for p in began.values():
+        p.kill()
+        p.wait()
+
+
+@pytest.mark.parametrize("case", [c for c, needs in CASES.items() if not set(needs) & set(ELSEWHERE)])
+def test_derp(server, waiting, case, request):
+    if "port80" in CASES[case] and server.kind == "tunn":
+        pytest.skip("ours serves no plain HTTP")
+    env = {**server.authority.env, "TUNN_DERP_MAP": f"{os.path.dirname(request.path)}/derp/testdata/map.json"}
+    notes = check(case, server, env=env)
+    want = DIFFERENT.get(case, {}).get(server.kind, {})
+    assert {k: notes.get(k) for k in want} == want
+
+
+@pytest.mark.parametrize("case", [c for c, needs in CASES.items() if "slow" in needs])
+def test_derp_that_takes_its_time(waiting, case):
+    out, _ = waiting[case].communicate(timeout=90)
+    said = json.loads(out.splitlines()[-1])
+    assert said["ok"], said
+
+
+PAIRS = [("derper", "derper"), ("derper", "tunn"), ("tunn", "derper"), ("tunn", "tunn")]
+
+
+@pytest.fixture(scope="session", params=[pytest.param(p, id="-".join(p), marks=() if "tunn" not in p else KINDS[1].marks) for p in PAIRS])
+def mesh(request, derp_world, authority):
+    """Two servers, each of which watches the other and itself."""
+    hosts = [Server.new_host(), Server.new_host()]
+    with_both = [f"{h}:{Server.PORT}" for h in hosts]
+    return [Server(kind, derp_world, authority, host=h, mesh_with=with_both) for kind, h in zip(request.param, hosts)]
+
+
+@pytest.mark.parametrize("case", [c for c, needs in CASES.items() if "two" in needs])
+@pytest.mark.parametrize("way", [(0, 1), (1, 0)], ids=["there", "back"])
+def test_mesh(mesh, case, way):
+    check(case, mesh[way[0]], other=mesh[way[1]])
+
+
+def probe(world, authority, nodes, *words):
+    """The probes that derpprobe calls good; there are no others."""
+    path = f"{world.tmp}/derpmap.json"
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({"Regions": {"900": {"RegionID": 900, "RegionCode": "test", "RegionName": "Test", "Nodes": nodes}}}, f)
+    run = subprocess.run([f"{PROGRAMS}/derpprobe", "-once", "-spread=false", f"-derp-map=file://{path}", *words], capture_output=True, text=True,
+                         timeout=120, check=False, env=authority.env)
+    assert run.returncode == 0, run.stderr
+    return {line.split("good: ")[1].rsplit(": ", 1)[0] for line in run.stderr.splitlines() if "good: " in line}
+
+
+BANDWIDTH = ("-tls-interval=0", "-bw-interval=15s", "-bw-probe-size-bytes=10000000")
+
+
+def test_derpprobe_is_content(server, derp_world, authority):
+    # Its mesh probe wants a server name in the handshake; its TLS probe looks the name up, and an address is one already.
+    assert probe(derp_world, authority, [server.node("900a")], *BANDWIDTH) == {"derpmap-probe"} | {
+        f"derp/test/900a/{what}" for what in ("udp", "900a/mesh", "900a/bw")}
+    assert probe(derp_world, authority, [server.node("900a", server.host)], "-mesh-interval=0") == {
+        "derpmap-probe", "derp/test/900a/tls", "derp/test/900a/udp"}
+
+
+def test_derpprobe_is_content_with_a_mesh(mesh, derp_world, authority):
+    check("a_mesh_of_two_carries_packets_both_ways", *mesh)  # the links are up
+    good = probe(derp_world, authority, [mesh[0].node("900a"), mesh[1].node("900b")], *BANDWIDTH, "-mesh-psk-file", mesh[0].mesh)
+    assert good == {"derpmap-probe", "derp/test/900a/udp", "derp/test/900b/udp"} | {
+        f"derp/test/{a}/{b}/{what}" for a in ("900a", "900b") for b in ("900a", "900b") for what in ("mesh", "bw")}
+
+
+def test_the_load_of_the_benchmark_loses_nothing(server, authority):
+    words = [f"{PROGRAMS}/derpload", "-server", server.describe()]
+    run = subprocess.run([*words, "-pairs", "4", "-window", "8", "-seconds", "1", "-warm", "0.2"], capture_output=True, text=True, timeout=60,
+                         check=False, env=authority.env)
+    assert run.returncode == 0, run.stderr
+    said = json.loads(run.stdout.splitlines()[-1])
+    print(said)
+    assert said["lost"] == 0 and said["received"] > 100 and 0 < said["p50_us"] <= said["p99_us"], said
+    with subprocess.Popen([*words, "-idle", "200"], stdout=subprocess.PIPE, text=True, env=authority.env) as idle:
+        assert json.loads(idle.stdout.readline())["idle"] == 200
+        idle.kill()
