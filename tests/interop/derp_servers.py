@@ -28,6 +28,11 @@ def name_of(host):
     return f"{host.replace('.', '-')}.test"
 
 
+def write(path, text):
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as f:
+        f.write(text)
+
+
 class Authority:
     """A private CA that programs trust through SSL_CERT_FILE."""
 
@@ -59,43 +64,52 @@ class Server:
     def new_host():
         return next(_hosts)
 
-    def __init__(self, kind, world, authority, host=None, mesh_with=()):
+    def __init__(self, kind, world, authority, *, host=None, mesh_with=(), mesh_text=MESH + "\n", key_file=None, own_certificate=False,
+                 again=None, wait=True):
         self.kind, self.world, self.authority = kind, world, authority
-        self.host = host or next(_hosts)
-        self.cert, self.key, self.pin = authority.leaf(self.host)
-        self.folder = f"{world.tmp}/{self.host}"
-        os.mkdir(self.folder)
+        self.host = again.host if again else host or next(_hosts)
+        self.folder, self.state = f"{world.tmp}/{self.host}", f"{world.tmp}/{self.host}/state"
         self.mesh = f"{self.folder}/mesh"
-        with open(os.open(self.mesh, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
-            f.write(MESH + "\n")
-        self.program = getattr(self, f"_{kind}")(mesh_with)
-        self._await()
+        self.own, self.mesh_with = own_certificate, mesh_with
+        if again:
+            self.cert, self.key, self.pin = again.cert, again.key, again.pin
+        else:
+            self.cert, self.key, self.pin = authority.leaf(self.host)
+            os.makedirs(self.state, mode=0o700)
+            write(self.mesh, mesh_text)
+            if key_file:
+                write(f"{self.state}/derp.key", key_file)
+        self.program = getattr(self, f"_{kind}")()
+        if wait:
+            self._await()
 
-    def _derper(self, mesh_with):
+    def _derper(self):
         certs = f"{self.folder}/certs"
-        os.mkdir(certs)
-        os.symlink(self.cert, f"{certs}/{self.host}.crt")
-        os.symlink(self.key, f"{certs}/{self.host}.key")
-        words = [f"--mesh-with={','.join(mesh_with)}"] if mesh_with else []
+        os.makedirs(certs, exist_ok=True)
+        for name, path in {} if self.own else {"crt": self.cert, "key": self.key}.items():
+            if not os.path.exists(f"{certs}/{self.host}.{name}"):
+                os.symlink(path, f"{certs}/{self.host}.{name}")
+        words = [f"--mesh-with={','.join(self.mesh_with)}"] if self.mesh_with else []
         return self.world.program([f"{PROGRAMS}/derper", "-a", f"{self.host}:{PORT}", "-certmode", "manual", "-certdir", certs, "-hostname",
-                                   self.host, "-http-port", str(HTTP), "-stun-port", str(STUN), "-c", f"{self.folder}/derper.key",
+                                   self.host, "-http-port", str(HTTP), "-stun-port", str(STUN), "-c", f"{self.state}/derp.key",
                                    "-mesh-psk-file", self.mesh, *words], env=self.authority.env)
 
-    def _tunn(self, mesh_with):
-        words = [w for m in mesh_with for w in ("--mesh-with", m)]
-        return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", f"{self.folder}/state", "--cert", self.cert,
-                                   "--key", self.key, "--derp-allow", "any", "--mesh-key-file", self.mesh, "--stun", f"{self.host}:{STUN}",
-                                   *words], env=self.authority.env)
+    def _tunn(self):
+        words = [w for m in self.mesh_with for w in ("--mesh-with", m)] + ([] if self.own else ["--cert", self.cert, "--key", self.key])
+        return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", self.state, "--derp-allow", "any",
+                                   "--mesh-key-file", self.mesh, "--stun", f"{self.host}:{STUN}", *words], env=self.authority.env)
 
     def _await(self):
         end = time.monotonic() + 20
         while True:
             try:
                 socket.create_connection((self.host, PORT)).close()
-                return
+                break
             except ConnectionRefusedError:
                 assert self.program.p.poll() is None and time.monotonic() < end, self.program.text()
                 time.sleep(0.02)  # it says that it will listen before it does
+        if self.own:
+            self.pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((self.host, PORT)))).hexdigest()
 
     @property
     def at(self):

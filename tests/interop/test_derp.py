@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from derp_servers import PROGRAMS, Authority, Server, World, check, speaks_derp
+from derp_servers import MESH, PROGRAMS, Authority, Server, World, check, speaks_derp
 from harness import ROOT
 
 BUILT = all(os.path.exists(f"{PROGRAMS}/{p}") for p in ("derpcheck", "derper", "derpprobe"))
@@ -45,6 +45,11 @@ def server(request, derp_world, authority):
     return Server(request.param, derp_world, authority)
 
 
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def waiting(server, derp_world, authority):
     """The slow cases, which begin before the others and are asked at the end."""
@@ -61,7 +66,7 @@ def waiting(server, derp_world, authority):
 def test_derp(server, waiting, case, request):
     if "port80" in CASES[case] and server.kind == "tunn":
         pytest.skip("ours serves no plain HTTP")
-    env = {**server.authority.env, "TUNN_DERP_MAP": f"{os.path.dirname(request.path)}/derp/testdata/map.json"}
+    env = {**server.authority.env, "TUNN_DERP_MAP": f"{os.path.dirname(request.path)}/derp/testdata/map"}
     notes = check(case, server, env=env)
     want = DIFFERENT.get(case, {}).get(server.kind, {})
     assert {k: notes.get(k) for k in want} == want
@@ -72,6 +77,43 @@ def test_derp_that_takes_its_time(waiting, case):
     out, _ = waiting[case].communicate(timeout=90)
     said = json.loads(out.splitlines()[-1])
     assert said["ok"], said
+
+
+def test_the_key_is_the_same_after_a_restart(kind, derp_world, authority):
+    first = Server(kind, derp_world, authority)
+    key = check("handshake_with_fast_start", first)["server_key"]
+    first.program.stop()
+    second = Server(kind, derp_world, authority, again=first)
+    assert check("handshake_with_fast_start", second)["server_key"] == key
+    second.program.stop()
+
+
+def test_a_key_file_of_derper_is_a_key_file(kind, derp_world, authority):
+    key = "e0" * 31 + "5f"
+    s = Server(kind, derp_world, authority, key_file='{\n\t"PrivateKey": "privkey:%s"\n}' % key)
+    assert check("handshake_with_fast_start", s)["server_key"] == subprocess.run(
+        [f"{PROGRAMS}/derpcheck", "-public", key], capture_output=True, text=True, check=True).stdout.strip()
+    s.program.stop()
+
+
+def test_its_own_certificate_is_pinned_by_its_hash(kind, derp_world, authority):
+    s = Server(kind, derp_world, authority, own_certificate=True)
+    check("handshake_with_fast_start", s)
+    check("packets_of_every_size_both_ways", s)
+    s.program.stop()
+
+
+def test_a_mesh_key_file_is_trimmed_and_of_either_case(kind, derp_world, authority):
+    s = Server(kind, derp_world, authority, mesh_text=f"\n {MESH.upper()}\t\r\n")
+    check("client_info_finds_the_mesh_key_in_any_case", s)
+    s.program.stop()
+
+
+@pytest.mark.parametrize("text", ["badf00d", MESH + "00", MESH[:-2] + "zz"])
+def test_a_bad_mesh_key_file_ends_the_start(kind, derp_world, authority, text):
+    s = Server(kind, derp_world, authority, mesh_text=text, wait=False)
+    assert s.program.exit_code() != 0
+    assert text not in s.program.text()
 
 
 PAIRS = [("derper", "derper"), ("derper", "tunn"), ("tunn", "derper"), ("tunn", "tunn")]

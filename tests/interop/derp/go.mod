@@ -5,6 +5,7 @@ go 1.26.5
 require (
 	github.com/coder/websocket v1.8.12
 	go4.org/mem v0.0.0-20240501181205-ae6ca9944745
+	gopkg.in/yaml.v3 v3.0.1
 	tailscale.com v1.98.10
 )
 

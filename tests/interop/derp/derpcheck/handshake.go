@@ -56,6 +56,7 @@ func (t *T) handshake(o ends.Options, version uint16) {
 	t.Check(ok && state.Version == version, "TLS %#x", state.Version)
 	t.Check(state.NegotiatedProtocol == "", "it agreed on %q with a client that offers nothing", state.NegotiatedProtocol)
 	t.metaCertificate(state.PeerCertificates, p.C.ServerPublicKey())
+	t.note("server_key", p.C.ServerPublicKey().UntypedHexString())
 	t.Must(p.C.Ping(context.Background()), "ping")
 	t.Quiet(p)
 }

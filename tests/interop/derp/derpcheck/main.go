@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"go4.org/mem"
 	"tailscale.com/derp"
 	"tailscale.com/types/key"
 
@@ -198,7 +199,16 @@ func main() {
 	server := flag.String("server", "", "file that describes the server")
 	other := flag.String("other", "", "the same of a second one")
 	listed := flag.Bool("list", false, "list the cases and what they need")
+	public := flag.String("public", "", "print the public key of this private key")
 	flag.Parse()
+	if *public != "" {
+		k, err := key.ParseNodePrivateUntyped(mem.S(*public))
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(k.Public().UntypedHexString())
+		return
+	}
 	if *listed {
 		list()
 		return

@@ -148,10 +148,28 @@ func freeze(t *T) {
 	for got < sent {
 		receive()
 	}
+	marks := 5 // in the queue of disco packets, which data does not push out of its own
+	for i := range marks {
+		pkt := append(disco(62), numbered(i)...)
+		t.Must(alice.C.Send(cathy.Pub, pkt), "disco to cathy")
+	}
+	for range 100 { // and these do not push them out
+		pkt := make([]byte, size)
+		copy(pkt, numbered(sent))
+		t.Must(alice.C.Send(cathy.Pub, pkt), "to cathy")
+		sent++
+	}
+	t.Quiet(alice) // the server has read it all
 	seen, last := 0, -1
-	for last != sent-1 {
+	for next := 0; last != sent-1 || next != marks; {
 		kind, b, err := cathy.Read1()
 		t.Must(err, "cathy after the thaw, %d packets in, the last was %d of %d", seen, last, sent)
+		if len(b) == 32+66 && kind == ends.RecvPacket {
+			n := int(binary.BigEndian.Uint32(b[94:]))
+			t.Check(n == next, "disco packet %d where %d was due", n, next)
+			next++
+			continue
+		}
 		t.Check(kind == ends.RecvPacket && len(b) == 32+size, "type %#x of %d bytes", kind, len(b))
 		n := int(binary.BigEndian.Uint32(b[32:]))
 		t.Check(n > last, "packet %d after %d", n, last)

@@ -2,15 +2,18 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
+	"gopkg.in/yaml.v3"
 	"tailscale.com/net/netcheck"
 	"tailscale.com/net/netmon"
 	"tailscale.com/net/stun"
@@ -101,14 +104,21 @@ func stunExact(t *T) {
 	t.Check(n == 32 && string(b[20:24]) == "\x00\x20\x00\x08", "%x", b[:n])
 }
 
-// derpMap parses the file TUNN_DERP_MAP as tailscaled does.
+// derpMap parses the example as tailscaled does (JSON) and as headscale does (YAML, by the names in lower case).
 func derpMap(t *T) {
-	b, err := os.ReadFile(os.Getenv("TUNN_DERP_MAP"))
+	example := os.Getenv("TUNN_DERP_MAP") // without .json and .yaml
+	b, err := os.ReadFile(example + ".json")
 	t.Must(err, "TUNN_DERP_MAP")
-	var dm tailcfg.DERPMap
-	dec := json.NewDecoder(strings.NewReader(string(b)))
+	var dm, fromYAML tailcfg.DERPMap
+	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	t.Must(dec.Decode(&dm), "parsing")
+	t.Must(dec.Decode(&dm), "%s.json", example)
+	text, err := os.ReadFile(example + ".yaml")
+	t.Must(err, "TUNN_DERP_MAP")
+	lines := yaml.NewDecoder(bytes.NewReader(text))
+	lines.KnownFields(true)
+	t.Must(lines.Decode(&fromYAML), "%s.yaml", example)
+	t.Check(reflect.DeepEqual(dm, fromYAML), "the two say different things: %+v, %+v", dm, fromYAML)
 	t.Check(len(dm.Regions) > 0, "no regions")
 	names := map[string]bool{}
 	for id, r := range dm.Regions {
