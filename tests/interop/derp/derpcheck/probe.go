@@ -26,7 +26,7 @@ import (
 func init() {
 	add(udp, "netcheck_measures_by_udp", netcheckUDP)
 	add("", "netcheck_measures_by_https_where_udp_is_blocked", netcheckHTTPS)
-	add(udp, "udpanswers_only_what_it_must", stunExact)
+	add(udp, "stun_answers_only_what_it_must", stunExact)
 	add("", "a_derp_map_is_parsed", derpMap)
 }
 
