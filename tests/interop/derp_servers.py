@@ -65,12 +65,13 @@ class Server:
         return next(_hosts)
 
     def __init__(self, kind, world, authority, *, host=None, mesh_with=(), mesh_text=MESH + "\n", key_file=None, own_certificate=False,
-                 again=None, wait=True):
+                 again=None,
+                 admission=None, wait=True):
         self.kind, self.world, self.authority = kind, world, authority
         self.host = again.host if again else host or next(_hosts)
         self.folder, self.state = f"{world.tmp}/{self.host}", f"{world.tmp}/{self.host}/state"
         self.mesh = f"{self.folder}/mesh"
-        self.own, self.mesh_with = own_certificate, mesh_with
+        self.own, self.mesh_with, self.admission = own_certificate, mesh_with, admission
         if again:
             self.cert, self.key, self.pin = again.cert, again.key, again.pin
         else:
@@ -92,12 +93,12 @@ class Server:
         words = [f"--mesh-with={','.join(self.mesh_with)}"] if self.mesh_with else []
         return self.world.program([f"{PROGRAMS}/derper", "-a", f"{self.host}:{PORT}", "-certmode", "manual", "-certdir", certs, "-hostname",
                                    self.host, "-http-port", str(HTTP), "-stun-port", str(STUN), "-c", f"{self.state}/derp.key",
-                                   "-mesh-psk-file", self.mesh, *words], env=self.authority.env)
+                                   "-mesh-psk-file", self.mesh, *(self.admission or []), *words], env=self.authority.env)
 
     def _tunn(self):
         words = [w for m in self.mesh_with for w in ("--mesh-with", m)] + ([] if self.own else ["--cert", self.cert, "--key", self.key])
-        return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", self.state, "--derp-allow", "any",
-                                   "--mesh-key-file", self.mesh, "--stun", f"{self.host}:{STUN}", *words], env=self.authority.env)
+        return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", self.state, "--mesh-key-file", self.mesh,
+                                   "--stun", f"{self.host}:{STUN}", *(self.admission or ["--derp.allow", "any"]), *words], env=self.authority.env)
 
     def _await(self):
         end = time.monotonic() + 20

@@ -1,8 +1,10 @@
 """What Tailscale's own DERP client, prober and netcheck demand of a DERP server: of the real derper, to know that the demand is right, and of
 ours. The cases are Go (tests/interop/derp), built with the pinned tailscale.com; `derpcheck -list` names them."""
+import http.server
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 from derp_servers import MESH, PROGRAMS, Authority, Server, World, check, speaks_derp
@@ -17,7 +19,7 @@ if BUILT:
     CASES = {words[0]: words[1:] for words in map(str.split, LISTED.splitlines())}
 
 KINDS = [pytest.param("derper"), pytest.param("tunn", marks=pytest.mark.skipif(not speaks_derp(), reason="this tunn is no DERP server yet"))]
-ELSEWHERE = ("slow", "two")
+ELSEWHERE = ("slow", "two", "refused")
 
 # Where ours may do otherwise than derper (docs/DERP.md): the notes of a case, by server.
 DIFFERENT = {
@@ -114,6 +116,56 @@ def test_a_bad_mesh_key_file_ends_the_start(kind, derp_world, authority, text):
     s = Server(kind, derp_world, authority, mesh_text=text, wait=False)
     assert s.program.exit_code() != 0
     assert text not in s.program.text()
+
+
+class Admission:
+    """The URL that is asked whether a key may enter."""
+
+    def __init__(self, world):
+        self.asked, self.answer = [], (200, b'{"Allow":true}')
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                outer.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                status, body = outer.answer
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/admit"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        world.cleanups.append(self.close)
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+ADMISSION = {"derper": lambda url: [f"-verify-client-url={url}", "-verify-client-url-fail-open=false"],
+             "tunn": lambda url: ["--derp-allow", "verify_url", "--derp-verify-url", url]}
+
+
+def test_an_url_is_asked_who_may_enter(kind, derp_world, authority):
+    admission = Admission(derp_world)
+    s = Server(kind, derp_world, authority, admission=ADMISSION[kind](admission.url))
+    for answer in (b'{"Allow":true}', b'{"allow": true, "more": [1]}'):
+        admission.answer = 200, answer
+        check("packets_reach_only_whom_they_name", s)
+    assert all(a["NodePublic"].startswith("nodekey:") and a["Source"] == "127.0.0.1" for a in admission.asked), admission.asked
+    for answer in ((200, b'{"Allow":false}'), (200, b"{}"), (200, b"yes"), (200, b""), (403, b'{"Allow":true}'), (500, b'{"Allow":true}'),
+                   (200, b'{"Allow":true}'.rjust(4097)), (200, b'{"Allow":1}')):
+        admission.answer, before = answer, len(admission.asked)
+        key = check("who_is_refused_is_cut_without_a_frame", s)["key"]
+        assert [a["NodePublic"] for a in admission.asked[before:]] == [key]  # once, and mesh peers not at all
+    admission.close()
+    check("who_is_refused_is_cut_without_a_frame", s)
+    s.program.stop()
 
 
 PAIRS = [("derper", "derper"), ("derper", "tunn"), ("tunn", "derper"), ("tunn", "tunn")]

@@ -151,11 +151,12 @@ func stranger() key.NodePublic { return key.NewNode().Public() }
 
 // What a case needs of the servers.
 const (
-	mesh   = "mesh"
-	port80 = "port80"
-	udp    = "stun"
-	two    = "two"
-	slow   = "slow" // takes as long as the server's timers
+	mesh    = "mesh"
+	port80  = "port80"
+	udp     = "stun"
+	two     = "two"
+	refused = "refused" // by the server's admission
+	slow    = "slow"    // takes as long as the server's timers
 )
 
 type testCase struct {

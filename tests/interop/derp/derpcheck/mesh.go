@@ -330,26 +330,23 @@ func cross(t *T) {
 	met(a, b)
 	met(b, a)
 	t.note("met_after_ms", time.Since(start).Milliseconds())
-	t.drain(a)
-	t.drain(b)
+	t.through(a, b)
+	t.through(b, a)
 	t.exchange(a, b, everySize)
-	const n = 2000
-	go func() {
-		for i := range n {
-			if i >= 16 { // a window of 16
-				if m, err := a.Next(ends.Limit); err != nil || m == nil {
-					return
-				}
-			}
-			a.C.Send(b.Pub, data(1400, i))
-		}
-	}()
+	const n, window = 2000, 16
+	answers := 0
 	for i := range n {
+		t.Must(a.C.Send(b.Pub, data(1400, i)), "sending")
 		t.Packet(b, a.Pub, data(1400, i))
-		t.Must(b.C.Send(a.Pub, []byte{1}), "answering")
+		t.Must(b.C.Send(a.Pub, numbered(i)), "answering")
+		for ; i+1-answers > window; answers++ {
+			t.Packet(a, b.Pub, numbered(answers))
+		}
+	}
+	for ; answers < n; answers++ {
+		t.Packet(a, b.Pub, numbered(answers))
 	}
 	away := stranger()
-	t.drain(a)
 	t.Must(a.C.Send(away, disco(62)), "sending")
 	t.Gone(a, away, derp.PeerGoneReasonNotHere)
 	// who moves to the other server is found there
@@ -366,8 +363,19 @@ func cross(t *T) {
 	t.drainUntilGone(b2, a.Pub)
 }
 
-// drain reads what is still on the way after packets that were repeated.
-func (t *T) drain(p *ends.Peer) { t.Fence(p) }
+// through goes the whole way, behind packets that were repeated.
+func (t *T) through(from, to *ends.Peer) {
+	mark := data(50, int(time.Now().UnixNano()))
+	t.Must(from.C.Send(to.Pub, mark), "sending")
+	for {
+		m := t.Next(to)
+		p, ok := m.(derp.ReceivedPacket)
+		t.Check(ok, "got %T %+v", m, m)
+		if string(p.Data) == string(mark) {
+			return
+		}
+	}
+}
 
 func (t *T) drainUntilGone(p *ends.Peer, peer key.NodePublic) {
 	for {

@@ -24,6 +24,7 @@ func init() {
 	add("", "request_client_info_and_packets_in_one_record", oneRecord)
 	add("", "a_byte_at_a_time", byteAtATime)
 	add("", "derpnet", derpnet)
+	add(refused, "who_is_refused_is_cut_without_a_frame", refusedKey)
 }
 
 func zeroKeys(t *T) {
@@ -266,4 +267,26 @@ func derpnet(t *T) {
 	kind, got, err := b.Read1()
 	t.Must(err, "PeerGone")
 	t.Check(kind == ends.PeerGone && string(got) == string(a.Pub.AppendTo(nil))+string([]byte{byte(derp.PeerGoneReasonDisconnected)}), "type %#x", kind)
+}
+
+// Nobody is told why; the public pages and STUN are none of it.
+func refusedKey(t *T) {
+	c, err := ends.DialTLS(t.S, nil)
+	t.Must(err, "connecting")
+	defer c.Close()
+	r := ends.NewRaw(c, key.NodePrivate{})
+	_, err = io.WriteString(r, ends.FastRequest)
+	t.Must(err, "asking")
+	t.Must(r.Greeting(), "greeting")
+	t.Must(r.Send(ends.ClientInfo, r.Info(plain)), "ClientInfo")
+	came, err := r.AwaitEnd(ends.Limit)
+	t.Must(err, "refused")
+	t.Check(len(came) == 0, "frames %x", came)
+	t.note("key", r.Pub.String())
+	probePaths(t)
+	t.generate204(t.tls())
+	stunExact(t)
+	if t.S.Mesh != "" { // a mesh peer is not asked about
+		t.Raw(t.meshInfo(t.S.Mesh))
+	}
 }
