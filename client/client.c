@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "client/report.h"
+#include "client/retry.h"
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
@@ -17,6 +18,8 @@ enum {
 	GOODBYE_MS = 1000,
 	DESCRIPTORS_LEAST = 32,
 	DESCRIPTORS_FEW = 128,
+	MAP_AGAIN_MS = 10000,
+	EXIT_BAD_MAP = 2,
 	DESCRIPTORS_KEPT = 64, /* for the connection to the relay, names, the loop */
 };
 
@@ -24,7 +27,9 @@ struct client {
 	const struct client_conf *conf;
 	struct loop *loop;
 	struct local *local;
-	struct uplink *uplink;
+	struct uplink *uplink; /* NULL: the map of relays is not here yet */
+	struct map_ways *map;
+	struct timer *map_again;
 	struct report *report;
 	struct timer *watchdog; /* of the service manager; NULL: nobody watches */
 	struct timer *goodbye;  /* the longest we wait for the relay when leaving */
@@ -39,7 +44,10 @@ static void on_local_packet(void *owner, unsigned peer, struct pkt *p)
 
 	metric_add(METRIC_PKTS_IN, 1);
 	metric_add(METRIC_BYTES_IN, p->len);
-	uplink_send(c->uplink, peer, p);
+	if (c->uplink)
+		uplink_send(c->uplink, peer, p);
+	else
+		pkt_drop(p, DROP_NOT_READY);
 }
 
 static void on_uplink_packet(void *owner, unsigned peer, struct pkt *p)
@@ -80,6 +88,13 @@ static void on_lost(void *owner, enum close_why why, const char *text, uint32_t 
 	report_lost(c->report, why, text, delay_ms, loop_now_ms(c->loop));
 }
 
+static void on_turned(void *owner, const struct way *way, enum close_why why, const char *text)
+{
+	struct client *c = owner;
+
+	report_turned(c->report, way, why, text, loop_now_ms(c->loop));
+}
+
 static void on_held(void *owner, const char *device, const char *tunnel)
 {
 	struct client *c = owner;
@@ -101,6 +116,7 @@ static const struct uplink_events uplink_events = {
 	.peer = on_peer,
 	.notice = on_notice,
 	.lost = on_lost,
+	.turned = on_turned,
 	.held = on_held,
 	.over = on_over,
 };
@@ -125,6 +141,10 @@ static void on_stop_signal(void *arg, int signo)
 	}
 	c->leaving = true;
 	notify_say("STOPPING=1");
+	if (!c->uplink) {
+		loop_stop(c->loop, 0);
+		return;
+	}
 	timer_set(c->goodbye, GOODBYE_MS);
 	uplink_close(c->uplink);
 }
@@ -153,7 +173,6 @@ static const struct addr *where(void *arg, unsigned peer) { return local_where(a
 
 static void tell_start(struct client *c)
 {
-	const struct uplink_conf *up = &c->conf->uplink;
 	struct report_port port = { .role = local_role(c->local),
 		                    .chosen = local_is_chosen(c->local),
 		                    .where = where,
@@ -161,8 +180,6 @@ static void tell_start(struct client *c)
 		                    .arg = c->local };
 
 	report_port(c->report, &port);
-	report_relay(c->report, c->conf->relay, up->ops->name, c->conf->transport_is_auto,
-	             up->dial.proxy.used ? up->dial.proxy.host : NULL);
 }
 
 static unsigned sockets_for_flows(unsigned descriptors)
@@ -200,13 +217,51 @@ static int make_report(struct client *c)
 	return c->report ? 0 : -1;
 }
 
-static int make_uplink(struct client *c)
+/* ways NULL: those of the configuration. */
+static int make_uplink(struct client *c, const struct map_ways_result *ways)
 {
 	struct uplink_conf conf = c->conf->uplink;
 
+	if (ways) {
+		conf.ways = ways->ways;
+		conf.n_ways = ways->n;
+	}
 	conf.hello.role = local_role(c->local);
 	c->uplink = uplink_new(c->loop, &conf, &uplink_events, c);
+	if (c->uplink)
+		report_relay(c->report, &conf.ways[0],
+		             ways                       ? ways->words :
+		             c->conf->transport_is_auto ? "auto" :
+		                                          NULL);
 	return c->uplink ? 0 : -1;
+}
+
+/* -- a map of relays */
+
+static void on_map(void *arg, const struct map_ways_result *ways)
+{
+	struct client *c = arg;
+
+	if (ways->ways && make_uplink(c, ways) == 0) {
+		uplink_start(c->uplink);
+		return;
+	}
+	fprintf(stderr, "tunn: --derp-map %s: %s\n", c->conf->map->source,
+	        ways->ways ? "out of memory" : ways->words);
+	if (ways->is_bad || c->conf->uplink.once)
+		loop_stop(c->loop, ways->is_bad ? EXIT_BAD_MAP : EXIT_UNREACHABLE);
+	else
+		timer_set(c->map_again, MAP_AGAIN_MS);
+}
+
+static void on_map_again(void *arg)
+{
+	struct client *c = arg;
+
+	map_ways_free(c->map);
+	c->map = map_ways_start(c->loop, c->conf->map, on_map, c);
+	if (!c->map)
+		timer_set(c->map_again, MAP_AGAIN_MS);
 }
 
 static int out_of_resources(void)
@@ -292,7 +347,7 @@ static int start(struct client *c)
 	if (drop_rights(c->conf))
 		return 1;
 	tell_lacks();
-	if (make_report(c) || make_uplink(c) || handle_signals(c))
+	if (make_report(c) || handle_signals(c))
 		return out_of_resources();
 	notify_open();
 	enter_sandbox(c->conf);
@@ -302,6 +357,8 @@ static int start(struct client *c)
 static void done(struct client *c)
 {
 	uplink_free(c->uplink);
+	map_ways_free(c->map); /* the uplink used its ways */
+	timer_free(c->map_again);
 	local_close(c->local);
 	timer_free(c->goodbye);
 	timer_free(c->watchdog);
@@ -311,6 +368,22 @@ static void done(struct client *c)
 	buf_pool_drain();
 }
 
+/* Now there is a loop to wait in. */
+static int go(struct client *c)
+{
+	if (c->conf->map) {
+		c->map_again = timer_new(c->loop, on_map_again, c);
+		if (!c->map_again)
+			return out_of_resources();
+		timer_set(c->map_again, 0);
+		return 0;
+	}
+	if (make_uplink(c, NULL))
+		return out_of_resources();
+	uplink_start(c->uplink);
+	return 0;
+}
+
 int client_run(const struct client_conf *conf)
 {
 	struct client c = { .conf = conf };
@@ -318,7 +391,9 @@ int client_run(const struct client_conf *conf)
 
 	if (rc == 0) {
 		tell_start(&c);
-		uplink_start(c.uplink);
+		rc = go(&c);
+	}
+	if (rc == 0) {
 		tell_manager(&c);
 		rc = loop_run(c.loop);
 	}

@@ -10,8 +10,16 @@
 #include "client/options.h"
 #include "common/base/crypto.h"
 #include "common/base/log.h"
+#include "common/base/nodekey.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, DEFAULT_PORT = 443, HOST_LEN = 256 };
+enum {
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	DEFAULT_PORT = 443,
+	HOST_LEN = 256,
+	PATH_LEN = 1024,
+	WAYS_MAX = 4
+};
 
 struct command { /* everything that must live while the client runs */
 	struct relay_options opts;
@@ -21,9 +29,11 @@ struct command { /* everything that must live while the client runs */
 	char *token; /* for every reconnect, in memory of its own; NULL before it is read */
 	char host_id[NAME_MAX_LEN + 1];
 	struct str *peers;
-	const char *alpn[2]; /* ends with NULL */
-	struct tls_ctx *tls;
-	const struct transport_ops *ops;
+	uint8_t *secret; /* of our node key, in memory of its own; NULL before it is there */
+	bool is_native;
+	struct way ways[WAYS_MAX];
+	unsigned n_ways;
+	struct map_ways_conf map;
 	struct client_conf conf;
 };
 
@@ -48,30 +58,109 @@ static int read_relay(struct command *cmd)
 	return 0;
 }
 
-/* `auto` will walk the list once there is more to choose from than one that works
- * everywhere; for now it means the first. */
-static int choose_transport(struct command *cmd)
-{
-	const char *name = cmd->opts.transport;
+static int choose_proxy(struct command *cmd, struct proxy_conf *proxy_out);
 
-	cmd->conf.transport_is_auto = strcmp(name, "auto") == 0;
-	cmd->ops = cmd->conf.transport_is_auto ? transports[0] : transport_named(str_of(name));
-	return cmd->ops ? 0 : fail(EXIT_USAGE, "--transport", name, "not known here");
-}
+/* ---- ways ---- */
 
-static int make_tls(struct command *cmd)
+/* DERP's own clients offer no protocol, and servers need none of them to. */
+static int make_tls(struct command *cmd, const struct transport_ops *ops, struct tls_ctx **ctx_out)
 {
 	char error[TLS_ERROR_LEN];
-	struct tls_client_conf conf = { .ca_file = cmd->opts.ca_file, .alpn = cmd->alpn };
+	const char *const alpn[] = { ops->alpn, NULL };
+	bool offers = ops == transports[0];
+	struct tls_client_conf conf = { .ca_file = cmd->opts.ca_file,
+		                        .alpn = offers ? alpn : NULL };
 
 	if (cmd->opts.has_pin)
 		*(cmd->opts.pin_is_raw ? &conf.raw_pin : &conf.pin) = cmd->opts.pin;
-
-	cmd->alpn[0] = cmd->ops->alpn;
-	if (tls_start() < 0)
-		return fail(EXIT_FAILED, "start", "", "out of memory");
-	if (tls_client_ctx_new(&conf, &cmd->tls, error))
+	if (tls_client_ctx_new(&conf, ctx_out, error))
 		return fail(EXIT_USAGE, "TLS", "", error);
+	return 0;
+}
+
+static void fill_transport(struct command *cmd, struct transport_conf *t)
+{
+	t->authority = cmd->authority;
+	t->user_agent = "grpc-c-tunn/" TUNN_VERSION;
+	t->derp.secret = cmd->secret;
+	crypto_node_public(cmd->secret, t->derp.public.b);
+}
+
+static int add_way(struct command *cmd, const struct transport_ops *ops)
+{
+	struct way *w = &cmd->ways[cmd->n_ways];
+
+	w->dial.host = cmd->host;
+	w->dial.port = cmd->port;
+	w->dial.fwmark = cmd->opts.fwmark;
+	w->dial.bind_device = cmd->opts.bind_device;
+	w->ops = ops;
+	w->relay = cmd->authority;
+	w->is_same_place = true;
+	fill_transport(cmd, &w->transport);
+	int rc = choose_proxy(cmd, &w->dial.proxy);
+	if (rc == 0)
+		rc = make_tls(cmd, ops, &w->tls);
+	if (rc == 0)
+		cmd->n_ways++;
+	return rc;
+}
+
+/* `auto`: each in the order of the list. */
+static int list_ways(struct command *cmd)
+{
+	const char *name = cmd->opts.transport;
+	bool all = strcmp(name, "auto") == 0;
+	int rc = 0;
+
+	cmd->conf.transport_is_auto = all;
+	for (unsigned i = 0; transports[i] && rc == 0; i++)
+		if (all || strcmp(transports[i]->name, name) == 0)
+			rc = add_way(cmd, transports[i]);
+	return rc;
+}
+
+/* ---- our own key ---- */
+
+/* What others name us by, so it stays; in the first place that there is. */
+static void own_key_path(char *out, size_t cap)
+{
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+
+	if (config && config[0] == '/')
+		snprintf(out, cap, "%s/tunn/node.key", config);
+	else
+		snprintf(out, cap, "%s/.config/tunn/node.key", home && home[0] == '/' ? home : "");
+}
+
+static int read_own_key(struct command *cmd)
+{
+	char error[NODEKEY_ERROR_LEN], path[PATH_LEN];
+	struct nodekey key;
+	bool created;
+	int rc;
+
+	if (cmd->opts.key_file) {
+		rc = nodekey_read_file(cmd->opts.key_file, NODEKEY_SECRET, &key, error);
+	} else {
+		own_key_path(path, sizeof path);
+		rc = nodekey_load_or_create(path, &key, &created, error);
+	}
+	if (rc == 0)
+		memcpy(cmd->secret, key.key.b, KEY_LEN);
+	crypto_wipe(&key, sizeof key);
+	return rc == 0 ? 0 : fail(EXIT_USAGE, "node key", "", error);
+}
+
+/* A tunnel has its id; a key is made for the moment, since DERP wants one. */
+static int make_key(struct command *cmd)
+{
+	cmd->secret = crypto_secret_new(KEY_LEN);
+	if (!cmd->secret)
+		return fail(EXIT_FAILED, "start", "", "out of memory");
+	if (cmd->is_native)
+		return read_own_key(cmd);
+	crypto_node_key_new(cmd->secret);
 	return 0;
 }
 
@@ -95,6 +184,8 @@ static int read_token(struct command *cmd)
 	cmd->token = crypto_secret_new(TOKEN_MAX_LEN + 1);
 	if (!cmd->token)
 		return fail(EXIT_FAILED, "start", "", "out of memory");
+	if (cmd->is_native) /* there is nobody to tell it to */
+		return 0;
 	return relay_options_token(&cmd->opts, cmd->host, cmd->token, TOKEN_MAX_LEN + 1) ?
 	                       EXIT_USAGE :
 	                       0;
@@ -129,23 +220,33 @@ static void fill_hello(struct command *cmd, struct hello *h)
 	h->bidirectional = !cmd->opts.one_way;
 	h->n_peers = cmd->opts.peers.n;
 	h->peers = cmd->peers;
+	h->native = cmd->is_native;
+}
+
+static int fill_map(struct command *cmd)
+{
+	cmd->map = (struct map_ways_conf){ .source = cmd->opts.derp_map,
+		                           .region = cmd->opts.derp_region,
+		                           .ca_file = cmd->opts.ca_file,
+		                           .proxy = cmd->opts.proxy,
+		                           .fwmark = cmd->opts.fwmark,
+		                           .bind_device = cmd->opts.bind_device };
+	fill_transport(cmd, &cmd->map.transport);
+	cmd->conf.map = &cmd->map;
+	return 0;
 }
 
 static int fill_uplink(struct command *cmd, struct uplink_conf *up)
 {
-	up->dial.host = cmd->host;
-	up->dial.port = cmd->port;
-	up->dial.fwmark = cmd->opts.fwmark;
-	up->dial.bind_device = cmd->opts.bind_device;
-	up->tls = cmd->tls;
-	up->ops = cmd->ops;
-	up->transport.authority = cmd->authority;
-	up->transport.user_agent = "grpc-c-tunn/" TUNN_VERSION;
+	int rc = cmd->opts.derp_map ? fill_map(cmd) : list_ways(cmd);
+
+	up->ways = cmd->ways;
+	up->n_ways = cmd->n_ways;
 	up->once = cmd->opts.once;
 	name_host(cmd);
-	up->fallback_id = str_of(cmd->host_id);
+	up->fallback_id = str_of(cmd->is_native ? "" : cmd->host_id);
 	fill_hello(cmd, &up->hello);
-	return choose_proxy(cmd, &up->dial.proxy);
+	return rc;
 }
 
 static void fill_local(const struct command *cmd, struct local_conf *local)
@@ -179,12 +280,14 @@ static int prepare(struct command *cmd)
 	enum log_level level;
 	int rc = read_relay(cmd);
 
+	cmd->is_native = relay_options_are_native(&cmd->opts);
+
 	if (cmd->opts.log_level && log_level_of(cmd->opts.log_level, &level) == 0)
 		log_set_level(level);
+	if (rc == 0 && tls_start() < 0)
+		rc = fail(EXIT_FAILED, "start", "", "out of memory");
 	if (rc == 0)
-		rc = choose_transport(cmd);
-	if (rc == 0)
-		rc = make_tls(cmd);
+		rc = make_key(cmd);
 	if (rc == 0)
 		rc = read_token(cmd);
 	if (rc == 0)
@@ -195,7 +298,6 @@ static int prepare(struct command *cmd)
 		rc = fill_uplink(cmd, &cmd->conf.uplink);
 	fill_local(cmd, &cmd->conf.local);
 	cmd->conf.peers = cmd->opts.peers.v;
-	cmd->conf.relay = cmd->authority;
 	sandbox_mode_of(cmd->opts.seccomp, &cmd->conf.seccomp); /* checked when read */
 	return rc;
 }
@@ -213,7 +315,9 @@ int relay_command(int argc, char **argv)
 	if (rc == 0)
 		rc = client_run(&cmd.conf);
 	crypto_secret_free(cmd.token);
-	tls_ctx_unref(cmd.tls);
+	crypto_secret_free(cmd.secret);
+	for (unsigned i = 0; i < cmd.n_ways; i++)
+		tls_ctx_unref(cmd.ways[i].tls);
 	free(cmd.peers);
 	return rc;
 }

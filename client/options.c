@@ -232,6 +232,23 @@ const struct opt relay_opts[] = {
 	  .check = check_transport,
 	  .help = "auto (grpc, then derp), grpc or derp; default: auto" },
 	{ .kind = OPT_TEXT,
+	  .name = "derp-map",
+	  .arg = "FILE|URL",
+	  AT(o.derp_map),
+	  .help = "a DERP map instead of --relay: its nearest region is used, the next when it fails; "
+	          "every --peer is a nodekey:HEX" },
+	{ .kind = OPT_TEXT,
+	  .name = "derp-region",
+	  .arg = "ID",
+	  AT(o.derp_region),
+	  .help = "only this region of --derp-map, by its id or code; both ends must be in one region" },
+	{ .kind = OPT_TEXT,
+	  .name = "key-file",
+	  .arg = "FILE",
+	  AT(o.key_file),
+	  .help = "our node key, in any form that `tunn key` reads, for a DERP server without "
+	          "--id; default: node.key beside the stored tokens, made when it is missing" },
+	{ .kind = OPT_TEXT,
 	  .name = "proxy",
 	  .arg = "URL",
 	  .traits = OPT_PRIVATE,
@@ -303,6 +320,47 @@ static int fail_usage(const char *words)
 	return ERR_CONFIG;
 }
 
+static bool is_node_key(const char *peer) { return strncmp(peer, "nodekey:", 8) == 0; }
+
+static bool are_node_keys(const struct opt_list *peers)
+{
+	for (unsigned i = 0; i < peers->n; i++)
+		if (!is_node_key(peers->v[i]))
+			return false;
+	return true;
+}
+
+bool relay_options_are_native(const struct relay_options *o)
+{
+	return o->derp_map ||
+	       (strcmp(o->transport, "derp") == 0 && !o->id && are_node_keys(&o->peers));
+}
+
+static int check_derp(const struct relay_options *o)
+{
+	if (o->derp_region && !o->derp_map)
+		return fail_usage("--derp-region means nothing without --derp-map");
+	if (o->key_file && !relay_options_are_native(o))
+		return fail_usage(
+		                "--key-file is for DERP servers that know no ids: --transport derp "
+		                "or --derp-map, every --peer nodekey:HEX, no --id");
+	if (!o->derp_map)
+		return 0;
+	if (o->relay)
+		return fail_usage("--relay and --derp-map both say where to connect: give one");
+	if (o->id)
+		return fail_usage(
+		                "--id means nothing to the servers of a --derp-map: an end is its "
+		                "node key there (--key-file)");
+	if (strcmp(o->transport, "grpc") == 0)
+		return fail_usage("--derp-map needs --transport derp, or auto");
+	if (!are_node_keys(&o->peers))
+		return fail_usage(
+		                "with --derp-map every --peer is nodekey: and 64 hex digits, as the "
+		                "other end prints it at its start");
+	return 0;
+}
+
 static int check_together(const struct raw *raw)
 {
 	const struct relay_options *o = &raw->o;
@@ -313,6 +371,9 @@ static int check_together(const struct raw *raw)
 		                "51820)");
 	if (o->peers.n == 0)
 		return fail_usage("--peer is missing: name the other end, as in --peer home-wg");
+	int rc = check_derp(o);
+	if (rc)
+		return rc;
 	for (unsigned i = 0; o->id && i < o->peers.n; i++)
 		if (strcmp(o->peers.v[i], o->id) == 0)
 			return opts_fail(command.name,

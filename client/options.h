@@ -29,6 +29,9 @@ struct relay_options {
 	bool has_pin, pin_is_raw; /* of the certificate, not of its key */
 	uint8_t pin[TLS_PIN_LEN];
 	const char *token_file;
+	const char *key_file;    /* own node key, of a native DERP end; NULL: the stored one */
+	const char *derp_map;    /* file or URL; NULL: --relay counts */
+	const char *derp_region; /* id or code of the only region to use */
 	uint32_t fwmark;
 	const char *bind_device;
 	bool once;             /* end with 4 when the first connection fails */
@@ -43,6 +46,10 @@ extern const struct opt relay_opts[];
 /* 0, or ERR_CONFIG after the error was printed; rc 0 with *help_out when --help
  * was printed. opts_out's strings live until the process ends. */
 int relay_options_read(int argc, char **argv, struct relay_options *opts_out, bool *help_out);
+
+/* Is it a native DERP end, with a node key of its own in place of id and token: by a DERP
+ * map, or by `--transport derp` without --id and with node keys as all its peers. */
+bool relay_options_are_native(const struct relay_options *);
 
 /* The token for this relay: --token-file (`-` is standard input), TUNN_TOKEN
  * (wiped from the environment), else the file stored for the relay's host. Empty

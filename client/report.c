@@ -31,6 +31,8 @@ struct report {
 	char where[ADDR_TEXT_LEN]; /* of the first peer */
 	char id[NAME_MAX_LEN + 1], account[NAME_MAX_LEN + 1], node[128];
 	char reason[REASON_LEN]; /* last told, "" when connected */
+	char turned[REASON_LEN]; /* the same, of a way that failed */
+	uint64_t turned_ms;
 	uint64_t reason_ms;
 	int64_t resets_unix_s;
 	uint32_t percent;
@@ -163,11 +165,13 @@ void report_port(struct report *r, const struct report_port *port)
 		say_forwarding(r, port);
 }
 
-void report_relay(struct report *r, const char *relay, const char *transport, bool is_auto,
-                  const char *proxy)
+void report_relay(struct report *r, const struct way *way, const char *choice)
 {
-	say(r->conf.out, "relay %s over %s%s%s%s", relay, transport, is_auto ? " (auto)" : "",
-	    proxy ? ", through the proxy " : "", proxy ? proxy : "");
+	const struct proxy_conf *proxy = &way->dial.proxy;
+
+	say(r->conf.out, "relay %s over %s%s%s%s%s%s", way->relay, way->ops->name,
+	    choice ? " (" : "", choice ? choice : "", choice ? ")" : "",
+	    proxy->used ? ", through the proxy " : "", proxy->used ? proxy->host : "");
 }
 
 /* -- connected */
@@ -399,6 +403,21 @@ void report_lost(struct report *r, enum close_why why, const char *text, uint32_
 	if (why == CLOSE_QUOTA)
 		reset_text(r->resets_unix_s, until, sizeof until);
 	say_news(r, &r->ways, "reconnecting %s because: %s%s", delay, reason, until);
+}
+
+/* Told like the end of a connection: when it is new, or a minute old. */
+void report_turned(struct report *r, const struct way *way, enum close_why why, const char *text,
+                   uint64_t now_ms)
+{
+	char reason[REASON_LEN];
+
+	reason_of(why, text, reason, sizeof reason);
+	if (strcmp(reason, r->turned) == 0 && now_ms - r->turned_ms < REPORT_AGAIN_MS)
+		return;
+	memcpy(r->turned, reason, sizeof reason);
+	r->turned_ms = now_ms;
+	say_news(r, &r->ways, "%s over %s does not work, trying the next way: %s", way->relay,
+	         way->ops->name, reason);
 }
 
 void report_held(struct report *r, const char *device, const char *tunnel)

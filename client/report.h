@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "client/ways.h"
 #include "common/base/bytes.h"
 #include "common/base/err.h"
 #include "common/net/addr.h"
@@ -41,9 +42,11 @@ struct report *report_new(const struct report_conf *); /* NULL: out of memory */
 void report_free(struct report *);                     /* NULL allowed */
 
 void report_port(struct report *, const struct report_port *);
-/* proxy: host of the proxy or NULL. */
-void report_relay(struct report *, const char *relay, const char *transport, bool is_auto,
-                  const char *proxy);
+/* choice: who or what chose it, NULL: the user. */
+void report_relay(struct report *, const struct way *, const char *choice);
+/* That way did not lead there. */
+void report_turned(struct report *, const struct way *, enum close_why, const char *text,
+                   uint64_t now_ms);
 /* n: how many-th connection. id: empty if neither side knows it. */
 void report_ready(struct report *, unsigned n, struct str id, struct str account, struct str node);
 void report_peer(struct report *, unsigned peer, const struct peer_status *);

@@ -1,4 +1,4 @@
-#include "client/uplink.h"
+#include "client/uplink_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -6,49 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/backoff.h"
-#include "client/parked.h"
-#include "client/path.h"
 #include "client/retry.h"
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/log.h"
-#include "common/base/map.h"
 #include "common/base/metric.h"
-#include "common/net/udp.h"
 
 enum {
 	DIAL_MS = 20000,
-	TICK_MS = 1000,
-	GAP_MS = 5000, /* a tick this late: the machine slept */
-	PROBE_MS = 2000,
-	CALM_MS = 1000, /* attempts caused by network changes are this far apart */
 	TEXT_LEN = 512,
-};
-
-struct uplink {
-	struct loop *loop;
-	struct uplink_conf conf;
-	const struct uplink_events *events;
-	void *owner;
-	enum uplink_state state;
-	struct links *links;
-	struct dialler *dialler;
-	struct path *path;
-	struct timer *wait, *drain, *tick;
-	struct link *link; /* the living one; events of others are late and ignored */
-	struct lane *lane; /* GREETING and READY */
-	struct link *last; /* ENDED: whose goodbye is awaited */
-	struct backoff backoff;
-	struct parked parked;
-	struct key *keys;  /* of the peers, in the order of hello; valid since ready */
-	struct map by_key; /* into keys */
-	bool host_named;   /* the host's id is used */
-	bool held_off;     /* WAITING because the relay said so: no network change helps */
-	bool probe_wanted;
-	unsigned n_ready;
-	uint64_t due_ms, attempt_ms, ready_ms, ticked_ms, probed_ms;
-	int64_t resets_unix_s;
 };
 
 /* -- the state machine */
@@ -89,12 +55,14 @@ static uint32_t random_bits(void)
 	return r;
 }
 
+static struct dialler *dialler(const struct uplink *u) { return u->diallers[u->ways.at]; }
+
 static void dial(struct uplink *u)
 {
 	timer_clear(u->wait);
 	set_state(u, UPLINK_DIALING);
 	u->attempt_ms = loop_now_ms(u->loop);
-	dialler_start(u->dialler, DIAL_MS);
+	dialler_start(dialler(u), DIAL_MS);
 }
 
 static void on_wait_over(void *arg)
@@ -105,7 +73,7 @@ static void on_wait_over(void *arg)
 	dial(u);
 }
 
-static void wait_for(struct uplink *u, uint32_t delay_ms)
+void uplink_wait(struct uplink *u, uint32_t delay_ms)
 {
 	if (u->state != UPLINK_WAITING)
 		set_state(u, UPLINK_WAITING);
@@ -118,7 +86,7 @@ static void let_go(struct uplink *u)
 {
 	struct link *link = u->link;
 
-	dialler_stop(u->dialler);
+	dialler_stop(dialler(u));
 	timer_clear(u->drain);
 	u->link = NULL;
 	u->lane = NULL;
@@ -146,7 +114,7 @@ static void name_host(struct uplink *u)
 {
 	u->host_named = true;
 	u->conf.hello.id = u->conf.fallback_id;
-	wait_for(u, 0);
+	uplink_wait(u, 0);
 }
 
 static int64_t reset_in_ms(const struct uplink *u)
@@ -165,42 +133,66 @@ static bool is_steady(const struct uplink *u)
 	return u->state == UPLINK_READY && loop_now_ms(u->loop) - u->ready_ms >= RETRY_STEADY_MS;
 }
 
-/* The attempt or the connection came to an end that we did not choose. */
-static void lost(struct uplink *u, enum close_why why, const char *text)
+/* No way is left to be tried at once. */
+static void give_up(struct uplink *u, enum close_why why, const char *words)
 {
-	char words[TEXT_LEN]; /* the text may go with the link */
 	struct retry_end e = { .why = why,
 		               .was_steady = is_steady(u),
 		               .was_ever_ready = u->n_ready > 0,
 		               .once = u->conf.once,
-		               .may_name_host = may_name_host(u, text),
+		               .may_name_host = may_name_host(u, words),
 		               .reset_in_ms = reset_in_ms(u) };
 	struct retry_next next = retry_after(&e, &u->backoff, random_bits());
-	bool is_doubtful = u->state == UPLINK_SECURING || u->state == UPLINK_GREETING;
 
-	snprintf(words, sizeof words, "%s", text);
 	let_go(u);
 	if (next.ends) {
 		finish(u, next.exit_code, why, words);
 	} else if (e.may_name_host && why == CLOSE_INVALID) {
 		name_host(u);
 	} else {
-		if (is_doubtful)
-			dialler_judge(u->dialler, false);
 		u->held_off = why == CLOSE_QUOTA || why == CLOSE_FIGHT;
-		wait_for(u, next.delay_ms);
+		uplink_wait(u, next.delay_ms);
 		u->events->lost(u->owner, why, words, next.delay_ms);
 	}
 }
 
-/* We chose to begin anew: other network, other device, woken up. */
-static void begin_anew(struct uplink *u, const char *reason)
+/* Another way may lead where this one ended: not if the relay itself refused us. */
+static bool turn(struct uplink *u, enum close_why why, bool is_doubtful, const char *words)
+{
+	const struct way *before = ways_now(&u->ways);
+	bool may = u->state != UPLINK_READY && close_verdict(why) != VERDICT_FINAL &&
+	           close_verdict(why) != VERDICT_WAIT;
+
+	if (!may)
+		return false;
+	if (is_doubtful)
+		dialler_judge(dialler(u), false);
+	let_go(u);
+	if (!ways_turn(&u->ways, is_doubtful))
+		return false;
+	uplink_wait(u, 0);
+	u->events->turned(u->owner, before, why, words);
+	return true;
+}
+
+/* The attempt or the connection came to an end that we did not choose. */
+static void lost(struct uplink *u, enum close_why why, const char *text)
+{
+	char words[TEXT_LEN]; /* the text may go with the link */
+	bool is_doubtful = u->state == UPLINK_SECURING || u->state == UPLINK_GREETING;
+
+	snprintf(words, sizeof words, "%s", text);
+	if (turn(u, why, is_doubtful, words))
+		return;
+	give_up(u, why, words);
+}
+void uplink_begin_anew(struct uplink *u, const char *reason)
 {
 	bool was_ready = u->state == UPLINK_READY;
 
 	backoff_reset(&u->backoff);
 	let_go(u);
-	wait_for(u, 0);
+	uplink_wait(u, 0);
 	if (was_ready)
 		u->events->lost(u->owner, CLOSE_LOCAL, reason, 0);
 }
@@ -271,7 +263,8 @@ static void become_ready(struct uplink *u, const struct welcome *w)
 {
 	set_state(u, UPLINK_READY);
 	u->ready_ms = loop_now_ms(u->loop);
-	dialler_judge(u->dialler, true);
+	dialler_judge(dialler(u), true);
+	ways_worked(&u->ways);
 	u->resets_unix_s = 0;
 	if (u->n_ready++)
 		metric_add(METRIC_RECONNECTS, 1);
@@ -336,7 +329,7 @@ static void on_notice(void *owner, struct lane *lane, const struct notice *n)
 	if (n->kind == NOTICE_DRAINING && u->state == UPLINK_READY && !timer_is_set(u->drain))
 		timer_set(u->drain, n->within_ms / 2);
 	if (n->kind == NOTICE_TOO_MANY_PINGS)
-		u->conf.transport.beat_ms = n->beat_ms;
+		u->beat_ms = n->beat_ms;
 	if (n->kind == NOTICE_QUOTA)
 		u->resets_unix_s = n->resets_unix_s;
 	u->events->notice(u->owner, n);
@@ -379,137 +372,48 @@ static void on_connected(void *owner, int fd, const struct addr *peer, const uin
                          size_t early_len)
 {
 	struct uplink *u = owner;
+	const struct way *way = ways_now(&u->ways);
 	struct link_conf conf = { .side = SIDE_CLIENT,
 		                  .fd = fd,
-		                  .tls = u->conf.tls,
-		                  .server_name = u->conf.dial.host,
+		                  .tls = way->tls,
+		                  .server_name = way->dial.host,
 		                  .early = early,
 		                  .early_len = early_len,
-		                  .ops = u->conf.ops,
-		                  .transport = u->conf.transport };
+		                  .ops = way->ops,
+		                  .transport = way->transport };
 
 	(void)peer;
+	conf.transport.beat_ms = u->beat_ms;
 	set_state(u, UPLINK_SECURING);
 	int rc = link_open(u->links, &conf, &link_events, u, &u->link);
 	if (rc)
 		lost(u, close_of_err(rc), err_text(rc));
 }
 
-/* -- the network around us */
-
-static void never_heard(void *owner, const struct addr *from, struct pkt *p)
-{
-	(void)owner, (void)from;
-	pkt_free(p);
-}
-
-/* A connection whose own address went away cannot come back. */
-static bool is_own_address_gone(const struct uplink *u)
-{
-	struct addr own = *link_local(u->link);
-	struct udp *udp;
-
-	addr_set_port(&own, 0);
-	int rc = udp_open(u->loop, &own, never_heard, NULL, &udp);
-	if (rc == 0)
-		udp_close(udp);
-	return rc == -EADDRNOTAVAIL;
-}
-
-static void probe(struct uplink *u)
-{
-	uint64_t now_ms = loop_now_ms(u->loop);
-
-	u->probe_wanted = now_ms - u->probed_ms < CALM_MS;
-	if (u->probe_wanted)
-		return; /* the next tick does it */
-	u->probed_ms = now_ms;
-	link_probe(u->link, PROBE_MS);
-}
-
-/* Brings the next attempt forward, but networks that flap are not followed
- * more often than once a second. */
-static void hasten(struct uplink *u)
-{
-	uint64_t now_ms = loop_now_ms(u->loop), at_ms = u->attempt_ms + CALM_MS;
-
-	if (u->held_off)
-		return;
-	backoff_reset(&u->backoff);
-	if (at_ms < now_ms)
-		at_ms = now_ms;
-	if (at_ms < u->due_ms)
-		wait_for(u, (uint32_t)(at_ms - now_ms));
-}
-
-static void on_network_changed(void *owner)
-{
-	struct uplink *u = owner;
-
-	if (u->link && is_own_address_gone(u))
-		begin_anew(u, "the network changed");
-	else if (u->state == UPLINK_READY)
-		probe(u);
-	else if (u->state == UPLINK_WAITING)
-		hasten(u);
-	else if (u->state == UPLINK_DIALING && loop_now_ms(u->loop) - u->attempt_ms >= CALM_MS)
-		begin_anew(u, "the network changed");
-}
-
-static void on_device(void *owner, const char *device, const char *tunnel)
-{
-	struct uplink *u = owner;
-
-	if (u->state == UPLINK_ENDED)
-		return;
-	dialler_set_device(u->dialler, device);
-	if (!tunnel)
-		return;
-	u->events->held(u->owner, device, tunnel);
-	/* What is connected would run through itself from now on. */
-	if (u->state != UPLINK_IDLE && !u->held_off)
-		begin_anew(u, "the route to the relay leads into a tunnel now");
-}
-
-static const struct path_events path_events = { on_device, on_network_changed };
-
-static void on_woken_up(struct uplink *u)
-{
-	if (u->state == UPLINK_READY)
-		link_probe(u->link, PROBE_MS);
-	else if (!u->held_off)
-		begin_anew(u, "the machine slept");
-}
-
-static void on_tick(void *arg)
-{
-	struct uplink *u = arg;
-	uint64_t now_ms = loop_now_ms(u->loop), gap_ms = now_ms - u->ticked_ms;
-
-	u->ticked_ms = now_ms;
-	timer_set(u->tick, TICK_MS);
-	path_tick(u->path);
-	if (gap_ms > GAP_MS)
-		on_woken_up(u);
-	else if (u->probe_wanted && u->state == UPLINK_READY)
-		probe(u);
-}
-
 /* -- for the owner */
 
+static bool make_diallers(struct uplink *u)
+{
+	u->diallers = calloc(u->ways.n, sizeof *u->diallers);
+	for (unsigned i = 0; u->diallers && i < u->ways.n; i++)
+		if (!(u->diallers[i] = dialler_new(u->loop, &u->ways.v[i].dial, &dial_events, u)))
+			return false;
+	return u->diallers != NULL;
+}
+
+/* All ways leave this machine alike. */
 static bool make_parts(struct uplink *u)
 {
-	struct path_conf path = { .fwmark = u->conf.dial.fwmark,
-		                  .is_fixed = u->conf.dial.bind_device != NULL };
+	struct path_conf path = { .fwmark = u->ways.v[0].dial.fwmark,
+		                  .is_fixed = u->ways.v[0].dial.bind_device != NULL };
 
 	u->links = links_new(u->loop);
-	u->dialler = dialler_new(u->loop, &u->conf.dial, &dial_events, u);
-	u->path = path_new(u->loop, &path, &path_events, u);
+	u->path = path_new(u->loop, &path, &uplink_path_events, u);
 	u->wait = timer_new(u->loop, on_wait_over, u);
 	u->drain = timer_new(u->loop, on_drain_over, u);
-	u->tick = timer_new(u->loop, on_tick, u);
+	u->tick = timer_new(u->loop, uplink_on_tick, u);
 	u->keys = calloc(u->conf.hello.n_peers, sizeof *u->keys);
-	return u->links && u->dialler && u->path && u->wait && u->drain && u->tick && u->keys;
+	return u->links && make_diallers(u) && u->path && u->wait && u->drain && u->tick && u->keys;
 }
 
 struct uplink *uplink_new(struct loop *loop, const struct uplink_conf *conf,
@@ -521,6 +425,7 @@ struct uplink *uplink_new(struct loop *loop, const struct uplink_conf *conf,
 		return NULL;
 	u->loop = loop;
 	u->conf = *conf;
+	u->ways = (struct ways){ .v = conf->ways, .n = conf->n_ways };
 	u->events = events;
 	u->owner = owner;
 	map_init(&u->by_key, KEY_LEN);
@@ -534,7 +439,7 @@ struct uplink *uplink_new(struct loop *loop, const struct uplink_conf *conf,
 void uplink_start(struct uplink *u)
 {
 	u->ticked_ms = loop_now_ms(u->loop);
-	timer_set(u->tick, TICK_MS);
+	timer_set(u->tick, UPLINK_TICK_MS);
 	dial(u);
 }
 
@@ -572,7 +477,9 @@ void uplink_free(struct uplink *u)
 		return;
 	if (u->links)
 		links_free(u->links);
-	dialler_free(u->dialler);
+	for (unsigned i = 0; u->diallers && i < u->ways.n; i++)
+		dialler_free(u->diallers[i]);
+	free(u->diallers);
 	path_free(u->path);
 	timer_free(u->wait);
 	timer_free(u->drain);

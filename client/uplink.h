@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/ways.h"
 #include "common/base/err.h"
 #include "common/base/pkt.h"
 #include "common/link.h"
@@ -41,10 +42,8 @@ enum uplink_state {
 };
 
 struct uplink_conf { /* what it points to lives as long as the uplink */
-	struct dial_conf dial;
-	struct tls_ctx *tls; /* referenced per link */
-	const struct transport_ops *ops;
-	struct transport_conf transport;
+	const struct way *ways;
+	unsigned n_ways;
 	struct hello hello;     /* id empty: that of the token */
 	struct str fallback_id; /* the host's, taken when the relay needs an id; may be empty */
 	bool once;
@@ -58,6 +57,8 @@ struct uplink_events {
 	void (*notice)(void *owner, const struct notice *);
 	/* A connection or an attempt ended; the next attempt begins in delay_ms. */
 	void (*lost)(void *owner, enum close_why, const char *text, uint32_t delay_ms);
+	/* An attempt failed, the next is by another way, at once. */
+	void (*turned)(void *owner, const struct way *, enum close_why, const char *text);
 	/* The route to the relay went into `tunnel`; connecting by `device` from now on. */
 	void (*held)(void *owner, const char *device, const char *tunnel);
 	/* The last event. exit_code 0 after uplink_close(). */

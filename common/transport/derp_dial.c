@@ -69,17 +69,6 @@ static int say_info(struct transport *t)
 
 /* ---- dialling ---- */
 
-static bool is_native(const struct hello *h)
-{
-	static const char prefix[] = "nodekey:";
-
-	for (unsigned i = 0; i < h->n_peers; i++)
-		if (h->peers[i].len < sizeof prefix ||
-		    memcmp(h->peers[i].p, prefix, sizeof prefix - 1) != 0)
-			return false;
-	return h->id.len == 0;
-}
-
 static int write_hello(struct transport *t, const struct hello *h)
 {
 	struct derp_client_info info = { .can_ack_pings = true,
@@ -114,7 +103,7 @@ int derp_dial(struct transport *t, const struct hello *h, struct chan **c_out)
 
 	if (t->n_peers || t->watch || !t->conf->derp.secret)
 		return ERR_INVALID; /* one channel, and nobody without a key */
-	t->named = !h->watch && !is_native(h);
+	t->named = !h->watch && !h->native;
 	t->watch = t->mesh = h->watch;
 	t->n_peers = h->n_peers;
 	t->peer_keys = calloc(h->n_peers + 1, sizeof *t->peer_keys);
@@ -192,9 +181,11 @@ static int on_server_key(struct transport *t, const struct frame *f)
 
 static int tell_ready(struct transport *t, const struct derp_server_info *info)
 {
+	char own[sizeof "nodekey:" + KEY_TEXT_LEN] = "nodekey:";
+	hex_encode(t->conf->derp.public.b, KEY_LEN, own + strlen(own));
 	const struct welcome w = {
 		.account = info->account,
-		.id = info->id,
+		.id = t->named ? info->id : str_of(own),
 		.node = info->node,
 		.max_payload = t->named ? PAYLOAD_MAX : DERP_PACKET_MAX,
 		.version = 1,

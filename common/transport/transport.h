@@ -79,6 +79,7 @@ struct hello {
 	unsigned n_peers; /* 1 to PEERS_MAX; 0: native */
 	const struct str *peers;
 	const struct key *node_key; /* DERP, set by the server's transport; else NULL */
+	bool native;                /* client: be a native end, without id and token */
 	uint8_t native_flags;       /* NATIVE_*, of a native end */
 	bool watch;                 /* native: tell me of all native ends (needs NATIVE_MESH) */
 };

@@ -136,7 +136,7 @@ class Relay:
 
     def end(self, *args, port=None, mode="--listen", url=None, within=(), **kw):
         return self.world.program([*within, TUNN, "relay", str(port or free_port()), "--id", "me", "--peer", "peer", "--relay",
-                                   url or self.url, "--pin", self.pin, "--token-file", self.token, mode, *args], **kw)
+                                   url or self.url, "--pin", self.pin, "--token-file", self.token, "--transport", "grpc", mode, *args], **kw)
 
     def close(self):
         for s in [self.listener, *self.open]:

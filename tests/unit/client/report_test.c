@@ -62,12 +62,15 @@ static const struct addr *where(void *arg, unsigned peer)
 	return &a;
 }
 
+static const struct transport_ops grpc_ops = { .name = "grpc" };
+static const struct way grpc_way = { .ops = &grpc_ops, .relay = "relay.example" };
+
 static void start(enum role role, bool chosen)
 {
 	struct report_port port = { .role = role, .chosen = chosen, .where = where };
 
 	report_port(report, &port);
-	report_relay(report, "relay.example", "grpc", true, NULL);
+	report_relay(report, &grpc_way, "auto");
 	report_ready(report, 1, STR("intern-wg"), STR("me"), STR("n1"));
 }
 
@@ -312,6 +315,19 @@ static void a_token_that_comes_back_is_not_shown(void **state)
 	assert_false(said("SECRET"));
 }
 
+static void a_way_that_does_not_lead_there_is_said_with_the_reason(void **state)
+{
+	(void)state;
+	begin(one_peer, 1);
+	start(ROLE_LISTEN, true);
+	report_turned(report, &grpc_way, CLOSE_NOT_GRPC, "HTTP/2 was not agreed", 1);
+	assert_true(said("relay.example over grpc does not work, trying the next way: "));
+	assert_true(said("HTTP/2 was not agreed"));
+	unsigned n = n_lines();
+	report_turned(report, &grpc_way, CLOSE_NOT_GRPC, "HTTP/2 was not agreed", 2);
+	assert_int_equal(n_lines(), n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +347,8 @@ int main(void)
 		cmocka_unit_test_teardown(the_held_device_comes_with_the_line_to_add, end),
 		cmocka_unit_test_teardown(lines_that_the_relay_causes_are_bounded, end),
 		cmocka_unit_test_teardown(a_token_that_comes_back_is_not_shown, end),
+		cmocka_unit_test_teardown(a_way_that_does_not_lead_there_is_said_with_the_reason,
+		                          end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -240,10 +240,13 @@ static struct route_info device(const char *name, bool is_tunnel)
 /* -- the owner */
 
 static struct uplink *uplink;
+static struct way ways[2];
 static struct uplink_conf conf;
 static const struct str peer_names[] = { { "a", 1 }, { "b", 1 } };
 static const struct key keys[2] = { { { 1 } }, { { 2 } } };
 static unsigned n_ready, n_lost, n_over, n_packets, n_peer_events, n_held, last_peer;
+static unsigned n_turned;
+static const struct way *turned_from;
 static enum close_why last_why;
 static uint32_t last_delay;
 static int exit_code;
@@ -288,21 +291,39 @@ static void on_over(void *owner, int code, enum close_why why, const char *text)
 	exit_code = code;
 	last_why = why;
 }
-static const struct uplink_events events = { on_ready, on_packet, on_peer, on_notice,
-	                                     on_lost,  on_held,   on_over };
+static void on_turned(void *owner, const struct way *way, enum close_why why, const char *text)
+{
+	(void)owner, (void)text;
+	n_turned++;
+	turned_from = way;
+	last_why = why;
+}
+static const struct uplink_events events = {
+	.ready = on_ready,
+	.packet = on_packet,
+	.peer = on_peer,
+	.notice = on_notice,
+	.lost = on_lost,
+	.turned = on_turned,
+	.held = on_held,
+	.over = on_over,
+};
 
 static int setup(void **state)
 {
 	(void)state;
 	now_ms = 1000000;
-	n_dials = n_links = n_ready = n_lost = n_over = n_packets = n_peer_events = n_held = 0;
+	n_dials = n_links = n_ready = n_lost = n_over = n_packets = n_peer_events = n_held =
+	                n_turned = 0;
 	is_device_gone = is_address_gone = false;
 	route = device("eth0", false);
 	way_past = device("wg0", true);
 	own_address.len = sizeof(struct sockaddr_in);
 	own_address.ss.ss_family = AF_INET;
+	ways[0] = (struct way){ .dial = { .host = "relay.example", .port = 443 } };
 	conf = (struct uplink_conf){
-		.dial = { .host = "relay.example", .port = 443 },
+		.ways = ways,
+		.n_ways = 1,
 		.hello = { .id = STR("me"), .n_peers = 2, .peers = peer_names }
 	};
 	return 0;
@@ -762,7 +783,7 @@ static void when_the_held_device_goes_another_is_found(void **state)
 static void a_chosen_device_is_the_users_business(void **state)
 {
 	(void)state;
-	conf.dial.bind_device = "eth0";
+	ways[0].dial.bind_device = "eth0";
 	start();
 	connect_all();
 	route = device("wg0", true);
@@ -829,6 +850,70 @@ static void the_table_of_moves_is_the_picture(void **state)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+static void two_ways(bool is_same_place)
+{
+	ways[1] = (struct way){ .dial = { .host = "other.example", .port = 443 },
+		                .is_same_place = is_same_place };
+	ways[0].is_same_place = is_same_place;
+	conf.n_ways = 2;
+}
+
+static void a_way_that_gets_no_answer_is_followed_by_the_next_at_once(void **state)
+{
+	(void)state;
+	two_ways(true);
+	start();
+	tcp_and_tls_work();
+	le->ended(le_owner, lane(), CLOSE_NOT_GRPC, "HTTP/2 was not agreed");
+	assert_int_equal(n_turned, 1);
+	assert_ptr_equal(turned_from, &ways[0]);
+	assert_int_equal(n_lost, 0);
+	pass(0);
+	connect_all();
+	assert_int_equal(n_dials, 2);
+	le->ended(le_owner, lane(), CLOSE_RESET, "reset"); /* what worked stays the first choice */
+	assert_int_equal(n_lost, 1);
+	assert_int_equal(n_turned, 1);
+}
+
+static void where_no_connection_comes_about_no_other_way_to_the_same_place_helps(void **state)
+{
+	(void)state;
+	two_ways(true);
+	start();
+	dial_fails();
+	assert_int_equal(n_turned, 0);
+	assert_int_equal(n_lost, 1);
+}
+
+static void when_all_ways_have_failed_it_waits(void **state)
+{
+	(void)state;
+	two_ways(false);
+	start();
+	dial_fails();
+	assert_int_equal(n_turned, 1);
+	pass(0);
+	dial_fails();
+	assert_int_equal(n_turned, 1);
+	assert_int_equal(n_lost, 1);
+	pass(last_delay);
+	assert_int_equal(n_dials, 3);
+	assert_int_equal(uplink_state(uplink), UPLINK_DIALING);
+}
+
+static void a_refusal_for_good_is_none_of_the_way(void **state)
+{
+	(void)state;
+	two_ways(true);
+	start();
+	tcp_and_tls_work();
+	le->ended(le_owner, lane(), CLOSE_UNAUTHENTICATED, "the token is not valid here");
+	assert_int_equal(n_turned, 0);
+	assert_int_equal(n_over, 1);
+	assert_int_equal(exit_code, EXIT_REFUSED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -861,6 +946,10 @@ int main(void)
 		T(closing_while_dialling_is_over_at_once),
 		T(an_answer_for_other_peers_is_refused),
 		T(the_table_of_moves_is_the_picture),
+		T(a_way_that_gets_no_answer_is_followed_by_the_next_at_once),
+		T(where_no_connection_comes_about_no_other_way_to_the_same_place_helps),
+		T(when_all_ways_have_failed_it_waits),
+		T(a_refusal_for_good_is_none_of_the_way),
 	};
 	if (crypto_start())
 		return 1;
