@@ -260,15 +260,17 @@ static void note_native(struct transport *t, const struct key *src)
 static int on_packet(struct transport *t, const struct frame *f)
 {
 	struct key src;
+	uint32_t flow;
 	struct str payload;
 	struct pkt *p;
 
-	if (derp_get_packet(f, &src, &payload) < 0)
+	if (derp_get_any_packet(t, f, &src, &flow, &payload) < 0)
 		return ERR_PROTOCOL;
 	note_native(t, &src);
 	if ((p = derp_packet(t, payload)) == NULL)
 		return 0;
 	p->src = src;
+	p->flow = flow;
 	t->events->packet(t->owner, &t->chan, p);
 	return 0;
 }
@@ -362,6 +364,7 @@ static int on_frame(struct transport *t, const struct frame *f)
 	case DERP_PONG: derp_on_pong(t, f); break;
 	case DERP_RESTARTING: on_restarting(t, f); break;
 	case DERP_HEALTH: on_health(t, f); break;
+	case DERP_TUNN_FLOW: return t->named ? on_packet(t, f) : 0;
 	case DERP_TUNN: return t->named ? on_words(t, f) : 0;
 	default: break; /* KeepAlive, and what a later version may say */
 	}

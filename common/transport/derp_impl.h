@@ -87,6 +87,9 @@ static inline struct transport *derp_of(const struct chan *c)
 int derp_fail(struct transport *, int err, const char *text);
 /* One frame but a packet: within the budget? 0 or ERR_FLOOD. */
 int derp_spend(struct transport *);
+/* Whose packet, of which flow: 0 or ERR_PROTOCOL. */
+int derp_get_any_packet(const struct transport *, const struct frame *, struct key *key_out,
+                        uint32_t *flow_out, struct str *payload_out);
 /* A packet came: what it is as struct pkt, NULL if it is dropped (counted). */
 struct pkt *derp_packet(struct transport *, struct str payload);
 void derp_ping(struct transport *, uint64_t payload);

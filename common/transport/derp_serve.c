@@ -193,14 +193,16 @@ static void wish(struct transport *t, enum wish_kind kind, bool on, const struct
 static int on_packet(struct transport *t, const struct frame *f)
 {
 	struct key dst;
+	uint32_t flow;
 	struct str payload;
 	struct pkt *p;
 
-	if (derp_get_packet(f, &dst, &payload) < 0)
+	if (derp_get_any_packet(t, f, &dst, &flow, &payload) < 0)
 		return ERR_PROTOCOL;
 	if ((p = derp_packet(t, payload)) == NULL)
 		return 0;
 	p->dst = dst;
+	p->flow = flow;
 	t->events->packet(t->owner, &t->chan, p);
 	return 0;
 }
@@ -257,7 +259,7 @@ static int on_control(struct transport *t, const struct frame *f)
 
 static int on_frame(struct transport *t, const struct frame *f)
 {
-	if (f->kind == DERP_SEND_PACKET)
+	if (f->kind == DERP_SEND_PACKET || (f->kind == DERP_TUNN_FLOW && t->named))
 		return on_packet(t, f);
 	if (f->kind == DERP_FORWARD_PACKET)
 		return on_forward(t, f);

@@ -45,12 +45,23 @@ static struct pkt *ignore(struct transport *t, enum drop_why why)
 	return NULL;
 }
 
+int derp_get_any_packet(const struct transport *t, const struct frame *f, struct key *key_out,
+                        uint32_t *flow_out, struct str *payload_out)
+{
+	*flow_out = 0;
+	return f->kind == DERP_TUNN_FLOW && t->named ?
+	                       derp_get_flow(f, key_out, flow_out, payload_out) :
+	                       derp_get_packet(f, key_out, payload_out);
+}
+
 struct pkt *derp_packet(struct transport *t, struct str payload)
 {
 	struct pkt *p;
 
 	if (t->now_ms < t->stale_until_ms)
 		return ignore(t, DROP_STALE);
+	if (payload.len > PKT_MAX) /* of a flow: the others' frames have that limit */
+		return ignore(t, DROP_TOO_BIG);
 	if ((p = pkt_new(payload.len)) == NULL)
 		return ignore(t, DROP_NOMEM);
 	if (payload.len)
@@ -80,7 +91,10 @@ static int derp_send(struct chan *chan, struct pkt *p)
 		pkt_drop(p, DROP_OVER_LIMIT);
 		return 0;
 	}
-	if (t->side == SIDE_SERVER)
+	const struct key *key = t->side == SIDE_SERVER ? &p->src : &p->dst;
+	if (t->named && p->flow)
+		rc = derp_put_flow(&t->out, key, p->flow, p->data, p->len);
+	else if (t->side == SIDE_SERVER)
 		rc = derp_put_packet(&t->out, DERP_RECV_PACKET, &p->src, p->data, p->len);
 	else if (t->mesh)
 		rc = derp_put_forward(&t->out, &p->src, &p->dst, p->data, p->len);

@@ -12,6 +12,7 @@ enum {
 	CLIENT_INFO_LEAST = KEY_LEN + DERP_NONCE_LEN,
 	SERVER_KEY_LEAST = DERP_MAGIC_LEN + KEY_LEN,
 	RESTARTING_LEN = 8,
+	FLOW_LEN = 4,
 	PRESENT_LEN = KEY_LEN + 16 + 2 + 1,
 };
 
@@ -122,6 +123,17 @@ int derp_put_packet(struct buf *out, enum derp_type type, const struct key *key,
 	return 0;
 }
 
+int derp_put_flow(struct buf *out, const struct key *key, uint32_t flow, const uint8_t *p,
+                  size_t len)
+{
+	uint8_t *to = derp_put_open(out, DERP_TUNN_FLOW, KEY_LEN + FLOW_LEN + len);
+
+	if (!to)
+		return -ENOMEM;
+	append(append_u32(append(to, key->b, KEY_LEN), flow), p, len);
+	return 0;
+}
+
 int derp_put_forward(struct buf *out, const struct key *src, const struct key *dst,
                      const uint8_t *p, size_t len)
 {
@@ -203,6 +215,17 @@ int derp_get_packet(const struct frame *f, struct key *key_out, struct str *pack
 	struct cursor c = cursor_of(f->p, f->len);
 
 	get_key(&c, key_out);
+	*packet_out = rest(&c);
+	return verdict(&c);
+}
+
+int derp_get_flow(const struct frame *f, struct key *key_out, uint32_t *flow_out,
+                  struct str *packet_out)
+{
+	struct cursor c = cursor_of(f->p, f->len);
+
+	get_key(&c, key_out);
+	*flow_out = cursor_u32be(&c);
 	*packet_out = rest(&c);
 	return verdict(&c);
 }

@@ -35,7 +35,9 @@ enum derp_type {
 	DERP_PONG = 0x13,           /* the 8 bytes */
 	DERP_HEALTH = 0x14,         /* S: text, empty when healthy again */
 	DERP_RESTARTING = 0x15,     /* S: u32 reconnect in ms, u32 try for ms */
-	DERP_TUNN = 0x74,           /* a TunnelMessage, between our own ends (PROTOCOL.md) */
+	/* Between our own ends (PROTOCOL.md): */
+	DERP_TUNN = 0x74,      /* key, a TunnelMessage about its end */
+	DERP_TUNN_FLOW = 0x75, /* key, u32 flow, packet: of another flow than 0 */
 };
 
 enum {
@@ -84,6 +86,7 @@ uint8_t *derp_put_open(struct buf *out, enum derp_type, size_t len);
 /* A packet behind one key (SendPacket, RecvPacket). */
 int derp_put_packet(struct buf *out, enum derp_type, const struct key *, const uint8_t *p,
                     size_t len);
+int derp_put_flow(struct buf *out, const struct key *, uint32_t flow, const uint8_t *p, size_t len);
 int derp_put_forward(struct buf *out, const struct key *src, const struct key *dst,
                      const uint8_t *p, size_t len);
 int derp_put_gone(struct buf *out, const struct key *, enum derp_gone);
@@ -93,6 +96,8 @@ int derp_put_restarting(struct buf *out, uint32_t reconnect_ms, uint32_t try_ms)
 int derp_get_server_key(const struct frame *, struct key *key_out, bool *marked_out);
 int derp_get_client_info(const struct frame *, struct key *key_out, struct str *box_out);
 int derp_get_packet(const struct frame *, struct key *key_out, struct str *packet_out);
+int derp_get_flow(const struct frame *, struct key *key_out, uint32_t *flow_out,
+                  struct str *packet_out);
 int derp_get_forward(const struct frame *, struct key *src_out, struct key *dst_out,
                      struct str *packet_out);
 int derp_get_gone(const struct frame *, struct key *key_out, uint8_t *reason_out);

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from fixtures import manager, relay, world  # noqa: F401
+from fixtures import manager, relay, transports, world  # noqa: F401
 from harness import TUNN
 
 

@@ -1,4 +1,5 @@
 """What every end-to-end test gets, here and in tests/interop."""
+import itertools
 import os
 import socket
 from collections import namedtuple
@@ -14,6 +15,16 @@ def world(tmp_path):
     w = World(tmp_path)
     yield w
     w.close()
+
+
+MATRIX = [("grpc", "grpc"), ("grpc", "derp"), ("derp", "grpc"), ("derp", "derp")]
+
+
+@pytest.fixture(params=MATRIX, ids="-".join)
+def transports(request, world):
+    """The first end that a test starts, the second, and so on in turn."""
+    world.transports = itertools.cycle(request.param)
+    return request.param
 
 
 @pytest.fixture

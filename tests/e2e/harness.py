@@ -1,6 +1,7 @@
 """Programs, relays, ends, namespaces for the end-to-end tests. Everything waits for events."""
 import collections
 import ctypes
+import itertools
 import os
 import re
 import select
@@ -111,6 +112,7 @@ class World:
 
     def __init__(self, tmp):
         self.tmp, self.cleanups, self.programs = tmp, [], []
+        self.transports = itertools.repeat(None)  # of the ends that are started, one after the other; None: their default
 
     def program(self, argv, **kw):
         p = Program(argv, **kw)
@@ -140,7 +142,10 @@ class World:
 
     def end(self, relay, port, me, peers, *args, url=None, token=None, ns=None, env=None, binary=TUNN):
         """Starts `tunn relay`; peers is one or a list."""
+        transport = next(self.transports)
         words = [binary, "relay", str(port)] + (["--id", me] if me else [])
+        if transport and "--transport" not in args:
+            words += ["--transport", transport]
         for peer in [peers] if isinstance(peers, str) else peers:
             words += ["--peer", peer]
         words += ["--relay", url or relay.url, "--pin", relay.pin, "--token-file", token or relay.token, *args]

@@ -8,6 +8,8 @@ import time
 import pytest
 from harness import TUNN, answered, ask, endpoint, free_port
 
+pytestmark = pytest.mark.usefixtures("transports")
+
 
 def test_U01_U02_datagrams_of_every_size_come_back_whole(world, relay):
     pair, s = world.pair(relay), world.socket()

@@ -1,7 +1,10 @@
 """Who may be whom: accounts, tokens, takeovers, refusals."""
 import os
 
+import pytest
 from harness import TUNN, answered, ask, endpoint, free_port
+
+pytestmark = pytest.mark.usefixtures("transports")
 
 
 def test_foreign_account_cannot_reach_without_declaration_nor_learn_who_exists(world, relay):

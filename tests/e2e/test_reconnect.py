@@ -3,7 +3,10 @@ import os
 import signal
 import time
 
+import pytest
 from harness import answered, ask, endpoint, free_port
+
+pytestmark = pytest.mark.usefixtures("transports")
 
 
 def restart(world, relay, sig):

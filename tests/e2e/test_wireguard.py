@@ -5,7 +5,7 @@ import signal
 import pytest
 from harness import RELAY_IP, Net, move, pings, sh, wg_key, wireguard, wireguard_pair
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("transports")]
 URL = f"https://{RELAY_IP}"
 
 
