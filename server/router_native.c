@@ -447,15 +447,19 @@ void native_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 		nobody(r, from, p, why);
 }
 
-/* Bit 255 is of keys of named tunnels: no other relay has those (product.md 4). */
-static bool is_of_tunnel(const struct key *key) { return key->b[KEY_LEN - 1] & 0x80; }
+/* Bit 255 is of keys of named tunnels: no other relay has those (product.md 4); the key
+ * of zeroes is nobody's. */
+static bool is_forged(const struct key *key)
+{
+	return key->b[KEY_LEN - 1] & 0x80 || key_eq(key, &(struct key){ 0 });
+}
 
 void router_forward(struct router *r, struct member *mate, struct pkt *p)
 {
 	struct place *pl = place_of_packet(r, &p->dst);
 
 	metric_add(METRIC_DERP_FORWARDED_IN, 1);
-	if (is_of_tunnel(&p->src)) {
+	if (is_forged(&p->src)) {
 		metric_add(METRIC_DERP_FORGED, 1);
 		pkt_drop(p, DROP_NOT_MUTUAL);
 	} else if (!pl || !pl->holder || !pl->holder->native || pl->holder->forwarder) {

@@ -18,9 +18,9 @@ PORT, HTTP, STUN = 3443, 3080, 3478
 _hosts = (f"127.{random.randint(64, 254)}.{random.randint(0, 254)}.{n}" for n in itertools.count(1))
 
 
-def speaks_derp():
-    """Whether this build of tunn is a DERP server at all."""
-    return "--mesh-key-file" in subprocess.run([TUNN, "server", "--help"], capture_output=True, text=True, check=False).stdout
+def can_mesh():
+    """Whether this build of tunn joins a mesh of its own accord."""
+    return "--mesh-with" in subprocess.run([TUNN, "server", "--help"], capture_output=True, text=True, check=False).stdout
 
 
 def name_of(host):
@@ -140,4 +140,4 @@ def check(case, server, other=None, seconds=60, env=None):
     return said["notes"]
 
 
-__all__ = ["BUILD", "MESH", "PORT", "PROGRAMS", "STUN", "Authority", "Server", "World", "check", "speaks_derp"]
+__all__ = ["BUILD", "MESH", "PORT", "PROGRAMS", "STUN", "Authority", "Server", "World", "can_mesh", "check"]
