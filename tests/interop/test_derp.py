@@ -19,7 +19,7 @@ if BUILT:
     CASES = {words[0]: words[1:] for words in map(str.split, LISTED.splitlines())}
 
 KINDS = ["derper", "tunn"]
-ELSEWHERE = ("slow", "two", "refused")
+ELSEWHERE = ("slow", "two", "pair", "refused")
 
 # Where ours may do otherwise than derper (docs/DERP.md): the notes of a case, by server.
 DIFFERENT = {
@@ -118,6 +118,15 @@ def test_a_bad_mesh_key_file_ends_the_start(kind, derp_world, authority, text):
     s = Server(kind, derp_world, authority, mesh_text=text, wait=False)
     assert s.program.exit_code() != 0
     assert text not in s.program.text()
+
+
+@pytest.mark.parametrize("case", [c for c, needs in CASES.items() if "pair" in needs])
+def test_beside_derper(kind, derp_world, authority, case):
+    """The same is done with a derper and with the other, derper itself once to know that the comparison holds."""
+    servers = [Server(k, derp_world, authority) for k in ("derper", kind)]
+    check(case, servers[0], other=servers[1], seconds=120)
+    for s in servers:
+        s.program.stop()
 
 
 class Admission:

@@ -154,6 +154,7 @@ const (
 	mesh    = "mesh"
 	port80  = "port80"
 	udp     = "stun"
+	pair    = "pair" // of servers that know nothing of each other
 	two     = "two"
 	refused = "refused" // by the server's admission
 	slow    = "slow"    // takes as long as the server's timers
