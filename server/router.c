@@ -460,6 +460,8 @@ void router_deliver(struct router *r, struct pkt *p)
 	struct place *pl = place_of_packet(r, &p->dst);
 	struct member *m = pl ? pl->member : NULL;
 
+	if (!m && pl)
+		m = native_here(pl); /* another spoke while the packet was on the way */
 	if (!m)
 		pkt_drop(p, DROP_NO_ROUTE);
 	else if (m->who->native)

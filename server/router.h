@@ -110,7 +110,7 @@ void router_route(struct router *, struct member *from, struct pkt *, uint64_t n
 /* It said something: of the ends with its key it has the packets from now on. */
 void router_active(struct router *, struct member *, uint64_t now_ms);
 /* Takes the packet of another relay's native end; src and dst are set. */
-void router_forward(struct router *, struct member *mate, struct pkt *);
+void router_forward(struct router *, struct member *mate, struct pkt *, uint64_t now_ms);
 /* Tells it of all native ends that are here, and of each that comes or goes. */
 void router_watch(struct router *, struct member *);
 void router_close_key(struct router *, const struct key *);

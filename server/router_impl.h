@@ -52,6 +52,8 @@ int native_on_join(struct router *, struct presence *, uint64_t now_ms);   /* ta
 void native_on_leave(struct router *, struct presence *, uint64_t now_ms); /* borrows */
 void native_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
 void native_hand(struct router *, struct member *to, struct pkt *);
+/* Of the native ends of a place that are on this worker the one that spoke last, or NULL. */
+struct member *native_here(struct place *);
 void native_forget(struct place *); /* what it keeps of native ends; the router goes */
 
 #endif

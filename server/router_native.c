@@ -130,6 +130,16 @@ static struct contender *contender_of(struct place *pl, const struct presence *w
 	return NULL;
 }
 
+struct member *native_here(struct place *pl)
+{
+	list_each(it, tmp, &pl->natives) {
+		struct contender *c = container_of(it, struct contender, node);
+		if (c->member && !c->who->forwarder)
+			return c->member;
+	}
+	return NULL;
+}
+
 static unsigned n_here(struct place *pl)
 {
 	unsigned n = 0;
@@ -454,8 +464,9 @@ static bool is_forged(const struct key *key)
 	return key->b[KEY_LEN - 1] & 0x80 || key_eq(key, &(struct key){ 0 });
 }
 
-void router_forward(struct router *r, struct member *mate, struct pkt *p)
+void router_forward(struct router *r, struct member *mate, struct pkt *p, uint64_t now_ms)
 {
+	router_active(r, mate, now_ms);
 	struct place *pl = place_of_packet(r, &p->dst);
 
 	metric_add(METRIC_DERP_FORWARDED_IN, 1);

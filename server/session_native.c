@@ -154,7 +154,7 @@ void session_on_forward(void *owner, struct lane *lane, struct pkt *p)
 	struct session *s = lane_user(lane);
 
 	if (s && s->member.joined)
-		router_forward(ss->router, &s->member, p);
+		router_forward(ss->router, &s->member, p, loop_now_ms(ss->loop));
 	else
 		pkt_drop(p, DROP_NOT_READY);
 }

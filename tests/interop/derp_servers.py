@@ -66,12 +66,13 @@ class Server:
 
     def __init__(self, kind, world, authority, *, host=None, mesh_with=(), mesh_text=MESH + "\n", key_file=None, own_certificate=False,
                  again=None,
-                 admission=None, wait=True):
+                 admission=None, workers=None, wait=True):
         self.kind, self.world, self.authority = kind, world, authority
         self.host = again.host if again else host or next(_hosts)
         self.folder, self.state = f"{world.tmp}/{self.host}", f"{world.tmp}/{self.host}/state"
         self.mesh = f"{self.folder}/mesh"
         self.own, self.mesh_with, self.admission = own_certificate, mesh_with, admission
+        self.workers = workers
         if again:
             self.cert, self.key, self.pin = again.cert, again.key, again.pin
         else:
@@ -97,6 +98,7 @@ class Server:
 
     def _tunn(self):
         words = [w for m in self.mesh_with for w in ("--mesh-with", m)] + ([] if self.own else ["--cert", self.cert, "--key", self.key])
+        words += ["--workers", str(self.workers)] if self.workers else []
         return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", self.state, "--mesh-key-file", self.mesh,
                                    "--stun", f"{self.host}:{STUN}", *(self.admission or ["--derp.allow", "any"]), *words], env=self.authority.env)
 

@@ -109,7 +109,7 @@ static void on_deliver(void *owner, struct pkt *p)
 	struct end *e = owner;
 
 	assert_true(key_eq(&p->dst, &e->member.who->key));
-	assert_true(presence_declares(e->member.who, &p->src));
+	assert_true(e->member.who->native || presence_declares(e->member.who, &p->src));
 	e->n_packets++;
 	pkt_free(p);
 }
@@ -321,6 +321,71 @@ static void a_fight_from_worker_to_worker_ends_both(void **state)
 	assert_int_equal(join(end_of(12, 1, 0, 50, 1u << 1)), CLOSE_NONE);
 }
 
+/* ---- native ends, of which several may have one key ---- */
+
+static struct end *native(unsigned i, unsigned worker, unsigned id)
+{
+	struct end *e = end_of(i, worker, id, 0, 0);
+
+	e->member.who->native = true;
+	assert_int_equal(join(e), CLOSE_NONE);
+	read_all();
+	return e;
+}
+
+static void forward(struct end *mate, unsigned id, uint8_t src)
+{
+	struct pkt *p = pkt_new(1);
+
+	assert_non_null(p);
+	p->src = (struct key){ { src } };
+	p->dst = keys[id];
+	router_forward(mate->at->router, &mate->member, p, now_ms);
+}
+
+static void a_packet_reaches_who_was_active_when_it_was_sent(void **state)
+{
+	struct end *a = native(0, 0, 0), *idle = native(1, 1, 1), *active = native(2, 2, 1);
+
+	(void)state;
+	send_to(a, 1);
+	router_active(idle->at->router, &idle->member, now_ms);
+	while (read_one(1, 2)) /* the news overtakes the packet */
+		;
+	read_all();
+	assert_int_equal(active->n_packets, 1);
+	send_to(a, 1);
+	read_all();
+	assert_int_equal(idle->n_packets, 1);
+}
+
+static void who_forwards_has_spoken(void **state)
+{
+	struct end *first = native(0, 0, 0), *second = native(1, 0, 0);
+
+	(void)state;
+	forward(first, 0, 1);
+	assert_int_equal(first->n_packets, 1);
+	forward(second, 0, 1);
+	assert_int_equal(second->n_packets, 1);
+}
+
+static void nobody_and_named_tunnels_are_no_source_of_a_forwarded_packet(void **state)
+{
+	struct end *mate = native(0, 0, 0), *end = native(1, 0, 1);
+	uint64_t forged = metric_sum(METRIC_DERP_FORGED);
+	struct pkt *p = pkt_new(1);
+
+	(void)state;
+	forward(mate, 1, 0);
+	assert_non_null(p);
+	p->src = keys[2];
+	p->dst = keys[1];
+	router_forward(mate->at->router, &mate->member, p, now_ms);
+	assert_int_equal(metric_sum(METRIC_DERP_FORGED), forged + 2);
+	assert_int_equal(end->n_packets, 0);
+}
+
 /* ---- at random, against a model ---- */
 
 static unsigned roll(unsigned n) { return (unsigned)rand_r(&seed) % n; }
@@ -416,6 +481,9 @@ int main(void)
 		TEST(the_newest_has_the_key_wherever_it_came),
 		TEST(the_same_instance_moves_without_a_word),
 		TEST(a_fight_from_worker_to_worker_ends_both),
+		TEST(a_packet_reaches_who_was_active_when_it_was_sent),
+		TEST(who_forwards_has_spoken),
+		TEST(nobody_and_named_tunnels_are_no_source_of_a_forwarded_packet),
 		TEST(workers_agree_in_whatever_order_mail_comes),
 		TEST(workers_agree_when_memory_ran_out),
 	};
