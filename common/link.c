@@ -44,6 +44,7 @@ static struct lane *lane_new(struct link *l, struct chan *chan)
 	if (chan)
 		chan->up = la;
 	la->queue.n_kept = (unsigned)l->ops->keeps_packets;
+	la->sharing = l->side == SIDE_SERVER ? SHARED_BY_SENDERS : SHARED_BY_FLOWS;
 	list_add_tail(&l->lanes, &la->node);
 	l->n_lanes++;
 	return la;
@@ -468,6 +469,8 @@ int link_dial(struct link *l, const struct hello *hello, struct lane **lane_out)
 	}
 	la->chan = chan;
 	chan->up = la;
+	if (hello->watch)
+		la->sharing = SHARED_BY_SENDERS; /* we are a relay there too */
 	link_mark_dirty(l);
 	*lane_out = la;
 	return 0;

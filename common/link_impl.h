@@ -20,6 +20,7 @@ struct lane {
 	struct link *link;
 	struct chan *chan;
 	struct link_queue queue;
+	enum link_sharing sharing;
 	void *user;
 	bool open; /* admitted or ready */
 };

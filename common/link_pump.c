@@ -193,8 +193,7 @@ void link_send(struct lane *la, struct pkt *p)
 	l->drowsy = false;
 	make_room(l, len);
 	l->queued -= la->queue.bytes;
-	link_queue_push(&la->queue, l->side == SIDE_SERVER ? SHARED_BY_SENDERS : SHARED_BY_FLOWS,
-	                p);
+	link_queue_push(&la->queue, la->sharing, p);
 	l->queued += la->queue.bytes;
 	if (is_batch(&la->queue, len) && !l->inside)
 		pump(l);

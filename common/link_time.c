@@ -15,11 +15,10 @@ enum {
  * the windows of the protocol, which cost no socket room (T10). */
 static bool is_stalled(struct link *l, uint64_t now_ms)
 {
-	uint64_t limit = l->side == SIDE_SERVER ? l->ops->stalled_ms(l->transport) :
-	                                          STALL_CLIENT_MS;
+	uint64_t limit = l->ops->stalled_ms(l->transport);
 
 	if (!limit)
-		limit = l->limits->stalled_ms;
+		limit = l->side == SIDE_SERVER ? l->limits->stalled_ms : STALL_CLIENT_MS;
 	if (conn_unsent(l->conn) == 0 && !link_has_packets(l)) {
 		l->stalled_since_ms = 0;
 		return false;

@@ -69,6 +69,27 @@ static int read_mesh_key(const char *path, uint8_t *out,
 	return rc;
 }
 
+/* ---- the other relays ---- */
+
+static int set_up_mesh(struct derp_setup *s, const struct server_options *o,
+                       char error_out[static DERP_SETUP_ERROR_LEN])
+{
+	const struct tls_client_conf tls = { .ca_file = o->mesh_ca };
+	char error[TLS_ERROR_LEN];
+
+	if (o->mesh_with.n == 0)
+		return 0;
+	s->mesh.with = (const char *const *)o->mesh_with.v;
+	s->mesh.n_with = o->mesh_with.n;
+	s->mesh.derp = s->conf;
+	s->mesh.ops = transport_named(STR("derp"));
+	int rc = tls_client_ctx_new(&tls, &s->mesh.tls, error);
+	if (rc == 0)
+		return 0;
+	snprintf(error_out, DERP_SETUP_ERROR_LEN, "--mesh-with: %s", error);
+	return rc == -ENOMEM ? rc : ERR_CONFIG;
+}
+
 /* ---- all ---- */
 
 static int set_up(struct derp_setup *s, const struct server_options *o,
@@ -91,7 +112,7 @@ static int set_up(struct derp_setup *s, const struct server_options *o,
 		rc = read_mesh_key(o->mesh_key_file, s->mesh_key, error_out);
 		s->conf.mesh_key = s->mesh_key;
 	}
-	return rc;
+	return rc ? rc : set_up_mesh(s, o, error_out);
 }
 
 int derp_setup(struct derp_setup *s, const struct server_options *o,
@@ -111,5 +132,6 @@ void derp_setup_done(struct derp_setup *s)
 	crypto_secret_free(s->secret);
 	crypto_secret_free(s->mesh_key);
 	native_policy_unref(s->policy);
+	tls_ctx_unref(s->mesh.tls);
 	*s = (struct derp_setup){ 0 };
 }

@@ -1,11 +1,13 @@
 /*
  * What this relay needs to speak DERP, from options and state directory: its node key,
- * the key of its mesh, what native ends may do. Main thread; blocks on files.
+ * the key of its mesh and its other relays, what native ends may do. Main thread; blocks
+ * on files.
  */
 #ifndef TUNN_SERVER_DERP_SETUP_H
 #define TUNN_SERVER_DERP_SETUP_H
 
 #include "common/transport/transport.h"
+#include "server/mesh.h"
 #include "server/native_policy.h"
 #include "server/options.h"
 
@@ -15,6 +17,7 @@ struct derp_setup {            /* zero-initialise */
 	struct derp_conf conf; /* secrets lie in memory of their own, until done */
 	uint8_t *secret, *mesh_key;
 	struct native_policy *policy; /* a reference */
+	struct mesh_conf mesh;        /* n_with 0: no other relays */
 };
 
 /* 0, ERR_CONFIG or -errno with error_out in words. */

@@ -12,6 +12,7 @@
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
 #include "common/net/fetch.h"
+#include "server/mesh_with.h"
 #include "server/native_policy.h"
 #include "server/state.h"
 #include "server/worker.h"
@@ -196,6 +197,20 @@ const struct opt server_opts[] = {
 	  AT(mesh_key_file),
 	  .help = "the mesh's key (64 hex digits, mode 0600): who has it may watch our DERP clients "
 	          "and send for those of other relays" },
+	{ .kind = OPT_LIST,
+	  .name = "mesh-with",
+	  .arg = "HOST[:PORT][/DIALHOST]",
+	  AT(mesh_with),
+	  .max = MESH_WITH_MAX,
+	  .check = mesh_with_check,
+	  .help = "reach the DERP clients of that relay of our region too, as derper's -mesh-with "
+	          "does; it must have the same mesh key, and name this one; our own name may be among "
+	          "them" },
+	{ .kind = OPT_TEXT,
+	  .name = "mesh-ca",
+	  .arg = "FILE",
+	  AT(mesh_ca),
+	  .help = "trust these certificate authorities (PEM) for --mesh-with, not the system's" },
 	{ .kind = OPT_TEXT,
 	  .name = "log-level",
 	  .arg = "LEVEL",
@@ -325,6 +340,18 @@ static int check_derp(const struct server_options *o)
 	return 0;
 }
 
+static int check_mesh(const struct server_options *o)
+{
+	if (o->mesh_with.n && !o->mesh_key_file)
+		return opts_fail(
+		                command.name,
+		                "--mesh-with needs --mesh-key-file: the key that all relays of the "
+		                "mesh have, as `openssl rand -hex 32` makes it");
+	if (o->mesh_ca && !o->mesh_with.n)
+		return opts_fail(command.name, "--mesh-ca means nothing without --mesh-with");
+	return 0;
+}
+
 static int check_together(const struct server_options *o)
 {
 	if (!o->cert != !o->key)
@@ -337,6 +364,8 @@ static int check_together(const struct server_options *o)
 		rc = check_stuns(o);
 	if (rc == 0)
 		rc = check_derp(o);
+	if (rc == 0)
+		rc = check_mesh(o);
 	return rc ? rc : check_limits(&o->limits);
 }
 

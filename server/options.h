@@ -36,6 +36,8 @@ struct server_options {
 	const char *derp_account;    /* NULL: the default */
 	const char *derp_key;        /* file; NULL: in the state directory */
 	const char *mesh_key_file;   /* NULL: no mesh */
+	struct opt_list mesh_with;   /* as mesh_with_of() takes them */
+	const char *mesh_ca;         /* NULL: the system's store */
 	bool reflection;             /* --reflection: tools may ask which services there are */
 };
 

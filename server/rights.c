@@ -8,6 +8,7 @@
 #include "common/base/sandbox.h"
 #include "common/net/fetch.h"
 #include "common/net/resolve.h"
+#include "server/mesh_with.h"
 #include "server/state.h"
 #include "server/workers.h"
 
@@ -116,22 +117,33 @@ int rights_drop(const struct rights *r, const char *key_file)
 /* ---- system calls ---- */
 
 /* A name is looked up on a thread, and by modules that are loaded before. */
-unsigned rights_needs(const char *asks_url)
+static unsigned needs_to_reach(const char *host)
+{
+	struct addr ip;
+
+	if (addr_of_ip(host, 0, &ip) == 0)
+		return SANDBOX_SOCKETS;
+	return SANDBOX_SOCKETS | SANDBOX_THREADS | SANDBOX_NSS;
+}
+
+unsigned rights_needs(const char *asks_url, const struct opt_list *mesh_with)
 {
 	char host[256], error[FETCH_ERROR_LEN];
-	struct addr ip;
+	unsigned needs = SANDBOX_FILES;
+	struct mesh_with with;
 	bool https;
 
-	if (!asks_url || fetch_check_url(asks_url, &https, host, error) < 0)
-		return SANDBOX_FILES;
-	if (addr_of_ip(host, 0, &ip) == 0)
-		return SANDBOX_FILES | SANDBOX_SOCKETS;
-	return SANDBOX_FILES | SANDBOX_SOCKETS | SANDBOX_THREADS | SANDBOX_NSS;
+	if (asks_url && fetch_check_url(asks_url, &https, host, error) == 0)
+		needs |= needs_to_reach(host);
+	for (unsigned i = 0; i < mesh_with->n; i++)
+		if (mesh_with_of(mesh_with->v[i], &with) == 0)
+			needs |= needs_to_reach(with.dial_host);
+	return needs;
 }
 
 void rights_enter_sandbox(const struct server_options *opts, const char *asks_url)
 {
-	unsigned needs = rights_needs(asks_url);
+	unsigned needs = rights_needs(asks_url, &opts->mesh_with);
 	enum sandbox_mode mode = SANDBOX_KILL;
 
 	sandbox_mode_of(opts->seccomp, &mode); /* checked when read */

@@ -23,10 +23,10 @@ int rights_count_descriptors(struct rights *, unsigned workers);
 int rights_become_user(struct rights *, const struct server_options *);
 int rights_drop(const struct rights *, const char *key_file);
 
-/* asks_url: whom we ask about newcomers (derp_verify.h); NULL: nobody, then we can only
- * answer who came. */
+/* asks_url: whom we ask about newcomers (derp_verify.h); NULL: nobody. Without it and
+ * other relays of a mesh we can only answer who came. */
 void rights_enter_sandbox(const struct server_options *, const char *asks_url);
-unsigned rights_needs(const char *asks_url); /* for sandbox_enter() */
+unsigned rights_needs(const char *asks_url, const struct opt_list *mesh_with); /* sandbox_enter() */
 /* Who has not registered, or only asks for health, leaves room for the others (C27). */
 void rights_fit(const struct rights *, struct limits *);
 

@@ -122,11 +122,14 @@ static void tell(struct router *r, struct decl *d, enum peer_state state, uint64
 	r->events->peer(d->by->owner, &p);
 }
 
-/* Who has the declared key. */
+/* Who has the declared key: an end of another relay has not, since no answer of it would
+ * find the way to a tunnel, whose key is never told there. */
 static void resolve(struct decl *d, const struct place *pl)
 {
-	d->peer = pl->holder;
-	d->local = pl->member;
+	bool is_away = pl->holder && pl->holder->forwarder;
+
+	d->peer = is_away ? NULL : pl->holder;
+	d->local = is_away ? NULL : pl->member;
 	d->mutual = d->peer && presence_declares(d->peer, &d->by->who->key);
 }
 

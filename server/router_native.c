@@ -168,6 +168,15 @@ static void elect(struct router *r, struct place *pl, uint64_t now_ms)
 		tell_gone(r, pl);
 }
 
+static unsigned n_away(struct place *pl)
+{
+	unsigned n = 0;
+
+	list_each(it, tmp, &pl->natives)
+		n += container_of(it, struct contender, node)->who->forwarder;
+	return n;
+}
+
 /* Gauges are counted where all is known and only once: by the first worker. */
 static void count(const struct router *r, struct place *pl, unsigned here_before, bool any_before,
                   bool is_new)
@@ -205,6 +214,8 @@ static int add(struct router *r, struct presence *who, struct member *m, uint64_
 	if (m)
 		m->place = pl;
 	count(r, pl, here, any, !who->renewed);
+	if (who->forwarder && r->worker == 0 && n_away(pl) == 2)
+		metric_add(METRIC_DERP_MULTI_FORWARDERS, 1);
 	elect(r, pl, now_ms);
 	if (!who->forwarder && !who->renewed)
 		tell_watchers(r, who, PEER_UP);
@@ -475,6 +486,8 @@ void router_forward(struct router *r, struct member *mate, struct pkt *p, uint64
 		pkt_drop(p, DROP_NOT_MUTUAL);
 	} else if (!pl || !pl->holder || !pl->holder->native || pl->holder->forwarder) {
 		nobody(r, mate, p, DROP_NO_ROUTE); /* it is never forwarded again */
+	} else if (r->policy && !native_policy_may_pair(r->policy, &p->src, &p->dst)) {
+		nobody(r, mate, p, DROP_NOT_MUTUAL);
 	} else {
 		pass_on(r, pl, p);
 	}

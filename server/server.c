@@ -329,6 +329,7 @@ static int open_workers(struct server *s)
 		return complain(rc == ERR_CONFIG ? EXIT_CONFIG : EXIT_RUNTIME, error);
 	s->worker_conf.derp = s->derp.conf;
 	s->worker_conf.policy = s->derp.policy;
+	s->worker_conf.mesh = s->derp.mesh.n_with ? &s->derp.mesh : NULL;
 	s->worker_conf.reports = s->mailbox;
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;

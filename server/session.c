@@ -13,6 +13,7 @@
 #include "server/auth.h"
 #include "server/mail.h"
 #include "server/mates.h"
+#include "server/mesh.h"
 
 #define STRANGERS_LINES     500
 #define STRANGERS_WINDOW_MS 10000
@@ -349,13 +350,6 @@ static void session_close(void *owner)
 	session_dismiss(owner, CLOSE_CANCELLED, "closed by a relay of the mesh");
 }
 
-/* Nobody is behind another relay yet: the mesh brings its own. */
-static void session_relay(void *owner, struct pkt *p)
-{
-	(void)owner;
-	pkt_drop(p, DROP_NO_ROUTE);
-}
-
 static void session_superseded(void *owner, bool same_instance, bool fight)
 {
 	struct session *s = owner;
@@ -398,7 +392,7 @@ const struct router_events session_router_events = {
 	.deliver = session_deliver,
 	.peer = session_tell_peer,
 	.superseded = session_superseded,
-	.relay = session_relay,
+	.relay = mesh_relay, /* forwarders are no sessions */
 	.close = session_close,
 	.tell = session_tell,
 	.forward = session_forward,

@@ -17,6 +17,7 @@
 #include "server/auth.h"
 #include "server/mail.h"
 #include "server/mates.h"
+#include "server/mesh.h"
 #include "server/native_policy.h"
 #include "server/session.h"
 
@@ -38,6 +39,7 @@ struct worker {
 	struct map newcomers;      /* struct newcomer by its number; also the user of its link */
 	struct log_limit warnings; /* that newcomers are turned away */
 	struct mates mates;
+	struct mesh *mesh; /* of the first worker; NULL: none */
 	struct sessions sessions;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
@@ -49,6 +51,11 @@ struct worker {
 };
 
 /* ---- links ---- */
+
+static bool is_deserted(const struct worker *w)
+{
+	return links_count(w->links) == mesh_n_links(w->mesh);
+}
 
 struct newcomer { /* a link without an admitted end */
 	uint64_t number;
@@ -79,7 +86,7 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	if (log_wants(level) && (!stranger || sessions_may_log(&w->sessions)))
 		log_at(level, "connection closed from=%s reason=%s: %s",
 		       addr_text(link_peer(l), peer), close_label(why), text);
-	if (w->stage != SERVING && links_count(w->links) == 0)
+	if (w->stage != SERVING && is_deserted(w))
 		loop_stop(w->loop, 0);
 }
 
@@ -200,8 +207,9 @@ static void drain(struct worker *w, uint32_t within_ms)
 	for (unsigned i = 0; i < w->n_listeners; i++)
 		listener_close(w->listeners[i]);
 	w->n_listeners = 0;
+	mesh_drain(w->mesh);
 	links_each(w->links, drain_link, NULL);
-	if (links_count(w->links) == 0)
+	if (is_deserted(w))
 		loop_stop(w->loop, 0);
 	else
 		timer_set(w->stage_timer, within_ms);
@@ -354,6 +362,7 @@ static void *run(void *arg)
 	struct worker *w = arg;
 	const struct mail ended = { .kind = MAIL_ENDED };
 
+	mesh_start(w->mesh);
 	loop_run(w->loop);
 	links_free(w->links); /* here: its packets belong to this thread's pool */
 	w->links = NULL;
@@ -366,8 +375,21 @@ static void *run(void *arg)
 	return NULL;
 }
 
+static int join_mesh(struct worker *w)
+{
+	const struct mesh_place here = { w->loop, w->links, w->sessions.router, &w->limits };
+
+	if (!w->conf->mesh || w->mates.self != 0)
+		return 0;
+	return mesh_new(w->conf->mesh, &here, &w->mesh);
+}
+
 int worker_start(struct worker *w)
 {
+	int rc = join_mesh(w);
+
+	if (rc < 0)
+		return rc;
 	w->sessions.auth = w->conf->auth;
 	return -pthread_create(&w->thread, NULL, run, w);
 }
@@ -385,6 +407,7 @@ void worker_free(struct worker *w)
 	for (unsigned i = 0; i < w->n_listeners; i++)
 		listener_close(w->listeners[i]);
 	links_free(w->links);
+	mesh_free(w->mesh);
 	if (w->mailbox)
 		mailbox_free(w->mailbox);
 	letter_free(w->last);

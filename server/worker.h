@@ -21,6 +21,7 @@ enum { WORKERS_MAX = 64 };
 struct worker;
 struct admit;
 struct auth;
+struct mesh_conf;
 struct native_policy;
 
 struct worker_conf {             /* borrowed while the worker lives */
@@ -34,6 +35,7 @@ struct worker_conf {             /* borrowed while the worker lives */
 	struct limits limits;
 	struct derp_conf derp;        /* this relay's node key, and that of its mesh */
 	struct native_policy *policy; /* referenced */
+	const struct mesh_conf *mesh; /* NULL: no other relays */
 };
 
 /* What a reload brings, on the heap; the worker that gets it by mail frees it. */

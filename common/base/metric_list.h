@@ -56,6 +56,7 @@ METRIC(DERP_FORGED, "derp_forwards_refused_total",
        "packets of other relays in the name of a tunnel of ours")
 METRIC(DERP_MULTI_FORWARDERS, "derp_multiforwarder_created_total",
        "keys that a second relay of the mesh has")
+METRIC(MESH_LINKS, "mesh_links_up", "relays of the mesh whose native ends we are told of")
 METRIC(LOG_LINES_LOST, "log_lines_lost_total", "log lines that standard error did not take")
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")
 METRIC(DENS_ASLEEP, "dens_asleep", "parts of idle connections that are packed, two of each")

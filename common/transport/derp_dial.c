@@ -62,6 +62,8 @@ static int say_info(struct transport *t)
 		return derp_fail(t, ERR_PROTOCOL, "the server's key is no key");
 	words_say(&t->error, "%s",
 	          t->named ? "the relay closed the connection instead of an answer" :
+	          t->watch ? "the relay closed the connection instead of an answer: it has another "
+	                     "mesh key, or none" :
 	                     "the DERP server closed the connection instead of an answer: it "
 	                     "does not admit our node key, or does not know this version");
 	return 0;
@@ -191,13 +193,17 @@ static int tell_ready(struct transport *t, const struct derp_server_info *info)
 		.version = 1,
 		.n_peers = t->n_peers,
 		.peer_keys = t->peer_keys,
+		.node_key = &t->key,
 	};
 
 	words_done(&t->error);
 	t->stage = DERP_OPEN;
 	t->up = t->n_peers;
-	if (t->watch)
+	if (t->watch) {
 		derp_put(&t->out, DERP_WATCH_CONNS, NULL, 0);
+		words_say(&t->error, "the relay closed the connection instead of saying who is "
+		                     "there: it has another mesh key, or none");
+	}
 	t->events->ready(t->owner, &t->chan, &w);
 	return 0;
 }
@@ -295,6 +301,7 @@ static void on_present(struct transport *t, const struct frame *f)
 
 	if (!t->watch || derp_get_present(f, &present) < 0)
 		return;
+	words_done(&t->error); /* we may watch */
 	p.key = present.key;
 	memcpy(p.ip, present.ip, sizeof p.ip);
 	p.port = present.port;

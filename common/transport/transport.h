@@ -91,6 +91,8 @@ struct welcome {
 	uint32_t max_payload, version;
 	unsigned n_peers;
 	const struct key *peer_keys; /* in the order of hello.peers */
+	const struct key
+	                *node_key; /* DERP, set by the client's transport: the relay's; else NULL */
 };
 
 struct peer_status {
@@ -225,7 +227,7 @@ struct transport_ops {
 	 * are dropped until the other side has answered a question asked now, since
 	 * what comes before was sent long ago. */
 	void (*freshen)(struct transport *, uint64_t now_ms);
-	/* Server: how long the other side may take nothing; 0: the limit of all links. */
+	/* How long the other side may take nothing; 0: the limit of all links. */
 	uint32_t (*stalled_ms)(const struct transport *);
 	/* Asks for a sign of life now, with the deadline of a normal heartbeat
 	 * shortened to within_ms (after a sleep, a new network). */

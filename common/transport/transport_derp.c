@@ -14,6 +14,7 @@ enum {
 	KEEP_ALIVE_MORE_MS = 5000,
 	STALLED_MS = 2000, /* derp.md 3.3 */
 	STALLED_MESH_MS = 30000,
+	STALLED_MATE_MS = 5000, /* what we forward: derp.md 3.7 */
 	KEEPS_PACKETS = 32,
 	KEEPS_BYTES = (KEEPS_PACKETS + 2) * (DERP_PACKET_MAX + DERP_PACKET_HEAD),
 };
@@ -351,7 +352,11 @@ static void derp_freshen(struct transport *t, uint64_t now_ms)
 
 static uint32_t derp_stalled_ms(const struct transport *t)
 {
-	return t->stage != DERP_OPEN ? 0 : t->mesh ? STALLED_MESH_MS : STALLED_MS;
+	if (t->stage != DERP_OPEN)
+		return 0;
+	if (t->side == SIDE_CLIENT)
+		return t->watch ? STALLED_MATE_MS : 0;
+	return t->mesh ? STALLED_MESH_MS : STALLED_MS;
 }
 
 static void derp_probe(struct transport *t, uint64_t now_ms, uint32_t within_ms)

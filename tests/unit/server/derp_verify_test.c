@@ -304,13 +304,15 @@ enum { ALLOWED = 0, KILLED = -SIGSYS };
 
 static void only_a_server_that_asks_may_connect(void **state)
 {
+	static const struct opt_list no_mesh;
+
 	(void)state;
-	assert_int_equal(fate_of_asking(rights_needs(url)), ALLOWED);
-	assert_int_equal(fate_of_asking(rights_needs(NULL)), KILLED);
-	assert_int_equal(rights_needs(NULL), SANDBOX_FILES);
-	assert_int_equal(rights_needs(url), SANDBOX_FILES | SANDBOX_SOCKETS);
+	assert_int_equal(fate_of_asking(rights_needs(url, &no_mesh)), ALLOWED);
+	assert_int_equal(fate_of_asking(rights_needs(NULL, &no_mesh)), KILLED);
+	assert_int_equal(rights_needs(NULL, &no_mesh), SANDBOX_FILES);
+	assert_int_equal(rights_needs(url, &no_mesh), SANDBOX_FILES | SANDBOX_SOCKETS);
 	resolve_prepare();
-	unsigned needs = rights_needs("https://localhost/");
+	unsigned needs = rights_needs("https://localhost/", &no_mesh);
 	assert_true(needs & SANDBOX_THREADS && needs & SANDBOX_NSS);
 	snprintf(url, sizeof url, "http://localhost:%u/", httpd.port);
 	assert_int_equal(fate_of_asking(needs), ALLOWED);
