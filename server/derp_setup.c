@@ -74,7 +74,7 @@ static int read_mesh_key(const char *path, uint8_t *out,
 static int set_up_mesh(struct derp_setup *s, const struct server_options *o,
                        char error_out[static DERP_SETUP_ERROR_LEN])
 {
-	const struct tls_client_conf tls = { .ca_file = o->mesh_ca };
+	const struct tls_client_conf tls = { .ca_file = o->mesh_ca, .ca_option = "--mesh-ca" };
 	char error[TLS_ERROR_LEN];
 
 	if (o->mesh_with.n == 0)

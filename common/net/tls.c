@@ -284,7 +284,7 @@ void tls_common_name(const X509_NAME *name, char *out, size_t cap)
 
 static void explain_chain(struct tls *t, X509 *cert, int verify)
 {
-	char subject[48], issuer[48];
+	char subject[48], issuer[48], what[512];
 	const char *wanted = verify == X509_V_ERR_HOSTNAME_MISMATCH ?
 	                                     X509_VERIFY_PARAM_get0_host(SSL_get0_param(awake(t)),
 	                                                                 0) :
@@ -292,12 +292,17 @@ static void explain_chain(struct tls *t, X509 *cert, int verify)
 
 	tls_common_name(cert ? X509_get_subject_name(cert) : NULL, subject, sizeof subject);
 	tls_common_name(cert ? X509_get_issuer_name(cert) : NULL, issuer, sizeof issuer);
-	words_say(&t->error,
-	          "certificate of %s issued by %s not trusted: %s%s%s; a private relay needs --pin "
-	          "sha256:HEX (it prints it) or --ca FILE; where TLS is intercepted by %s, use "
-	          "--ca with its certificate",
-	          subject, issuer, X509_verify_cert_error_string(verify), wanted ? ", wanted " : "",
-	          wanted ? wanted : "", issuer);
+	snprintf(what, sizeof what, "certificate of %s issued by %s not trusted: %s%s%s", subject,
+	         issuer, X509_verify_cert_error_string(verify), wanted ? ", wanted " : "",
+	         wanted ? wanted : "");
+	if (t->ctx->ca_option)
+		words_say(&t->error, "%s; %s FILE names authorities to trust", what,
+		          t->ctx->ca_option);
+	else
+		words_say(&t->error,
+		          "%s; a private relay needs --pin sha256:HEX (it prints it) or --ca FILE; "
+		          "where TLS is intercepted by %s, use --ca with its certificate",
+		          what, issuer);
 }
 
 /* OpenSSL forgets the certificate it refuses: its names are taken here. */

@@ -57,6 +57,7 @@ struct tls_client_conf {
 	const char *verify_name; /* instead of the server's, which stays the SNI; NULL or "": none
 	                          */
 	const char *const *alpn; /* NULL: none is offered */
+	const char *ca_option;   /* how people give ca_file, a literal; NULL: --ca, beside --pin */
 };
 int tls_client_ctx_new(const struct tls_client_conf *, struct tls_ctx **ctx_out,
                        char error_out[static TLS_ERROR_LEN]);

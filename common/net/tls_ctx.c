@@ -314,6 +314,7 @@ int tls_client_ctx_new(const struct tls_client_conf *conf, struct tls_ctx **ctx_
 		tls_ctx_unref(ctx);
 		return tls_fail(-ENOMEM, error_out, "out of memory");
 	}
+	ctx->ca_option = conf->ca_option;
 	SSL_CTX_set_alpn_protos(ctx->ssl, ctx->alpn, ctx->alpn_len);
 	if (!(conf->pin || conf->raw_pin) || conf->ca_file) {
 		int ok = conf->ca_file ? SSL_CTX_load_verify_file(ctx->ssl, conf->ca_file) :

@@ -20,6 +20,7 @@ struct tls_ctx {
 	char *verify_name; /* NULL: that of the connection */
 	uint8_t alpn[64];  /* wire form: length, name, ... */
 	unsigned alpn_len;
+	const char *ca_option; /* NULL: --ca */
 };
 
 /* SHA-256 over the DER of the SubjectPublicKeyInfo. False: no memory. */
