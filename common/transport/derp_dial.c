@@ -88,7 +88,9 @@ static int write_hello(struct transport *t, const struct hello *h)
 		info.has_mesh_key = true;
 		memcpy(info.mesh_key, t->conf->derp.mesh_key, KEY_LEN);
 	}
-	return derp_client_info_write(&info, &t->hello);
+	int rc = derp_client_info_write(&info, &t->hello);
+	crypto_wipe(info.mesh_key, sizeof info.mesh_key);
+	return rc;
 }
 
 static int learn_native_peers(struct transport *t, const struct hello *h)

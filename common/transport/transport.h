@@ -91,8 +91,7 @@ struct welcome {
 	uint32_t max_payload, version;
 	unsigned n_peers;
 	const struct key *peer_keys; /* in the order of hello.peers */
-	const struct key
-	                *node_key; /* DERP, set by the client's transport: the relay's; else NULL */
+	const struct key *node_key;  /* client, DERP: the relay's; else NULL */
 };
 
 struct peer_status {
