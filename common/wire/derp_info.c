@@ -59,13 +59,18 @@ static bool get_text(const struct json *o, const char *name, struct str *v)
 	return json_as_text(json_get(o, name), v) != JSON_WRONG_TYPE;
 }
 
+static bool get_int(const struct json *o, const char *name, int64_t *v)
+{
+	return json_as_int(json_get(o, name), v) != JSON_WRONG_TYPE;
+}
+
 static bool get_u64(const struct json *o, const char *name, uint64_t *v)
 {
 	int64_t n = (int64_t)*v;
-	enum json_read r = json_as_int(json_get(o, name), &n);
+	bool ok = get_int(o, name, &n) && n >= 0;
 
 	*v = (uint64_t)n;
-	return r != JSON_WRONG_TYPE && n >= 0;
+	return ok;
 }
 
 /* derp.md 2.6: empty and null count as absent, since one client sends them. */
@@ -130,9 +135,10 @@ static bool get_instance(const struct json *o, struct derp_client_info *info)
 
 static int read_client(const struct json *o, struct derp_info_doc *d, struct derp_client_info *info)
 {
-	uint64_t version = 0, role = 0;
+	int64_t version; /* any will do */
+	uint64_t role = 0;
 
-	if (!get_u64(o, "version", &version) || !get_bool(o, "CanAckPings", &info->can_ack_pings) ||
+	if (!get_int(o, "version", &version) || !get_bool(o, "CanAckPings", &info->can_ack_pings) ||
 	    !get_bool(o, "IsProber", &info->is_prober) || !get_mesh_key(o, info) ||
 	    !get_text(o, "tunnId", &info->id) || !get_text(o, "tunnToken", &info->token) ||
 	    !get_bool(o, "tunnOneWay", &info->is_one_way) || !get_u64(o, "tunnRole", &role) ||
@@ -227,13 +233,12 @@ static int print(struct json *o, int rc, struct buf *out)
 {
 	char *text = o && rc == 0 ? malloc(TEXT_MAX) : NULL;
 
-	if (text && (rc = json_print(o, JSON_ONE_LINE, text, TEXT_MAX)) >= 0) {
-		int n = rc;
-		rc = buf_add(out, text, (size_t)n);
-		crypto_wipe(text, (size_t)n);
-	} else if (!text) {
+	if (!text)
 		rc = -ENOMEM;
-	}
+	else if ((rc = json_print(o, JSON_ONE_LINE, text, TEXT_MAX)) >= 0)
+		rc = buf_add(out, text, (size_t)rc);
+	if (text)
+		crypto_wipe(text, TEXT_MAX); /* a token, perhaps */
 	free(text);
 	json_free(o);
 	return rc;
