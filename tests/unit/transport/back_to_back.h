@@ -14,13 +14,14 @@
 struct told { /* by one side's transport */
 	struct chan *chan;
 	struct pktq packets;
-	unsigned n_hello, n_ready, n_ended, n_peer, n_notice;
+	unsigned n_hello, n_ready, n_ended, n_peer, n_notice, n_wish, n_forward;
 	enum close_why why;
 	char text[512], account[64], id[64], token[300], peer_name[200];
 	struct hello hello;
 	struct peer_status peer;
 	struct notice notice;
-	struct key peer_keys[8];
+	struct wish wish;
+	struct key peer_keys[8], node_key;
 };
 
 struct pair {
@@ -31,6 +32,8 @@ struct pair {
 	size_t chunk; /* bytes handed over at once; 0: all */
 	bool (*admit)(struct pair *, struct chan *, const struct hello *); /* NULL: admits all */
 	int rc_server, rc_client;
+	struct buf *heard_by_server, *heard_by_client; /* all that was sent, if not NULL */
+	uint8_t server_secret[KEY_LEN], client_secret[KEY_LEN];
 };
 
 static inline void welcome_all(struct chan *c, const struct hello *h, const char *account)
@@ -61,7 +64,11 @@ static inline int pair_hello(void *owner, struct chan *c, const struct hello *h)
 	snprintf(t->id, sizeof t->id, "%.*s", (int)h->id.len, h->id.p ? h->id.p : "");
 	snprintf(t->token, sizeof t->token, "%.*s", (int)h->token.len,
 	         h->token.p ? h->token.p : "");
-	snprintf(t->peer_name, sizeof t->peer_name, "%.*s", (int)h->peers[0].len, h->peers[0].p);
+	if (h->n_peers)
+		snprintf(t->peer_name, sizeof t->peer_name, "%.*s", (int)h->peers[0].len,
+		         h->peers[0].p);
+	if (h->node_key)
+		t->node_key = *h->node_key;
 	if (p->admit)
 		return p->admit(p, c, h) ? 0 : ERR_AGAIN;
 	welcome_all(c, h, "acme");
@@ -108,6 +115,19 @@ static inline void pair_ended(void *owner, struct chan *c, enum close_why why, c
 	t->chan = NULL;
 }
 
+static inline void pair_wish(void *owner, struct chan *c, const struct wish *w)
+{
+	PAIR_TOLD(owner, c);
+	t->n_wish++;
+	t->wish = *w;
+}
+static inline void pair_forward(void *owner, struct chan *c, struct pkt *pkt)
+{
+	PAIR_TOLD(owner, c);
+	t->n_forward++;
+	pktq_push(&t->packets, pkt);
+}
+
 static const struct transport_events pair_events = {
 	.hello = pair_hello,
 	.ready = pair_ready,
@@ -115,7 +135,23 @@ static const struct transport_events pair_events = {
 	.peer = pair_peer,
 	.notice = pair_notice,
 	.ended = pair_ended,
+	.wish = pair_wish,
+	.forward = pair_forward,
 };
+
+/* Those of derp.md 2.9. */
+static inline void pair_keys(struct pair *p)
+{
+	for (uint8_t i = 0; i < KEY_LEN; i++) {
+		p->server_secret[i] = (uint8_t)(0x20 + i);
+		p->client_secret[i] = (uint8_t)(0x60 + i);
+	}
+	p->server_secret[KEY_LEN - 1] = 0x7f;
+	p->server_conf.derp.secret = p->server_secret;
+	p->client_conf.derp.secret = p->client_secret;
+	crypto_node_public(p->server_secret, p->server_conf.derp.public.b);
+	crypto_node_public(p->client_secret, p->client_conf.derp.public.b);
+}
 
 /* False: out of memory; pair_close() is due all the same. */
 static inline bool pair_open(struct pair *p, const struct transport_ops *ops)
@@ -128,6 +164,7 @@ static inline bool pair_open(struct pair *p, const struct transport_ops *ops)
 	p->client_conf = (struct transport_conf){ .authority = "relay.test",
 		                                  .user_agent = "test",
 		                                  .limits = &limits_default };
+	pair_keys(p);
 	return ops->open(&p->server_conf, SIDE_SERVER, p->now_ms, &pair_events, p, &p->server) ==
 	                       0 &&
 	       ops->open(&p->client_conf, SIDE_CLIENT, p->now_ms, &pair_events, p, &p->client) == 0;
@@ -155,6 +192,9 @@ static inline bool pair_move(struct pair *p, const struct transport_ops *ops,
 
 	ops->flush(from, &out, 1 << 20);
 	some = buf_len(&out) > 0;
+	struct buf *heard = to == p->server ? p->heard_by_server : p->heard_by_client;
+	if (heard)
+		buf_add(heard, buf_data(&out), buf_len(&out));
 	while (buf_len(&out)) {
 		size_t n = p->chunk && p->chunk < buf_len(&out) ? p->chunk : buf_len(&out);
 		int r = ops->input(to, buf_data(&out), n, p->now_ms);
