@@ -45,7 +45,7 @@ static int say_request(struct transport *t)
 static int say_info(struct transport *t)
 {
 	const struct derp_conf *own = &t->conf->derp;
-	size_t len = KEY_LEN + buf_len(&t->hello) + CRYPTO_SEAL_EXTRA;
+	size_t len = KEY_LEN + buf_len(&t->hello) + CRYPTO_SEAL_EXTRA, before = buf_len(&t->out);
 
 	if (len > DERP_CLIENT_INFO_MAX)
 		return derp_fail(t, ERR_INVALID,
@@ -58,8 +58,10 @@ static int say_info(struct transport *t)
 	int rc = crypto_seal(buf_data(&t->hello), buf_len(&t->hello), t->key.b, own->secret,
 	                     to + KEY_LEN);
 	derp_dial_forget(t);
-	if (rc < 0)
+	if (rc < 0) {
+		buf_cut(&t->out, before); /* nothing was written there */
 		return derp_fail(t, ERR_PROTOCOL, "the server's key is no key");
+	}
 	words_say(&t->error, "%s",
 	          t->named ? "the relay closed the connection instead of an answer" :
 	          t->watch ? "the relay closed the connection instead of an answer: it has another "
@@ -201,11 +203,11 @@ static int tell_ready(struct transport *t, const struct derp_server_info *info)
 	words_done(&t->error);
 	t->stage = DERP_OPEN;
 	t->up = t->n_peers;
-	if (t->watch) {
-		derp_put(&t->out, DERP_WATCH_CONNS, NULL, 0);
+	if (t->watch && derp_put(&t->out, DERP_WATCH_CONNS, NULL, 0) < 0)
+		return derp_fail(t, -ENOMEM, "out of memory");
+	if (t->watch)
 		words_say(&t->error, "the relay closed the connection instead of saying who is "
 		                     "there: it has another mesh key, or none");
-	}
 	t->events->ready(t->owner, &t->chan, &w);
 	return 0;
 }
@@ -322,12 +324,14 @@ static void on_restarting(struct transport *t, const struct frame *f)
 	t->events->notice(t->owner, &t->chan, &n);
 }
 
+/* D20: cut, but not within a character. */
 static void on_health(struct transport *t, const struct frame *f)
 {
-	struct notice n = { .kind = NOTICE_HEALTH,
-		            .text = { (const char *)f->p,
-		                      f->len < HEALTH_MAX ? f->len : HEALTH_MAX } };
+	struct notice n = { .kind = NOTICE_HEALTH, .text = { (const char *)f->p, f->len } };
 
+	if (f->len > HEALTH_MAX)
+		for (n.text.len = HEALTH_MAX; n.text.len && (f->p[n.text.len] & 0xc0) == 0x80;)
+			n.text.len--;
 	if (utf8_is_valid(n.text.p, n.text.len))
 		t->events->notice(t->owner, &t->chan, &n);
 }

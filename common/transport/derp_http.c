@@ -2,16 +2,9 @@
 #include "common/transport/derp_impl.h"
 
 #include <errno.h>
-#include <string.h>
-#include <strings.h>
 
 #include "common/base/metric.h"
 #include "common/transport/pages.h"
-
-static bool is_word(struct str s, const char *word)
-{
-	return s.len == strlen(word) && strncasecmp(s.p, word, s.len) == 0;
-}
 
 /* ---- conversations ---- */
 
@@ -125,7 +118,8 @@ static bool is_for_derp(const struct http1_request *q)
 	struct str upgrade = q->field[HTTP1_UPGRADE];
 
 	return (str_eq(q->path, STR("/derp")) || str_eq(q->path, STR("/"))) &&
-	       (is_word(upgrade, "derp") || is_word(upgrade, "websocket"));
+	       (http1_has_token(upgrade, STR("derp")) ||
+	        http1_has_token(upgrade, STR("websocket")));
 }
 
 static int on_request(struct transport *t, struct cursor *in)

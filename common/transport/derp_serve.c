@@ -126,6 +126,7 @@ static int say_info(struct transport *t, const struct welcome *w)
 {
 	struct derp_server_info info = { .version = DERP_VERSION };
 	struct buf text = { 0 };
+	size_t before = buf_len(&t->out);
 
 	if (t->named) {
 		info.is_named = true;
@@ -144,6 +145,8 @@ static int say_info(struct transport *t, const struct welcome *w)
 		                 box);
 	else
 		rc = -ENOMEM;
+	if (rc < 0)
+		buf_cut(&t->out, before);
 	buf_done(&text);
 	return rc;
 }

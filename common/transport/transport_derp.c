@@ -15,6 +15,10 @@ enum {
 	STALLED_MS = 2000, /* derp.md 3.3 */
 	STALLED_MESH_MS = 30000,
 	STALLED_MATE_MS = 5000, /* what we forward: derp.md 3.7 */
+	/* Admission takes seconds at most, and so what is read until then stays below
+	 * HELD_MAX (derp_serve.c). */
+	HELD_SOME = 64 * 1024,
+	HELD_REST_MS = 1000,
 	KEEPS_PACKETS = 32,
 	KEEPS_BYTES = (KEEPS_PACKETS + 2) * (DERP_PACKET_MAX + DERP_PACKET_HEAD),
 };
@@ -216,6 +220,8 @@ int derp_frames(struct transport *t, struct cursor *in,
 	struct frame f;
 	int rc = 0;
 
+	if (stage == DERP_OVER) /* by what was held */
+		return 0;
 	while (t->stage == stage && (rc = frame_next(&t->framer, in, &f)) == 0 &&
 	       (rc = on_frame(t, &f)) == 0)
 		;
@@ -330,10 +336,12 @@ static bool derp_nap(struct transport *t)
 
 static uint32_t derp_rest_ms(struct transport *t)
 {
-	bool rest = t->rest || t->stage == DERP_PENDING;
+	bool rest = t->rest;
 
 	t->rest = false;
-	return t->side == SIDE_SERVER && rest ? BUDGET_REST_MS : 0;
+	if (t->side == SIDE_SERVER && t->stage == DERP_PENDING)
+		return buf_len(&t->held) > HELD_SOME ? HELD_REST_MS : BUDGET_REST_MS;
+	return rest ? BUDGET_REST_MS : 0;
 }
 
 static void derp_freshen(struct transport *t, uint64_t now_ms)
