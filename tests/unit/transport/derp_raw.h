@@ -191,7 +191,9 @@ static inline void open_mesh(struct pair *p, const char *key_hex)
 
 static inline int dial_native(struct pair *p, const struct str *whom, unsigned n)
 {
-	const struct hello h = { .version = 1, .bidirectional = true, .n_peers = n, .peers = whom };
+	const struct hello h = {
+		.version = 1, .bidirectional = true, .native = true, .n_peers = n, .peers = whom
+	};
 	int rc = OPS->dial(p->client, &h, &p->at_client.chan);
 
 	if (rc == 0)
