@@ -57,10 +57,10 @@ SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support
 # Every unit test that opens no socket (docs/TESTING.md).
 NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/regions% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% link_queue% net/addr% net/loop% net/mailbox% net/proxy% \
-            net/route% net/tls% server/accounts% server/admit% server/first% server/options% server/router% server/state%
+            net/route% net/tls% server/accounts% server/admit% server/first% server/native% server/options% server/router% server/state%
 NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \
             $(patsubst tests/nomem/scene_%.c,$(B)/nomem/%,$(wildcard tests/nomem/scene_*.c)) \
-            $(patsubst %,$(B)/nomem/fuzz/%,server client h2 msg)
+            $(patsubst %,$(B)/nomem/fuzz/%,server client derp derp_server derp_client h2 msg)
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all debug demo test unit e2e interop fuzz fuzz-replay nomem nomem-sample soak asan tsan bench bench-instructions lint format install \
@@ -114,6 +114,7 @@ $(B)/unit/%: tests/unit/%.c $(B)/libtunn.a
 	@$(if $(V),,echo "  TEST $*")
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -lcmocka -o $@
+MUTATORS := tests/fuzz/frames.c tests/fuzz/derp_script.c
 NOMEM_O   = $(patsubst %,$(B)/tests/nomem/%.o,inject $(1))
 NOMEM_LD  = $(CC) $(ALL_CFLAGS) -DUNTIL_LIMIT_MS=500 $(HARDLINK) $(filter %.c %.o %.a,$^) $(LDLIBS) -o $@
 $(B)/nomem/preload.so: tests/nomem/preload.c tests/nomem/inject.c
@@ -121,7 +122,7 @@ $(B)/nomem/preload.so: tests/nomem/preload.c tests/nomem/inject.c
 $(B)/nomem/unit/%: tests/unit/%.c $(call NOMEM_O,units) $(B)/libtunn.a
 	@$(if $(V),,echo "  NOMEM $*")
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD) -lcmocka
-$(B)/nomem/fuzz/%: tests/fuzz/fuzz_%.c tests/fuzz/frames.c tests/fuzz/bytes.c $(call NOMEM_O,scene corpus) $(B)/libtunn.a
+$(B)/nomem/fuzz/%: tests/fuzz/fuzz_%.c $(MUTATORS) tests/fuzz/bytes.c $(call NOMEM_O,scene corpus) $(B)/libtunn.a
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD)
 $(B)/nomem/%: tests/nomem/scene_%.c $(call NOMEM_O,scene virtual_time) $(B)/libtunn.a
 	$(Q)mkdir -p $(@D) && $(NOMEM_LD)
@@ -133,9 +134,9 @@ $(B)/bench/%: tests/bench/%.c $(B)/libtunn.a
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(B)/libtunn.a $(LDLIBS) -o $@
 $(B)/bench/%.so: tests/bench/preload/%.c
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -O2 -D_GNU_SOURCE -fPIC -shared $^ -o $@
-$(B)/fuzz/%: tests/fuzz/%.c tests/h2_frames.h tests/fuzz/frames.h tests/fuzz/frames.c tests/fuzz/main.c tests/fuzz/bytes.c $(B)/libtunn.a
+$(B)/fuzz/%: tests/fuzz/%.c tests/h2_frames.h tests/fuzz/frames.h $(MUTATORS) tests/fuzz/main.c tests/fuzz/bytes.c $(B)/libtunn.a
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< tests/fuzz/frames.c \
+	$(Q)$(CC) $(ALL_CFLAGS) $(HARDLINK) $< $(MUTATORS) \
 	  $(if $(filter fuzz,$(FLAVOUR)),-fsanitize=fuzzer,tests/fuzz/main.c tests/fuzz/bytes.c) $(B)/libtunn.a $(LDLIBS) -o $@
 
 # `tunn server` that also has the service of gRPC's interop clients, from Debian's grpc-proto.
