@@ -14,7 +14,7 @@ PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev
             protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev libwslay-dev \
             python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev libjansson-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
-PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 \
+PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 python3-nacl \
              openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils
 NEED     := tests/support/need
 

@@ -44,14 +44,15 @@ def manager(world):
 
 # One relay for all rows of a module, with a pair of ends that must not notice. A module takes these three by name:
 # from fixtures import peer, standing, undisturbed as relay
+# and may have a function relay_words(folder) that gives further words of its command line.
 
 Standing = namedtuple("Standing", "world relay pair socket")
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory):
+def standing(request, tmp_path_factory):
     world = World(tmp_path_factory.mktemp("standing"))
-    relay = world.relay()
+    relay = world.relay(args=getattr(request.module, "relay_words", lambda folder: [])(world.tmp))
     with open(relay.token) as f:
         relay.secret = f.read().strip()
     yield Standing(world, relay, world.pair(relay), world.socket())
