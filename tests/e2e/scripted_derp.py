@@ -110,6 +110,17 @@ class Stream:
     def arrived(self, data):
         self.buffer += data
 
+    def comes(self, seconds):
+        """Whether anything is there to be read by then."""
+        before = self.s.gettimeout()
+        self.s.settimeout(seconds)
+        try:
+            return bool(self.buffer) or self.more()
+        except TimeoutError:
+            return False
+        finally:
+            self.s.settimeout(before)
+
     def take(self, n):
         """That many bytes, or None once the connection has ended."""
         while len(self.buffer) < n:
