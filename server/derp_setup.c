@@ -96,10 +96,10 @@ static int set_up(struct derp_setup *s, const struct server_options *o,
                   char error_out[static DERP_SETUP_ERROR_LEN])
 {
 	char path[PATH_LEN];
+	struct nodekey key;
 	bool created;
 
 	snprintf(path, sizeof path, "%s/derp.key", o->state);
-	struct nodekey key;
 	int rc = nodekey_load_or_create(o->derp_key ? o->derp_key : path, &key, &created,
 	                                error_out);
 	if (rc < 0)
@@ -112,6 +112,8 @@ static int set_up(struct derp_setup *s, const struct server_options *o,
 		rc = read_mesh_key(o->mesh_key_file, s->mesh_key, error_out);
 		s->conf.mesh_key = s->mesh_key;
 	}
+	if (rc == 0 && o->derp_verify_url && strncmp(o->derp_verify_url, "https:", 6) == 0)
+		rc = tls_client_ctx_new(&(struct tls_client_conf){ 0 }, &s->verify_tls, error_out);
 	return rc ? rc : set_up_mesh(s, o, error_out);
 }
 
@@ -132,6 +134,7 @@ void derp_setup_done(struct derp_setup *s)
 	crypto_secret_free(s->secret);
 	crypto_secret_free(s->mesh_key);
 	native_policy_unref(s->policy);
+	tls_ctx_unref(s->verify_tls);
 	tls_ctx_unref(s->mesh.tls);
 	*s = (struct derp_setup){ 0 };
 }

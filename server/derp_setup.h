@@ -6,6 +6,7 @@
 #ifndef TUNN_SERVER_DERP_SETUP_H
 #define TUNN_SERVER_DERP_SETUP_H
 
+#include "common/net/tls.h"
 #include "common/transport/transport.h"
 #include "server/mesh.h"
 #include "server/native_policy.h"
@@ -16,7 +17,8 @@ enum { DERP_SETUP_ERROR_LEN = 768 };
 struct derp_setup {            /* zero-initialise */
 	struct derp_conf conf; /* secrets lie in memory of their own, until done */
 	uint8_t *secret, *mesh_key;
-	struct native_policy *policy; /* a reference */
+	struct native_policy *policy; /* references */
+	struct tls_ctx *verify_tls;   /* NULL: none is needed */
 	struct mesh_conf mesh;        /* n_with 0: no other relays */
 };
 

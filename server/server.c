@@ -163,6 +163,12 @@ static void reload_failed(const char *why)
 	log_error("reload refused, the old configuration stays: %s", why);
 }
 
+static bool is_same_word(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* What was opened at the start with rights that are gone stays. */
 static void reload(struct server *s)
 {
 	struct server_options fresh = { 0 };
@@ -172,6 +178,10 @@ static void reload(struct server *s)
 
 	if (server_options_read(s->argc, s->argv, &fresh, &help) < 0) {
 		reload_failed("the configuration has an error");
+		return;
+	}
+	if (!is_same_word(fresh.derp_verify_url, s->opts->derp_verify_url)) {
+		reload_failed("derp.verify-url is another now: that needs a restart");
 		return;
 	}
 	if (make_tls(s, &fresh, &ctx, error) < 0) {
@@ -329,6 +339,7 @@ static int open_workers(struct server *s)
 		return complain(rc == ERR_CONFIG ? EXIT_CONFIG : EXIT_RUNTIME, error);
 	s->worker_conf.derp = s->derp.conf;
 	s->worker_conf.policy = s->derp.policy;
+	s->worker_conf.verify_tls = s->derp.verify_tls;
 	s->worker_conf.mesh = s->derp.mesh.n_with ? &s->derp.mesh : NULL;
 	s->worker_conf.reports = s->mailbox;
 	s->worker_conf.node = s->opts->node;

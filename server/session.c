@@ -36,6 +36,7 @@ static void session_free(struct session *s)
 {
 	router_leave(s->all->router, &s->member, loop_now_ms(s->all->loop));
 	list_del(&s->node);
+	derp_verify_cancel(s->question);
 	if (s->asked)
 		map_del(&s->all->by_number, &s->number);
 	if (s->lane)

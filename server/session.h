@@ -13,6 +13,7 @@
 #include "server/router.h"
 
 struct auth;
+struct derp_verify;
 struct native_policy;
 struct identity;
 struct mailbox;
@@ -25,6 +26,7 @@ struct sessions {
 	struct auth *auth;       /* NULL: open relay, nobody needs a token */
 	const char *node;
 	const struct native_policy *policy; /* of native DERP ends */
+	struct derp_verify *verify;         /* NULL: no URL is asked about them */
 	struct key own_key;                 /* this relay's node key */
 	struct map by_number;               /* those whose token is with auth */
 	struct list list;                   /* all */

@@ -7,6 +7,7 @@
 #define TUNN_SERVER_SESSION_IMPL_H
 
 #include "common/base/bucket.h"
+#include "server/derp_verify.h"
 #include "server/session.h"
 
 struct session {
@@ -15,7 +16,8 @@ struct session {
 	struct list node; /* in all->list */
 	struct lane *lane;
 	uint64_t number;
-	bool asked; /* auth, or the URL that admits, has not answered yet */
+	bool asked; /* auth has not answered yet */
+	struct derp_question *question; /* native: to the URL that admits, not answered yet */
 	bool has_id;
 	bool is_home;         /* native: NotePreferred */
 	struct str *peers;    /* as declared, until joined; text behind it */

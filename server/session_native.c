@@ -61,6 +61,26 @@ static const char *objection(const struct session *s)
 	                       "its node key is not in derp.allow";
 }
 
+static void on_verified(void *owner, enum close_why why, const char *text)
+{
+	struct session *s = owner;
+
+	s->question = NULL;
+	if (why == CLOSE_NONE)
+		session_join(s);
+	else
+		session_refuse(s, why, text);
+}
+
+static void verify(struct session *s)
+{
+	const struct addr *from = link_peer(lane_link(s->lane));
+
+	if (derp_verify_ask(s->all->verify, &s->member.who->key, from, on_verified, s,
+	                    &s->question) < 0)
+		session_refuse(s, CLOSE_UNAVAILABLE, "too many wait for derp.verify-url");
+}
+
 int native_on_hello(struct sessions *ss, struct lane *lane, const struct hello *h)
 {
 	struct session *s = session_new(ss, lane, h);
@@ -71,12 +91,14 @@ int native_on_hello(struct sessions *ss, struct lane *lane, const struct hello *
 		return -ENOMEM;
 	}
 	introduce(s, h);
-	error = objection(s);
+	error = ss->verify ? NULL : objection(s);
 	if (error)
 		session_refuse(s, CLOSE_DENIED, error);
+	else if (ss->verify && !is_mate(s))
+		verify(s);
 	else
 		session_join(s);
-	return ERR_AGAIN; /* both have been said */
+	return ERR_AGAIN; /* who was not asked about has been told */
 }
 
 /* Who is no longer allowed is cut off; a URL is not asked again. */

@@ -15,6 +15,7 @@
 #include "common/net/listener.h"
 #include "server/admit.h"
 #include "server/auth.h"
+#include "server/derp_verify.h"
 #include "server/mail.h"
 #include "server/mates.h"
 #include "server/mesh.h"
@@ -45,6 +46,7 @@ struct worker {
 	unsigned n_listeners;
 	struct tls_ctx *tls;
 	struct native_policy *policy;
+	struct derp_verify *verify; /* NULL: no URL is asked */
 	struct timer *stage_timer;
 	enum stage stage;
 	pthread_t thread;
@@ -305,8 +307,13 @@ static int set_up(struct worker *w)
 	w->stage_timer = timer_new(w->loop, on_stage, w);
 	w->sessions.loop = w->loop;
 	w->sessions.node = w->conf->node;
+	if (w->policy->verify_url) {
+		w->verify = derp_verify_new(w->loop, w->policy->verify_url, w->conf->verify_tls);
+		w->sessions.verify = w->verify;
+	}
 	w->sessions.router = router_new(&router);
-	if (!w->links || !w->stage_timer || !w->sessions.router)
+	if (!w->links || !w->stage_timer || !w->sessions.router ||
+	    (w->policy->verify_url && !w->verify))
 		return -ENOMEM;
 	return mailbox_new(w->loop, on_mail, on_packet, w, &w->mailbox);
 }
@@ -413,6 +420,7 @@ void worker_free(struct worker *w)
 	letter_free(w->last);
 	timer_free(w->stage_timer);
 	sessions_done(&w->sessions);
+	derp_verify_free(w->verify);
 	router_free(w->sessions.router);
 	mates_done(&w->mates);
 	loop_free(w->loop);

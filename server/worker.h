@@ -35,6 +35,7 @@ struct worker_conf {             /* borrowed while the worker lives */
 	struct limits limits;
 	struct derp_conf derp;        /* this relay's node key, and that of its mesh */
 	struct native_policy *policy; /* referenced */
+	struct tls_ctx *verify_tls;   /* to ask policy->verify_url by https; referenced */
 	const struct mesh_conf *mesh; /* NULL: no other relays */
 };
 

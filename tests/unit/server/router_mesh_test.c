@@ -187,10 +187,10 @@ static void what_a_mate_forwards_reaches_who_is_here_and_nobody_else(void **stat
 	struct end *mate = here(0, 'm'), *a = here(1, 'a'), *b = away(2, 'b');
 
 	(void)state;
-	router_forward(router, &mate->member, packet('x', 'a'));
+	router_forward(router, &mate->member, packet('x', 'a'), 0);
 	assert_int_equal(a->n_delivered, 1);
 	assert_int_equal(a->last_src.b[0], 'x');
-	router_forward(router, &mate->member, packet('x', 'b'));
+	router_forward(router, &mate->member, packet('x', 'b'), 0);
 	assert_int_equal(b->n_relayed, 0);
 }
 
@@ -243,11 +243,11 @@ static void who_may_pair_holds_across_relays_both_ways(void **state)
 	assert_non_null(policy);
 	router_set_policy(router, policy);
 	route(a, 'b');
-	router_forward(router, &mate->member, packet('b', 'a'));
+	router_forward(router, &mate->member, packet('b', 'a'), 0);
 	assert_int_equal(b->n_relayed + a->n_delivered, 0);
 	router_set_policy(router, NULL);
 	native_policy_unref(policy);
-	router_forward(router, &mate->member, packet('b', 'a'));
+	router_forward(router, &mate->member, packet('b', 'a'), 0);
 	assert_int_equal(a->n_delivered, 1);
 }
 
