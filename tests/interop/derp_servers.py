@@ -66,13 +66,13 @@ class Server:
 
     def __init__(self, kind, world, authority, *, host=None, mesh_with=(), mesh_text=MESH + "\n", key_file=None, own_certificate=False,
                  again=None,
-                 admission=None, workers=None, wait=True):
+                 admission=None, workers=None, ns=None, wait=True):
         self.kind, self.world, self.authority = kind, world, authority
         self.host = again.host if again else host or next(_hosts)
         self.folder, self.state = f"{world.tmp}/{self.host}", f"{world.tmp}/{self.host}/state"
         self.mesh = f"{self.folder}/mesh"
         self.own, self.mesh_with, self.admission = own_certificate, mesh_with, admission
-        self.workers = workers
+        self.workers, self.ns = workers, ns
         if again:
             self.cert, self.key, self.pin = again.cert, again.key, again.pin
         else:
@@ -94,15 +94,18 @@ class Server:
         words = [f"--mesh-with={','.join(self.mesh_with)}"] if self.mesh_with else []
         return self.world.program([f"{PROGRAMS}/derper", "-a", f"{self.host}:{PORT}", "-certmode", "manual", "-certdir", certs, "-hostname",
                                    self.host, "-http-port", str(HTTP), "-stun-port", str(STUN), "-c", f"{self.state}/derp.key",
-                                   "-mesh-psk-file", self.mesh, *(self.admission or []), *words], env=self.authority.env)
+                                   "-mesh-psk-file", self.mesh, *(self.admission or []), *words], env=self.authority.env, ns=self.ns)
 
     def _tunn(self):
         words = [w for m in self.mesh_with for w in ("--mesh-with", m)] + ([] if self.own else ["--cert", self.cert, "--key", self.key])
         words += ["--workers", str(self.workers)] if self.workers else []
         return self.world.program([TUNN, "server", "--listen", f"{self.host}:{PORT}", "--state", self.state, "--mesh-key-file", self.mesh,
-                                   "--stun", f"{self.host}:{STUN}", *(self.admission or ["--derp.allow", "any"]), *words], env=self.authority.env)
+                                   "--stun", f"{self.host}:{STUN}", *(self.admission or ["--derp.allow", "any"]), *words], env=self.authority.env, ns=self.ns)
 
     def _await(self):
+        if self.ns:  # its clients retry
+            self.program.wait_for("listening on|serving on")
+            return
         end = time.monotonic() + 20
         while True:
             try:

@@ -19,7 +19,7 @@ if BUILT:
     CASES = {words[0]: words[1:] for words in map(str.split, LISTED.splitlines())}
 
 KINDS = ["derper", "tunn"]
-ELSEWHERE = ("slow", "two", "pair", "refused")
+ELSEWHERE = ("slow", "two", "pair", "refused", "echo")
 
 # Where ours may do otherwise than derper (docs/DERP.md): the notes of a case, by server.
 DIFFERENT = {

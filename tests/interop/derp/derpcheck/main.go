@@ -155,6 +155,7 @@ const (
 	port80  = "port80"
 	udp     = "stun"
 	pair    = "pair" // of servers that know nothing of each other
+	echo    = "echo" // an end of ours
 	two     = "two"
 	refused = "refused" // by the server's admission
 	slow    = "slow"    // takes as long as the server's timers
