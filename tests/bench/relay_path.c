@@ -107,7 +107,6 @@ void conn_reset(struct conn *c) { (void)c; }
 void conn_thread_done(void) {}
 const struct addr *conn_peer(const struct conn *c) { return &c->addr; }
 const struct addr *conn_local(const struct conn *c) { return &c->addr; }
-void conn_nap(struct conn *c) { (void)c; }
 const char *conn_cipher(const struct conn *c) { return (void)c, ""; }
 
 void conn_close(struct conn *c)

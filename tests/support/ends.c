@@ -385,8 +385,15 @@ static void on_held(void *owner, const char *device, const char *tunnel)
 	(void)owner, (void)device, (void)tunnel;
 }
 
-static const struct uplink_events uplink_events = { on_ready, on_packet, on_peer, on_notice,
-	                                            on_lost,  on_held,   on_over };
+static const struct uplink_events uplink_events = {
+	.ready = on_ready,
+	.packet = on_packet,
+	.peer = on_peer,
+	.notice = on_notice,
+	.lost = on_lost,
+	.held = on_held,
+	.over = on_over,
+};
 
 static void free_end(struct end *e)
 {
@@ -413,12 +420,15 @@ static void on_again(void *arg)
 static void start(struct player *me)
 {
 	static uint32_t n_started;
-	struct end *e = calloc(1, sizeof *e);
-	struct uplink_conf c = {
-		.dial = { .host = "127.0.0.1", .port = conf.port },
-		.tls = conf.tls,
+	static struct way way = {
+		.dial = { .host = "127.0.0.1" },
 		.ops = &tap_ops,
 		.transport = { .authority = "localhost", .user_agent = "grpc-c-tunn-ends" },
+	};
+	struct end *e = calloc(1, sizeof *e);
+	struct uplink_conf c = {
+		.ways = &way,
+		.n_ways = 1,
 		.hello = { .id = str_of(me->id),
 		           .token = str_of(conf.token[me->index % conf.n_accounts]),
 		           .has_instance = true,
@@ -428,6 +438,8 @@ static void start(struct player *me)
 		           .peers = me->peers },
 	};
 
+	way.dial.port = conf.port;
+	way.tls = conf.tls;
 	crypto_random(c.hello.instance, INSTANCE_LEN);
 	e->player = me;
 	e->number = ++n_started;
