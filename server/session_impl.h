@@ -16,7 +16,7 @@ struct session {
 	struct list node; /* in all->list */
 	struct lane *lane;
 	uint64_t number;
-	bool asked; /* auth has not answered yet */
+	bool asked;                     /* auth has not answered yet */
 	struct derp_question *question; /* native: to the URL that admits, not answered yet */
 	bool has_id;
 	bool is_home;         /* native: NotePreferred */
