@@ -102,6 +102,12 @@ void conn_flush(struct conn *c) { (void)c; }
 size_t conn_unsent(const struct conn *c) { return buf_len(&c->out); }
 uint64_t conn_progress_ms(const struct conn *c) { return (void)c, UINT64_MAX / 2; }
 void conn_nap(struct conn *c) { (void)c; }
+void conn_tune(int fd) { (void)fd; }
+bool conn_lacks(char lacks[static CONN_LACKS_LEN]) { return (void)lacks, false; }
+bool conn_peer_derp_key(const struct conn *c, uint8_t key[static 32])
+{
+	return (void)c, (void)key, false;
+}
 void conn_rest(struct conn *c, uint32_t ms) { (void)c, (void)ms; }
 void conn_reset(struct conn *c) { (void)c; }
 void conn_thread_done(void) {}
