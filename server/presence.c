@@ -35,6 +35,7 @@ struct presence *presence_renew(const struct presence *p)
 		return NULL;
 	memcpy(&q->key, &p->key, sizeof q->key);
 	memcpy(q->account, p->account, sizeof q->account);
+	memcpy(q->id, p->id, sizeof q->id);
 	memcpy(q->instance, p->instance, sizeof q->instance);
 	memcpy(q->ip, p->ip, sizeof q->ip);
 	q->worker = p->worker;

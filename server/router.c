@@ -148,6 +148,8 @@ void place_changed(struct router *r, struct place *pl, uint64_t now_ms)
 		if (state != d->told)
 			tell(r, d, state, now_ms);
 	}
+	if (!pl->holder)
+		native_tell_gone(r, pl);
 }
 
 /* Nobody points at the old holder any more; nobody is told yet either, since a

@@ -39,7 +39,8 @@ struct router {
 struct place *place_get(struct router *, const struct key *); /* NULL: out of memory */
 void place_put(struct router *, struct place *);              /* frees it if nobody needs it */
 struct place *place_of_packet(struct router *, const struct key *dst); /* or NULL */
-/* The key has a new holder, or none: everybody who declares it is told. */
+/* The key has a new holder, or none: everybody who declares it is told, and of its going
+ * native ends that have heard from it. */
 void place_changed(struct router *, struct place *, uint64_t now_ms);
 void place_vacate(struct place *);
 int router_tell(struct router *, enum router_news, struct presence *);
@@ -54,6 +55,8 @@ void native_route(struct router *, struct member *from, struct pkt *, uint64_t n
 void native_hand(struct router *, struct member *to, struct pkt *);
 /* Of the native ends of a place that are on this worker the one that spoke last, or NULL. */
 struct member *native_here(struct place *);
+/* Nobody has the key any more: native ends that heard from it are told, once. */
+void native_tell_gone(struct router *, struct place *);
 void native_forget(struct place *); /* what it keeps of native ends; the router goes */
 
 #endif

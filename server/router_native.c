@@ -91,7 +91,7 @@ static void note_heard(struct router *r, struct member *m, const struct key *src
 	list_add_tail(&pl->heard, &i->at_place);
 }
 
-static void tell_gone(struct router *r, struct place *pl)
+void native_tell_gone(struct router *r, struct place *pl)
 {
 	list_each(it, tmp, &pl->heard) {
 		struct interest *i = container_of(it, struct interest, at_place);
@@ -164,8 +164,6 @@ static void elect(struct router *r, struct place *pl, uint64_t now_ms)
 		pl->member = c->member;
 	}
 	place_changed(r, pl, now_ms);
-	if (!c)
-		tell_gone(r, pl);
 }
 
 static unsigned n_away(struct place *pl)
@@ -398,11 +396,25 @@ void router_close_key(struct router *r, const struct key *key)
 	free(all);
 }
 
+/* It has spoken since, and is known by another presence: close mail crossed ours. */
+static struct contender *renewed_since(struct place *pl, const struct presence *old)
+{
+	list_each(it, tmp, &pl->natives) {
+		struct contender *c = container_of(it, struct contender, node);
+		if (c->member && c->who->renewed && c->who->port == old->port &&
+		    memcmp(c->who->ip, old->ip, sizeof old->ip) == 0)
+			return c;
+	}
+	return NULL;
+}
+
 void router_on_close(struct router *r, struct presence *p)
 {
 	struct place *pl = map_get(&r->places, &p->key);
 	struct contender *c = pl ? contender_of(pl, p) : NULL;
 
+	if (!c && pl && p->worker == r->worker)
+		c = renewed_since(pl, p);
 	if (c && c->member)
 		r->events->close(c->member->owner);
 	presence_unref(p);
@@ -429,6 +441,11 @@ static void nobody(struct router *r, struct member *from, struct pkt *p, enum dr
 	pkt_drop(p, why);
 }
 
+static bool may_pair(const struct router *r, const struct key *a, const struct key *b)
+{
+	return !r->policy || native_policy_may_pair(r->policy, a, b);
+}
+
 static enum drop_why why_not(struct router *r, struct member *from, struct place *pl)
 {
 	const struct presence *to = pl ? pl->holder : NULL;
@@ -436,9 +453,7 @@ static enum drop_why why_not(struct router *r, struct member *from, struct place
 	if (!to)
 		return DROP_NO_ROUTE;
 	if (to->native)
-		return !r->policy || native_policy_may_pair(r->policy, &from->who->key, &to->key) ?
-		                       DROP_N :
-		                       DROP_NOT_MUTUAL;
+		return may_pair(r, &from->who->key, &to->key) ? DROP_N : DROP_NOT_MUTUAL;
 	if (pl->member ? !router_decl(pl->member, &from->who->key) :
 	                 !presence_declares(to, &from->who->key))
 		return DROP_NOT_MUTUAL;
@@ -486,7 +501,7 @@ void router_forward(struct router *r, struct member *mate, struct pkt *p, uint64
 		pkt_drop(p, DROP_NOT_MUTUAL);
 	} else if (!pl || !pl->holder || !pl->holder->native || pl->holder->forwarder) {
 		nobody(r, mate, p, DROP_NO_ROUTE); /* it is never forwarded again */
-	} else if (r->policy && !native_policy_may_pair(r->policy, &p->src, &p->dst)) {
+	} else if (!may_pair(r, &p->src, &p->dst)) {
 		nobody(r, mate, p, DROP_NOT_MUTUAL);
 	} else {
 		pass_on(r, pl, p);
