@@ -2,18 +2,12 @@
  * that threads allow: in order from one worker to another, else at random. */
 #include "tests/unit/said.h"
 
-#include <errno.h>
-
 #include "common/base/crypto.h"
 #include "common/base/metric.h"
 #include "server/router.h"
+#include "tests/unit/server/post.h"
 
-enum { WORKERS = 3, IDS = 6, ENDS = 40, LETTERS = 4096 };
-
-struct worker {
-	struct router *router;
-	unsigned number;
-};
+enum { IDS = 6, ENDS = 40 };
 
 struct end {
 	struct member member;
@@ -24,83 +18,8 @@ struct end {
 	enum peer_state told[IDS];
 };
 
-struct letter {
-	enum { NEWS, PACKET } kind;
-	enum router_news news;
-	void *ptr;
-};
-
-static struct worker workers[WORKERS];
 static struct end ends[ENDS];
-static struct letter mail[WORKERS][WORKERS][LETTERS]; /* a ring of each to each */
-static unsigned n_posted[WORKERS][WORKERS], n_read[WORKERS][WORKERS];
 static struct key keys[IDS];
-static _Atomic uint64_t seq;
-static uint64_t now_ms;
-static unsigned seed;
-static bool no_memory; /* for news */
-
-/* ---- mail ---- */
-
-static void post(unsigned from, unsigned to, struct letter l)
-{
-	assert_true(n_posted[from][to] - n_read[from][to] < LETTERS);
-	mail[from][to][n_posted[from][to]++ % LETTERS] = l;
-}
-
-static int on_tell(void *mates, enum router_news news, struct presence *p)
-{
-	const struct worker *w = mates;
-
-	if (news == ROUTER_JOIN && no_memory)
-		return -ENOMEM;
-	for (unsigned to = 0; to < WORKERS; to++) {
-		if (to == w->number)
-			continue;
-		post(w->number, to, (struct letter){ NEWS, news, presence_ref(p) });
-	}
-	return 0;
-}
-
-static void on_forward(void *mates, unsigned worker, struct pkt *p)
-{
-	const struct worker *w = mates;
-
-	assert_int_not_equal(w->number, worker);
-	post(w->number, worker, (struct letter){ .kind = PACKET, .ptr = p });
-}
-
-static void take(struct worker *w, struct letter l)
-{
-	if (l.kind == PACKET)
-		router_deliver(w->router, l.ptr);
-	else if (l.news == ROUTER_JOIN)
-		assert_int_equal(router_on_join(w->router, l.ptr, now_ms), 0);
-	else if (l.news == ROUTER_LEAVE)
-		router_on_leave(w->router, l.ptr, now_ms);
-	else
-		router_on_fight(w->router, l.ptr, now_ms);
-}
-
-/* False: that worker has read all of the other's. */
-static bool read_one(unsigned from, unsigned to)
-{
-	if (n_read[from][to] == n_posted[from][to])
-		return false;
-	take(&workers[to], mail[from][to][n_read[from][to]++ % LETTERS]);
-	return true;
-}
-
-static void read_all(void)
-{
-	bool some = true;
-
-	while (some) {
-		some = false;
-		for (unsigned i = 0; i < WORKERS * WORKERS; i++)
-			some = read_one(i / WORKERS, i % WORKERS) || some;
-	}
-}
 
 /* ---- ends ---- */
 
@@ -198,21 +117,13 @@ static void send_to(struct end *from, unsigned id)
 static int set_up(void **state)
 {
 	(void)state;
-	memset(n_posted, 0, sizeof n_posted);
-	memset(n_read, 0, sizeof n_read);
-	now_ms = 1000000;
-	no_memory = false;
+	open_post();
 	for (unsigned i = 0; i < IDS; i++) {
 		char id[8];
 		snprintf(id, sizeof id, "e%u", i);
 		key_of_tunnel(STR("acme"), str_of(id), &keys[i]);
 	}
-	for (unsigned i = 0; i < WORKERS; i++) {
-		workers[i].number = i;
-		workers[i].router = router_new(&(struct router_conf){ &events, &workers[i], &seq });
-		assert_non_null(workers[i].router);
-		router_set_worker(workers[i].router, i);
-	}
+	open_workers(&events);
 	return 0;
 }
 
@@ -387,8 +298,6 @@ static void nobody_and_named_tunnels_are_no_source_of_a_forwarded_packet(void **
 }
 
 /* ---- at random, against a model ---- */
-
-static unsigned roll(unsigned n) { return (unsigned)rand_r(&seed) % n; }
 
 static struct end *holder(unsigned id)
 {
