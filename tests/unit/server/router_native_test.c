@@ -204,7 +204,7 @@ static void forward(struct end *mate, struct key src, struct key dst)
 	struct pkt *p = packet_to(&dst, false);
 
 	p->src = src;
-	router_forward(router, &mate->member, p);
+	router_forward(router, &mate->member, p, now_ms);
 }
 
 /* ---- packets ---- */
@@ -396,7 +396,7 @@ static void what_another_relay_forwards_is_delivered_and_never_forwarded_again(v
 	assert_int_equal(mate->n_told, 0); /* it was looking for no path */
 	struct pkt *p = packet_to(&(struct key){ { 77 } }, true);
 	p->src = native_key(9);
-	router_forward(router, &mate->member, p);
+	router_forward(router, &mate->member, p, now_ms);
 	assert_int_equal(mate->n_absent, 1);
 	assert_int_equal(mate->last_peer.b[0], 77);
 }
