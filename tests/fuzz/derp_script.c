@@ -144,13 +144,14 @@ static const char *const words[] = { "\x4a\x04\x12\x02no",
 
 static struct script_item new_frame(enum script_side side)
 {
-	static const uint8_t of_client[] = { DERP_SEND_PACKET,    DERP_NOTE_PREFERRED,
-		                             DERP_WATCH_CONNS,    DERP_CLOSE_PEER,
-		                             DERP_PING,           DERP_PONG,
-		                             DERP_FORWARD_PACKET, DERP_TUNN };
+	static const uint8_t of_client[] = {
+		DERP_SEND_PACKET, DERP_NOTE_PREFERRED, DERP_WATCH_CONNS, DERP_CLOSE_PEER, DERP_PING,
+		DERP_PONG,        DERP_FORWARD_PACKET, DERP_TUNN,        DERP_TUNN_FLOW
+	};
 	static const uint8_t of_server[] = { DERP_RECV_PACKET,  DERP_KEEP_ALIVE, DERP_PEER_GONE,
 		                             DERP_PEER_PRESENT, DERP_PING,       DERP_PONG,
-		                             DERP_HEALTH,       DERP_RESTARTING, DERP_TUNN };
+		                             DERP_HEALTH,       DERP_RESTARTING, DERP_TUNN,
+		                             DERP_TUNN_FLOW };
 	static const size_t lens[] = { 0, 1, 8, 31, 32, 33, 50, 51, 64, 70, 200, 1000, 1001 };
 	struct script_item it = { .op = SCRIPT_FRAME };
 	uint8_t body[2048] = { 0 };

@@ -30,6 +30,8 @@ static void get_all(const struct frame *f)
 	if (derp_get_forward(f, &a, &b, &rest) == 0)
 		assert(rest.len == f->len - 2 * KEY_LEN);
 	derp_get_client_info(f, &a, &rest);
+	if (derp_get_flow(f, &a, &x, &rest) == 0)
+		assert(rest.len == f->len - KEY_LEN - 4);
 	derp_get_server_key(f, &a, &marked);
 	derp_get_gone(f, &a, &reason);
 	derp_get_restarting(f, &x, &y);

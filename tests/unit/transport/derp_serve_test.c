@@ -580,7 +580,7 @@ static void D13_one_pong_waits_at_most(void **state)
 static void D14_frames_that_no_server_expects_are_skipped(void **state)
 {
 	static const unsigned types[] = { 0x00, 0x01, 0x02, 0x03, 0x05, 0x06, 0x08, 0x09, 0x0b,
-		                          0x0f, 0x13, 0x14, 0x15, 0x16, 0x74, 0x77, 0xff };
+		                          0x0f, 0x13, 0x14, 0x15, 0x16, 0x74, 0x75, 0x77, 0xff };
 	struct buf b = { 0 };
 	struct pair p;
 
@@ -601,6 +601,30 @@ static void D14_frames_that_no_server_expects_are_skipped(void **state)
 	assert_int_equal(p.at_server.packets.n, 1);
 	assert_int_equal(say(&p, 0x77, 65601), ERR_TOO_BIG);
 	buf_done(&b);
+	pair_close(&p, OPS);
+}
+
+/* Of a tunnel, a packet of a flow has four bytes more; of nobody else it is a packet. */
+static void a_packet_of_a_flow_is_read_whole_or_not_at_all(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	for (size_t len = 30; len < 40; len++) {
+		connect_pair(&p);
+		assert_int_equal(say(&p, DERP_TUNN_FLOW, len), len < 36 ? ERR_PROTOCOL : 0);
+		assert_int_equal(p.at_server.packets.n, len >= 36);
+		if (len >= 36)
+			assert_int_equal(p.at_server.packets.head->flow, 0x11111111);
+		pair_close(&p, OPS);
+	}
+	connect_pair(&p);
+	assert_int_equal(say(&p, DERP_TUNN_FLOW, 36 + 65536), 0);
+	assert_int_equal(p.at_server.packets.n, 1);
+	assert_int_equal(say(&p, DERP_TUNN_FLOW, 36 + 65537), 0); /* dropped, counted */
+	assert_int_equal(p.at_server.packets.n, 1);
+	assert_int_equal(p.at_server.chan->n_ignored, 1);
+	assert_int_equal(say(&p, DERP_TUNN_FLOW, 65601), ERR_TOO_BIG);
 	pair_close(&p, OPS);
 }
 
@@ -1125,6 +1149,7 @@ int main(void)
 		cmocka_unit_test(D13_a_ping_is_answered_by_its_first_8_bytes),
 		cmocka_unit_test(D13_one_pong_waits_at_most),
 		cmocka_unit_test(D14_frames_that_no_server_expects_are_skipped),
+		cmocka_unit_test(a_packet_of_a_flow_is_read_whole_or_not_at_all),
 		cmocka_unit_test(D15_a_home_is_noted_by_one_byte),
 		cmocka_unit_test(D04_a_session_may_be_cut_anywhere),
 		cmocka_unit_test(what_comes_before_admission_is_held_in_order),

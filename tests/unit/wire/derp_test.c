@@ -119,6 +119,30 @@ static void a_packet_is_read_as_it_was_written(void **state)
 	buf_done(&out);
 }
 
+static void a_packet_of_a_flow_is_read_as_it_was_written(void **state)
+{
+	struct buf out = { 0 };
+	struct key key;
+	struct str packet;
+	uint32_t flow;
+
+	(void)state;
+	assert_int_equal(derp_put_flow(&out, &bob, 0x01020304, (const uint8_t *)"hello", 5), 0);
+	struct frame f = only(&out);
+	assert_int_equal(f.kind, DERP_TUNN_FLOW);
+	assert_int_equal(derp_get_flow(&f, &key, &flow, &packet), 0);
+	assert_true(key_eq(&key, &bob));
+	assert_int_equal(flow, 0x01020304);
+	assert_true(str_eq(packet, STR("hello")));
+	buf_done(&out);
+	for (uint32_t len = 0; len < 40; len++) {
+		f = frame_of(DERP_TUNN_FLOW, len);
+		assert_int_equal(derp_get_flow(&f, &key, &flow, &packet),
+		                 len < 36 ? ERR_PROTOCOL : 0);
+		frame_drop(&f);
+	}
+}
+
 static void the_greeting_tells_whether_the_server_is_ours(void **state)
 {
 	struct buf out = { 0 };
@@ -271,6 +295,7 @@ static const struct bounds {
 	{ derp_check_client, DERP_HEALTH, 0, ANY },
 	{ derp_check_client, DERP_RESTARTING, 0, ANY },
 	{ derp_check_client, DERP_TUNN, 0, ANY },
+	{ derp_check_client, DERP_TUNN_FLOW, 0, ANY },
 	{ derp_check_client, 0x00, 0, ANY },
 	{ derp_check_client, 0xff, 0, ANY },
 	{ derp_check_first_of_server, DERP_SERVER_KEY, 40, 1024 },
@@ -285,6 +310,7 @@ static const struct bounds {
 	{ derp_check_server, DERP_HEALTH, 0, ALL },
 	{ derp_check_server, DERP_RESTARTING, 0, ALL },
 	{ derp_check_server, DERP_TUNN, 0, ALL },
+	{ derp_check_server, DERP_TUNN_FLOW, 0, ALL },
 	{ derp_check_server, 0xff, 0, ALL },
 };
 
@@ -450,6 +476,7 @@ int main(void)
 		TEST(frames_are_those_of_the_vectors),
 		TEST(heads_are_those_of_the_vectors),
 		TEST(a_packet_is_read_as_it_was_written),
+		TEST(a_packet_of_a_flow_is_read_as_it_was_written),
 		TEST(the_greeting_tells_whether_the_server_is_ours),
 		TEST(D18_a_greeting_that_is_not_derps_is_refused),
 		TEST(PeerGone_is_written_with_its_reason_and_read_without_too),
