@@ -29,7 +29,7 @@ struct report {
 	struct report_conf conf;
 	enum role role;
 	char where[ADDR_TEXT_LEN]; /* of the first peer */
-	char id[NAME_MAX_LEN + 1], account[NAME_MAX_LEN + 1], node[128];
+	char id[PEER_MAX_LEN + 1], account[NAME_MAX_LEN + 1], node[128];
 	char reason[REASON_LEN]; /* last told, "" when connected */
 	char turned[REASON_LEN]; /* the same, of a way that failed */
 	uint64_t turned_ms;
@@ -356,6 +356,11 @@ void report_notice(struct report *r, const struct notice *n)
 		say_news(r, &r->news,
 		         "the relay finds our signs of life too many: every %u s from now on",
 		         n->beat_ms / 1000);
+	if (n->kind == NOTICE_HEALTH && n->text.len)
+		say_news(r, &r->news, "the relay says that it is not well: %.*s", (int)n->text.len,
+		         n->text.p);
+	else if (n->kind == NOTICE_HEALTH)
+		say_news(r, &r->news, "the relay says that it is well again");
 	if (n->kind != NOTICE_QUOTA)
 		return;
 	r->resets_unix_s = n->resets_unix_s;

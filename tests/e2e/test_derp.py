@@ -3,7 +3,6 @@ import base64
 import collections
 import http.server
 import ipaddress
-import json
 import os
 import re
 import signal
@@ -14,9 +13,8 @@ import time
 
 import pytest
 from harness import TUNN, World, answered, endpoint, free_port
-from scripted import Peer
-from scripted_derp import (CLOSE_PEER, FORWARD, HEALTH, KEEP_ALIVE, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PEER_PRESENT, PING, RECV, RESTARTING,
-                           SERVER_INFO, WATCH_CONNS, Client, NodeKey, disco)
+from scripted_derp import (CLOSE_PEER, FORWARD, KEEP_ALIVE, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PEER_PRESENT, RECV, WATCH_CONNS, Client,
+                           NodeKey, disco)
 from test_cross_tenant import key_of
 from test_stun import asker, assert_answered
 

@@ -275,6 +275,40 @@ static void quota_tells_until_when(void **state)
 	assert_true(said("in 60 min"));
 }
 
+static void a_native_ends_whole_key_is_told_for_the_other_side(void **state)
+{
+	static const char key[] =
+	                "nodekey:640428b8a493fa147ebf8bd96dc73904b817580c15d254bfcecb68900000000a";
+
+	(void)state;
+	begin(one_peer, 1);
+	report_ready(report, 1, str_of(key), STR(""), STR(""));
+	char *at = strstr(out_text, key);
+	assert_non_null(at);
+	assert_non_null(strstr(at + 1, key)); /* behind --peer */
+}
+
+static void D20_what_a_relay_says_of_its_health_is_told(void **state)
+{
+	struct notice n = { .kind = NOTICE_HEALTH, .text = STR("too\033 hot") };
+	char *text = malloc(4000);
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', 4000);
+	begin(one_peer, 1);
+	report_notice(report, &n);
+	assert_true(said("not well: too? hot\n"));
+	n.text = (struct str){ text, 4000 }; /* without an end */
+	report_notice(report, &n);
+	n.text = STR("");
+	report_notice(report, &n);
+	assert_true(said("well again"));
+	assert_int_equal(n_lines(), 3);
+	assert_true(strlen(out_text) < 1300);
+	free(text);
+}
+
 static void the_held_device_comes_with_the_line_to_add(void **state)
 {
 	(void)state;
@@ -344,6 +378,8 @@ int main(void)
 		cmocka_unit_test_teardown(text_from_outside_cannot_steer_the_terminal, end),
 		cmocka_unit_test_teardown(a_refusal_goes_to_standard_error_with_a_way_out, end),
 		cmocka_unit_test_teardown(quota_tells_until_when, end),
+		cmocka_unit_test_teardown(a_native_ends_whole_key_is_told_for_the_other_side, end),
+		cmocka_unit_test_teardown(D20_what_a_relay_says_of_its_health_is_told, end),
 		cmocka_unit_test_teardown(the_held_device_comes_with_the_line_to_add, end),
 		cmocka_unit_test_teardown(lines_that_the_relay_causes_are_bounded, end),
 		cmocka_unit_test_teardown(a_token_that_comes_back_is_not_shown, end),
