@@ -690,7 +690,7 @@ static void a_native_pair_exchanges_datagrams_of_every_size(void **state)
 		assert_true(key_eq(&p.at_server.node_key, &p.client_conf.derp.public));
 		p.at_client.peer_keys[0] = p.at_client.peer_keys[1] = peer;
 		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-			exchange_as(&p, sizes[i], false);
+			exchange(&p, sizes[i]);
 		pair_close(&p, OPS);
 	}
 }
