@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/bucket.h"
 #include "common/base/crypto.h"
 #include "common/base/list.h"
 #include "common/base/map.h"
@@ -30,6 +31,8 @@ struct admit {
 	struct map by_number;
 	struct list newcomers; /* all, oldest first */
 	unsigned n, most, most_per_net;
+	struct bucket accepts;
+	uint32_t burst, per_s; /* of them */
 	uint64_t next_number;
 };
 
@@ -53,6 +56,10 @@ void admit_set_limits(struct admit *a, const struct limits *limits)
 	pthread_mutex_lock(&a->lock);
 	a->most = limits->newcomers;
 	a->most_per_net = limits->newcomers_per_net;
+	if (a->burst != limits->accepts_burst || a->per_s != limits->accepts_per_s)
+		bucket_init(&a->accepts, limits->accepts_burst, limits->accepts_per_s, 0);
+	a->burst = limits->accepts_burst;
+	a->per_s = limits->accepts_per_s;
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -204,7 +211,9 @@ uint64_t admit_enter(struct admit *a, const struct addr *addr, unsigned worker, 
 {
 	*evicted_out = (struct newcomer_id){ 0 };
 	pthread_mutex_lock(&a->lock);
-	uint64_t number = enter(a, addr, worker, now_ms, evicted_out);
+	uint64_t number = bucket_take(&a->accepts, 1, now_ms) ?
+	                                  enter(a, addr, worker, now_ms, evicted_out) :
+	                                  0;
 	pthread_mutex_unlock(&a->lock);
 	return number;
 }

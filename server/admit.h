@@ -4,7 +4,8 @@
  * and all together with random early drop from half of the limit on (OpenSSH's
  * MaxStartups). From then on a newcomer that has taken longer than a second
  * makes room for the next one: half-open connections cost their maker more than
- * us, and an honest end, which is done in a few round trips, gets in (T01).
+ * us, and an honest end, which is done in a few round trips, gets in (T01). Faster than
+ * a rate nobody is let in: each costs a TLS handshake.
  *
  * Shared by all workers, since limits are those of the machine: it has a mutex
  * of its own, taken when a newcomer comes and when it is one no more, never for a
@@ -32,7 +33,7 @@ void admit_free(struct admit *);                /* forgets the newcomers; NULL a
 void admit_set_limits(struct admit *, const struct limits *);
 unsigned admit_count(struct admit *);
 
-/* Number of the newcomer of that worker, or 0: there is no room (or no memory).
+/* Number of the newcomer of that worker, or 0: there is no room, they come too fast (or no memory).
  * evicted_out is who had to go for it: has left, and is to be closed by its worker. */
 uint64_t admit_enter(struct admit *, const struct addr *, unsigned worker, uint64_t now_ms,
                      struct newcomer_id *evicted_out);

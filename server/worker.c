@@ -114,9 +114,10 @@ static void turn_away(struct worker *w, int fd, const struct addr *peer)
 	if (!log_limit_pass(&w->warnings, loop_now_ms(w->loop), 1, WARN_MS, &unsaid))
 		return;
 	log_warn("turning away new connections, %u since it was last said, now one from %s: %u wait "
-	         "for their registration (limits.newcomers %u, limits.newcomers-per-network %u)",
+	         "for their registration (limits.newcomers %u, limits.newcomers-per-network %u), or "
+	         "they come too fast (limits.accept-rate %u)",
 	         unsaid, addr_text(peer, from), admit_count(w->conf->admit), w->limits.newcomers,
-	         w->limits.newcomers_per_net);
+	         w->limits.newcomers_per_net, w->limits.accepts_per_s);
 }
 
 static void evict(struct worker *w, uint64_t number)

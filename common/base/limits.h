@@ -34,6 +34,10 @@
 	  "connections without an admitted end; from half of it on some are dropped at random (T01)") \
 	X(newcomers_per_net, NUMBER, "newcomers-per-network", 16, 1, 1000000, \
 	  "connections without an admitted end from one IPv4 /24 or IPv6 /64 (T01)") \
+	X(accepts_burst, NUMBER, "accept-burst", 10000, 1, 1000000, \
+	  "connections accepted at once, by all workers: CPU of TLS handshakes (T01)") \
+	X(accepts_per_s, NUMBER, "accept-rate", 5000, 1, 1000000, \
+	  "the same per second, sustained") \
 	X(health_conns, NUMBER, "health-connections", 64, 0, 1000000, \
 	  "connections that only ask for health and are left alone (load balancers)") \
 	X(idle_ms, DURATION, "idle", 300000, 1000, 86400000, \

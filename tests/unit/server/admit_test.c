@@ -158,6 +158,23 @@ static void a_limit_of_one_lets_one_in(void **state)
 	assert_true(enter("192.0.9.7"));
 }
 
+static void who_come_faster_than_the_rate_are_turned_away(void **state)
+{
+	(void)state;
+	limits.accepts_burst = 3;
+	limits.accepts_per_s = 2;
+	limits.newcomers_per_net = 100;
+	admit_set_limits(admit, &limits);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(enter("192.0.2.1"));
+	assert_false(enter("192.0.3.1")); /* wherever they come from */
+	now_ms += 500;
+	assert_true(enter("192.0.3.1"));
+	assert_false(enter("192.0.3.1"));
+	admit_set_limits(admit, &limits); /* a reload that changes nothing gives nothing */
+	assert_false(enter("192.0.3.1"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +187,7 @@ int main(void)
 		TEST(who_takes_too_long_makes_room_for_the_next_in_its_network),
 		TEST(a_full_house_of_idlers_lets_everybody_in),
 		TEST(a_limit_of_one_lets_one_in),
+		TEST(who_come_faster_than_the_rate_are_turned_away),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
