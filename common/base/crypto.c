@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <sodium.h>
 #include <string.h>
@@ -43,6 +44,8 @@ int crypto_sha1(const struct str *parts, size_t n_parts, uint8_t out[20])
 		ok = ok && EVP_DigestUpdate(ctx, parts[i].p, parts[i].len);
 	ok = ok && EVP_DigestFinal_ex(ctx, out, NULL);
 	EVP_MD_CTX_free(ctx);
+	if (!ok)
+		ERR_clear_error(); /* nobody asks, and SSL_get_error() would be misled */
 	return ok ? 0 : -ENOMEM;
 }
 

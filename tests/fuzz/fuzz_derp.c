@@ -54,8 +54,9 @@ static int read_all(checker *first, checker *then, const uint8_t *data, size_t l
 		struct cursor in = cursor_of(data + at, len - at < chunk ? len - at : chunk);
 		while ((rc = frame_next(&framer, &in, &f)) == 0) {
 			get_all(&f);
-			derp_put(seen, (enum derp_type)f.kind, f.p, f.len);
 			framer.check = then;
+			if ((rc = derp_put(seen, (enum derp_type)f.kind, f.p, f.len)) < 0)
+				break;
 		}
 	}
 	framer_done(&framer);

@@ -121,6 +121,12 @@ static inline void assert_hex(const void *p, size_t len, const char *hex)
 	assert_string_equal(text, hex);
 }
 
+static inline void assert_begins(const struct buf *b, const void *with, size_t len)
+{
+	assert_true(buf_len(b) >= len);
+	assert_memory_equal(buf_data(b), with, len);
+}
+
 /* What a box says. */
 static inline void assert_box(const uint8_t *box, size_t len, const struct key *from,
                               const uint8_t *secret, const char *expected)
@@ -236,9 +242,12 @@ static inline void open_client(struct pair *p, const struct key *peer, const cha
 
 static inline int start_derp(void **state)
 {
+	uint8_t digest[20];
+
 	(void)state;
 	json_start();
-	return crypto_start();
+	/* OpenSSL does not survive that its first use finds no memory. */
+	return crypto_start() == 0 ? crypto_sha1(NULL, 0, digest) : -1;
 }
 
 #endif

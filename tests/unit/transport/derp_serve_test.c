@@ -60,7 +60,7 @@ static void without_fast_start_101_and_ServerKey_leave_together(void **state)
 	assert_int_equal(feed(&p, p.server, &b), 0);
 	assert_int_equal(hear(p.server, &b), 0);
 	assert_true(buf_len(&b) == sizeof ANSWER_101 - 1 + 45);
-	assert_memory_equal(buf_data(&b), ANSWER_101, sizeof ANSWER_101 - 1);
+	assert_begins(&b, ANSWER_101, sizeof ANSWER_101 - 1);
 	assert_hex(buf_data(&b) + sizeof ANSWER_101 - 1, 45, SERVER_KEY_HEX);
 	buf_done(&b);
 	pair_close(&p, OPS);
@@ -98,7 +98,7 @@ static void fast_start_is_1_and_nothing_else(void **state)
 	add(&b, "GET /derp HTTP/1.1\r\nHost: x\r\nDerp-Fast-Start: true\r\nUpgrade: DERP\r\n\r\n");
 	assert_int_equal(feed(&p, p.server, &b), 0);
 	assert_int_equal(hear(p.server, &b), 0);
-	assert_memory_equal(buf_data(&b), "HTTP/1.1 101 ", 13);
+	assert_begins(&b, "HTTP/1.1 101 ", 13);
 	buf_done(&b);
 	pair_close(&p, OPS);
 }
@@ -114,7 +114,7 @@ static void D01_pages_are_answered_until_a_request_becomes_a_conversation(void *
 	add(&b, "GET /derp HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_int_equal(feed(&p, p.server, &b), 0);
 	assert_int_equal(hear(p.server, &b), 0);
-	assert_memory_equal(buf_data(&b), "HTTP/1.1 426 ", 13);
+	assert_begins(&b, "HTTP/1.1 426 ", 13);
 	assert_true(contains(&b, "DERP requires connection upgrade"));
 	buf_clear(&b);
 	add(&b,
@@ -124,7 +124,7 @@ static void D01_pages_are_answered_until_a_request_becomes_a_conversation(void *
 	add_client_info(&p, &b, MINIMAL_INFO);
 	assert_int_equal(feed(&p, p.server, &b), 0);
 	assert_int_equal(hear(p.server, &b), 0);
-	assert_memory_equal(buf_data(&b), "HTTP/1.1 200 ", 13);
+	assert_begins(&b, "HTTP/1.1 200 ", 13);
 	assert_true(contains(&b, "HTTP/1.1 405 ") && contains(&b, "bogus probe method"));
 	assert_true(contains(&b, "X-Tailscale-Response: response ts_1"));
 	assert_true(contains(&b, "DERP\xf0\x9f\x94\x91"));
@@ -143,7 +143,7 @@ static void a_request_that_is_none_is_answered_and_ends_the_connection(void **st
 	add(&b, "GET /derp HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n");
 	assert_int_equal(feed(&p, p.server, &b), ERR_PROTOCOL);
 	assert_true(hear(p.server, &b) < 0);
-	assert_memory_equal(buf_data(&b), "HTTP/1.1 400 ", 13);
+	assert_begins(&b, "HTTP/1.1 400 ", 13);
 	assert_true(contains(&b, "Connection: close"));
 	buf_done(&b);
 	pair_close(&p, OPS);
@@ -159,7 +159,7 @@ static void a_connection_that_is_to_close_does(void **state)
 	add(&b, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" FAST);
 	assert_int_equal(feed(&p, p.server, &b), 0);
 	assert_int_equal(hear(p.server, &b), ERR_CLOSED);
-	assert_memory_equal(buf_data(&b), "HTTP/1.1 200 ", 13);
+	assert_begins(&b, "HTTP/1.1 200 ", 13);
 	assert_false(contains(&b, "DERP\xf0\x9f\x94\x91")); /* what came behind was not read */
 	buf_done(&b);
 	pair_close(&p, OPS);
@@ -703,7 +703,7 @@ static void D04_a_session_may_be_cut_anywhere(void **state)
 			put_session(&p, &all, fast);
 			len = buf_len(&all);
 			p.chunk = at == 0 ? 1 : 0;
-			buf_add(&part, buf_data(&all), at);
+			assert_int_equal(buf_add(&part, buf_data(&all), at), 0);
 			buf_eat(&all, at);
 			assert_int_equal(feed(&p, p.server, &part), 0);
 			assert_int_equal(hear(p.server, &heard), 0);
@@ -765,6 +765,7 @@ static void what_comes_before_admission_is_held_in_order(void **state)
 		assert_int_equal(feed(&p, p.server, &b), 0);
 		p.chunk = 7;
 		send_numbered(&b, 10, 10);
+		assert_true(buf_len(&b) > 3);
 		buf_cut(&b, buf_len(&b) - 3); /* ends within a frame */
 		assert_int_equal(feed(&p, p.server, &b), 0);
 		assert_int_equal(OPS->rest_ms(p.server), BUDGET_REST_MS); /* not faster than that */
@@ -779,6 +780,7 @@ static void what_comes_before_admission_is_held_in_order(void **state)
 			assert_numbered(&p, 19);
 		}
 		send_numbered(&b, 19, 3);
+		assert_true(buf_len(&b) > FRAME_HEAD_LEN + KEY_LEN);
 		buf_eat(&b, FRAME_HEAD_LEN + KEY_LEN + 1 - 3);
 		assert_int_equal(feed(&p, p.server, &b), 0);
 		if (by_tick) {
@@ -969,6 +971,7 @@ static void D16_half_a_frame_has_its_time_and_what_trickles_in_does_not_give_mor
 		} else if (where > 0) {
 			add_client_info(&p, &b, MINIMAL_INFO);
 		}
+		assert_true(buf_len(&b) > 35);
 		size_t n = buf_len(&b) - 35;
 		buf_cut(&b, n);
 		assert_int_equal(feed(&p, p.server, &b), 0);
@@ -1058,6 +1061,7 @@ static void a_server_that_naps_goes_on_where_it_was(void **state)
 	open_server(&p, FAST, MINIMAL_INFO);
 	assert_true(OPS->nap(p.server));
 	send_numbered(&b, 0, 2);
+	assert_true(buf_len(&b) > 50);
 	buf_add(&rest, buf_data(&b) + 50, buf_len(&b) - 50);
 	buf_cut(&b, 50);
 	assert_int_equal(feed(&p, p.server, &b), 0);
@@ -1097,6 +1101,7 @@ static void a_native_end_is_told_in_its_own_words(void **state)
 	s.native_flags = NATIVE_MESH | NATIVE_NOT_IDEAL;
 	assert_int_equal(OPS->tell_peer(p.at_server.chan, &s), 0);
 	hear(p.server, &b);
+	assert_int_equal(buf_len(&b), 56);
 	assert_int_equal(buf_data(&b)[55], 10);
 	buf_clear(&b);
 	s.state = PEER_GONE;
@@ -1105,7 +1110,7 @@ static void a_native_end_is_told_in_its_own_words(void **state)
 	assert_int_equal(OPS->tell_peer(p.at_server.chan, &s), 0);
 	hear(p.server, &b);
 	assert_int_equal(buf_len(&b), 2 * 38);
-	assert_memory_equal(buf_data(&b), "\x08\0\0\0\x21\x07", 6);
+	assert_begins(&b, "\x08\0\0\0\x21\x07", 6);
 	assert_int_equal(buf_data(&b)[37], 0);
 	assert_int_equal(buf_data(&b)[75], 1);
 	buf_clear(&b);
