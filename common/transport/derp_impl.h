@@ -47,7 +47,6 @@ struct transport {
 	struct buf held;             /* server, DERP_PENDING: what came before we were admitted */
 
 	struct key key;   /* server: the end's; client: the relay's */
-	bool can_ack;     /* server: it answers Ping */
 	bool named;       /* a tunnel of ours: knows DERP_TUNN */
 	bool marked;      /* server: the client said Tunn-Version */
 	bool mesh;        /* server: it has shown the mesh key; client: it watches */
@@ -92,7 +91,7 @@ int derp_get_any_packet(const struct transport *, const struct frame *, struct k
                         uint32_t *flow_out, struct str *payload_out);
 /* A packet came: what it is as struct pkt, NULL if it is dropped (counted). */
 struct pkt *derp_packet(struct transport *, struct str payload);
-void derp_ping(struct transport *, uint64_t payload);
+int derp_ping(struct transport *, uint64_t payload);
 void derp_on_pong(struct transport *, const struct frame *);
 void derp_on_ping(struct transport *, const struct frame *);
 /* A message of tunn.v1 about `about` (NULL: nobody in particular). */

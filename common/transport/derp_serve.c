@@ -40,7 +40,7 @@ static void tell_native(struct transport *t, const struct derp_client_info *info
 	t->events->hello(t->owner, &t->chan, &hello);
 }
 
-static int tell_named(struct transport *t, struct derp_client_info *info)
+static void tell_named(struct transport *t, struct derp_client_info *info)
 {
 	struct hello hello = {
 		.id = info->id,
@@ -58,12 +58,10 @@ static int tell_named(struct transport *t, struct derp_client_info *info)
 
 	memcpy(hello.instance, info->instance, sizeof hello.instance);
 	t->named = true;
-	if (!error) {
+	if (error)
+		derp_serve_refuse(&t->chan, CLOSE_INVALID, error);
+	else
 		t->events->hello(t->owner, &t->chan, &hello);
-		return 0;
-	}
-	derp_serve_refuse(&t->chan, CLOSE_INVALID, error);
-	return 0;
 }
 
 static bool has_mesh_key(const struct transport *t, const struct derp_client_info *info)
@@ -84,14 +82,13 @@ static int take_info(struct transport *t, struct str text)
 
 	if (rc < 0)
 		return rc;
-	t->can_ack = info.can_ack_pings;
 	t->mesh = has_mesh_key(t, &info);
 	t->stage = DERP_PENDING;
 	t->framer.check = derp_check_client;
 	if (key_eq(&t->key, &t->conf->derp.public) && !t->mesh)
 		rc = ERR_PROTOCOL; /* ourselves, but not as a mate */
 	else if (info.is_named && t->marked)
-		rc = tell_named(t, &info);
+		tell_named(t, &info);
 	else
 		tell_native(t, &info);
 	derp_info_free(doc);

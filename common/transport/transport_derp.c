@@ -129,12 +129,12 @@ static uint64_t get_u64(const uint8_t p[static 8])
 	return v;
 }
 
-void derp_ping(struct transport *t, uint64_t payload)
+int derp_ping(struct transport *t, uint64_t payload)
 {
 	uint8_t b[DERP_PING_LEN];
 
 	put_u64(b, payload);
-	derp_put(&t->out, DERP_PING, b, sizeof b);
+	return derp_put(&t->out, DERP_PING, b, sizeof b);
 }
 
 void derp_on_pong(struct transport *t, const struct frame *f)
@@ -173,8 +173,9 @@ static bool may_ask(const struct transport *t)
 
 static void ask(struct transport *t, uint32_t within_ms)
 {
+	if (derp_ping(t, t->now_ms) < 0)
+		return; /* what was not asked needs no answer; the next beat asks */
 	t->beat_sent_ms = t->now_ms;
-	derp_ping(t, t->now_ms);
 	if (!t->dead_ms || t->now_ms + within_ms < t->dead_ms)
 		t->dead_ms = t->now_ms + within_ms;
 }
