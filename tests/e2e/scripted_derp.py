@@ -116,7 +116,7 @@ class Stream:
         self.s.settimeout(seconds)
         try:
             return bool(self.buffer) or self.more()
-        except TimeoutError:
+        except (TimeoutError, ssl.SSLWantReadError):  # the latter: seconds was 0
             return False
         finally:
             self.s.settimeout(before)

@@ -101,12 +101,13 @@ def test_D03_any_method_an_empty_host_and_a_query_are_accepted(new, more):
     assert c.admitted() and c.is_alive()
 
 
-def test_D03_of_two_upgrades_the_first_counts(new):
-    """derp.md 1.4 wins over the row: the value is compared as a whole, and the original looks at the first of several."""
-    c = new(enter=False)
-    assert c.ask(("Upgrade: DERP", "Upgrade: h2c"))[0].split()[1] == "101"
-    c.greeting()
-    for fields in (("Upgrade: h2c", "Upgrade: DERP"), ("Upgrade: h2c, DERP",)):
+def test_D03_of_several_upgrades_the_known_one_is_picked_and_of_two_fields_the_first_counts(new):
+    """The original takes no list at all, and of two fields the first (derp.md 1.4)."""
+    for fields in (("Upgrade: DERP", "Upgrade: h2c"), ("Upgrade: h2c, DERP",), ("Upgrade: derp , h2c",)):
+        c = new(enter=False)
+        assert c.ask(fields)[0].split()[1] == "101", fields
+        c.greeting()
+    for fields in (("Upgrade: h2c", "Upgrade: DERP"), ("Upgrade: h2c, DERPY",)):
         assert new(enter=False).ask(fields)[0].split()[1] == "426", fields
 
 
@@ -336,12 +337,14 @@ def test_D12_the_mesh_keeps_to_the_lengths_too(new, row):
     assert c.ended()
 
 
-def test_D12_a_forward_between_zero_keys_ends_nothing(new):
+def test_D12_a_forward_between_zero_keys_ends_nothing(new, derp):
+    """As a destination nobody, as a source forged: dropped, and the link lives."""
     c = mesh_peer(new)
     c.frame(FORWARD, bytes(64) + b"x" * 100)
-    c.frame(FORWARD, bytes(64) + disco())
+    c.frame(FORWARD, bytes(32) + derp.key.public + b"from nobody")
     c.frame(CLOSE_PEER, bytes(32))
-    assert c.is_alive()
+    c.frame(FORWARD, NodeKey().public + bytes(32) + disco())
+    assert c.is_alive() and derp.is_alive() and not derp.seen
     assert c.saw(PEER_GONE) == [bytes(32) + bytes([NOT_HERE])]
 
 

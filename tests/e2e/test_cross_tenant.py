@@ -10,12 +10,15 @@ import grpc
 import pytest
 from harness import free_port
 from scripted import DATA, Peer, register
+from scripted_derp import RECV, Client, NodeKey
 from test_foreign_grpcio import Stranger, stubs  # noqa: F401
 
 NAMES = ["home", "laptop", "nas", "phone"]  # the same in every account
 ACCOUNTS = ["main", "red", "green", "blue"]
 ROUNDS, CHANNELS = 2000, 3
 HEAD = struct.Struct(">8sII")
+NODES = [NodeKey() for _ in range(4)]  # of native DERP ends; the first three may talk to each other
+PAIRED = [("nodekey", node.hex) for node in NODES[:3]]
 
 
 class Tenants:
@@ -42,11 +45,15 @@ class Tenants:
 
 def resolve(account, written):
     """Whom an end of this account means."""
+    if written.startswith("nodekey:"):
+        return tuple(written.split(":"))
     return tuple(written.split("/")) if "/" in written else (account, written)
 
 
 def key_of(account, name):
-    """What PROTOCOL.md says the key of a named tunnel is."""
+    """What PROTOCOL.md says the key of a named tunnel is; a node's is what it is."""
+    if account == "nodekey":
+        return name
     key = bytearray(hashlib.blake2b(f"tunn/v1/tunnel-id\0{account}/{name}".encode(), digest_size=32).digest())
     key[31] |= 0x80
     return key.hex()
@@ -104,13 +111,71 @@ class End(Stranger):
     def is_active(self):
         return self.answer is not None and self.code is None
 
+    def leave(self, gently):
+        self.close() if gently else self.call.cancel()
+
+    def poll(self):
+        """Its thread does."""
+
     def send_to(self, written, serial, **forged):
         fields = {"peer_id": written} if written is not None else {}
         self.send(HEAD.pack(b"datagram", self.number, serial), **fields, **forged)
 
 
+class WhomNativesDeclare:
+    """All tunnels; of the other nodes those that derp.peering names."""
+
+    def __init__(self, who):
+        self.who = who
+
+    def __contains__(self, other):
+        return other[0] != "nodekey" or self.who == other or (self.who in PAIRED and other in PAIRED)
+
+
+class Native:
+    """A native DERP end: it names nobody, and the tunnels that name it are its peers. Read when it is asked about."""
+
+    one_way = False
+
+    def __init__(self, relay, node, peers):
+        self.node, self.account, self.name, self.peers = node, "nodekey", node.hex, peers
+        self.declared, self.number, self.got, self.wrong = WhomNativesDeclare(self.who()), len(End.all), set(), []
+        End.all.append(self)
+        self.client = Client(relay.port, key=node)
+        assert self.client.info, "derp.allow lets all in"
+
+    def who(self):
+        return self.account, self.name
+
+    def is_active(self):
+        self.poll()
+        return not self.client.closed
+
+    def leave(self, gently):
+        self.client.close() if gently else self.client.drop()
+        self.client.closed = True
+
+    def poll(self):
+        while not self.client.closed and self.client.comes(0):
+            f = self.client.read()
+            if f and f.type == RECV:
+                self.take(f.payload[:32].hex(), f.payload[32:])
+
+    def take(self, source, data):
+        magic, sender, serial = HEAD.unpack(data[:HEAD.size])
+        s = End.all[sender]
+        checks = {"not ours": magic == b"datagram", "stamped as somebody else": source == key_of(*s.who()),
+                  "derp.peering forbids it": s.who() in self.declared, "sender has not declared the receiver": self.who() in s.declared}
+        self.wrong += [f"{what}: {s.who()} #{s.number} -> {self.who()} #{self.number}" for what, true in checks.items() if not true]
+        self.got.add((sender, serial))
+
+    def send_to(self, written, serial, **forged):
+        to = key_of(*resolve("main", written or "nobody"))
+        self.client.send_to(bytes.fromhex(to), HEAD.pack(b"datagram", self.number, serial))
+
+
 class Play:
-    """Random steps of random tenants."""
+    """Random steps of random tenants, and of native ends beside them."""
 
     def __init__(self, tenants, rng):
         self.t, self.rng, self.serial, self.refusals = tenants, rng, 0, 0
@@ -118,6 +183,8 @@ class Play:
         End.all = []
 
     def anybody(self, account):
+        if self.rng.random() < 0.15:
+            return self.rng.choice(NODES).text
         other, name = self.rng.choice(ACCOUNTS), self.rng.choice(NAMES)
         return name if other == account and self.rng.random() < 0.7 else f"{other}/{name}"
 
@@ -129,7 +196,18 @@ class Play:
                 found.setdefault(resolve(account, written), written)
         return list(found.values()) or ["nobody"]
 
+    def join_native(self):
+        here = {e.who() for e in End.all if isinstance(e, Native) and e.is_active()}
+        node = self.rng.choice(NODES)
+        if ("nodekey", node.hex) in here:
+            return
+        others = [f"{a}/{n}" for a in ACCOUNTS for n in NAMES] + [n.text for n in NODES if n is not node]
+        Native(self.t.relay, node, self.rng.sample(others, 12))
+
     def join(self):
+        if self.rng.random() < 0.15:
+            self.join_native()
+            return
         account, name = self.rng.choice(ACCOUNTS), self.rng.choice(NAMES)
         claim, token, want = name, self.t.free[account], None
         if self.rng.random() < 0.3:
@@ -152,7 +230,7 @@ class Play:
             assert end.code == "UNAVAILABLE", "only a fight over an id keeps a good registration out"
 
     def leave(self, end):
-        end.close() if self.rng.random() < 0.5 else end.call.cancel()
+        end.leave(self.rng.random() < 0.5)
 
     def send(self, end):
         for _ in range(self.rng.randint(1, 8)):
@@ -194,10 +272,16 @@ def settled(relay):
         time.sleep(0.1)
 
 
+def enough(pairs):
+    """Between tunnels, and between a tunnel and a node both ways."""
+    kinds = [(s.account == "nodekey", r.account == "nodekey") for s, r, _ in pairs]
+    return len(kinds) >= 4 and (True, False) in kinds and (False, True) in kinds and (False, False) in kinds
+
+
 def everything_mutual_arrives(active):
     """Sends both what must arrive and what must not; the former is waited for."""
     pairs = list(mutual_pairs(active))
-    assert len(pairs) >= 4, "nobody could have received anything: the test proves nothing"
+    assert enough(pairs), "nobody could have received anything: the test proves nothing"
     serial, deadline, missing = 1 << 30, time.monotonic() + 30, pairs
     while missing:
         assert time.monotonic() < deadline, f"never arrived: {[(s.who(), r.who()) for s, r, _ in missing]}"
@@ -205,10 +289,14 @@ def everything_mutual_arrives(active):
             for name in NAMES:
                 for account in ACCOUNTS:
                     e.send_to(f"{account}/{name}", serial)
+            for node in NODES:
+                e.send_to(node.text, serial)
         for s, r, p in missing:
             serial += 1
             s.send_to(p, serial)
         time.sleep(0.3)
+        for e in active:
+            e.poll()
         missing = [(s, r, p) for s, r, p in pairs if not any(n == s.number and at >= 1 << 30 for n, at in list(r.got))]
     return len(pairs)
 
@@ -217,7 +305,8 @@ def wrong():
     return [w for e in End.all for w in e.wrong]
 
 
-def test_T18_random_tenants_never_see_what_they_and_their_peers_did_not_declare(world, relay, stubs):
+def test_T18_random_tenants_and_nodes_never_see_what_they_and_their_peers_did_not_declare(world, stubs):
+    relay = world.relay(args=["--derp.allow", "any", *(w for n in NODES[:3] for w in ("--derp.peering", n.text))])
     seed = int(os.environ.get("TUNN_SEED") or random.SystemRandom().getrandbits(32))
     print(f"TUNN_SEED={seed}")
     tenants = Tenants(world, relay, stubs)
@@ -225,7 +314,7 @@ def test_T18_random_tenants_never_see_what_they_and_their_peers_did_not_declare(
     for _ in range(ROUNDS):
         play.step()
         assert not wrong(), f"TUNN_SEED={seed}: {wrong()[:5]}"
-    while sum(1 for _ in mutual_pairs(settled(relay))) < 4:  # counted when those who leave have left
+    while not enough(list(mutual_pairs(settled(relay)))):  # counted when those who leave have left
         play.join()
     n = everything_mutual_arrives(settled(relay))
     assert not wrong(), f"TUNN_SEED={seed}: {wrong()[:5]}"

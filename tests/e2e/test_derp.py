@@ -3,11 +3,10 @@ import base64
 import collections
 import http.server
 import ipaddress
+import json
 import os
 import re
 import signal
-import socket
-import subprocess
 import threading
 import time
 
@@ -189,6 +188,145 @@ def test_a_broken_derp_section_on_reload_cuts_nobody_off(derp):
         relay.p.send_signal(signal.SIGHUP)
         relay.wait_for("reload.*(refused|kept|fail)", after=at)
     assert end.is_alive() and derp.enter(relay).info
+
+
+# -- who may enter: a URL is asked
+
+class Doorman:
+    """An HTTP server that answers as -verify-client-url wants: .says decides, .asked remembers."""
+
+    def __init__(self, world):
+        doorman, self.asked, self.says = self, [], lambda key: (200, b'{"Allow":true}')
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                doorman.asked.append(body)
+                status, answer = doorman.says(body["NodePublic"])
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/verify"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        world.cleanups.append(self.close)
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def doorman(world):
+    return Doorman(world)
+
+
+def test_a_url_says_who_enters_and_is_asked_each_time(derp, doorman):
+    friend, stranger = NodeKey(), NodeKey()
+    doorman.says = lambda key: (200, b'{"Allow":%s}' % (b"true" if key == friend.text else b"false"))
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n")
+    end = derp.enter(relay, key=friend)
+    assert end.info == {"version": 2} and doorman.asked == [{"NodePublic": friend.text, "Source": "127.0.0.1"}]
+    assert refused(relay, key=stranger)
+    relay.wait_for(rf"refused end id=nodekey:{stranger.hex[:8]}\. .* reason=denied")
+    doorman.says = lambda key: (200, b'{"allow": true, "More": [1, 2]}')  # keys in any case, as in Go
+    exchange(end, derp.enter(relay, key=stranger))
+    doorman.says = lambda key: (200, b'{"Allow":false}')
+    assert refused(relay, key=friend)
+    assert end.is_alive() and len(doorman.asked) == 4
+
+
+@pytest.mark.parametrize("answer", [(500, b'{"Allow":true}'), (204, b""), (302, b'{"Allow":true}'), (200, b""), (200, b"true"), (200, b'{"Allow":1}'),
+                                    (200, b'{"Allow":"true"}'), (200, b"{}"), (200, b" " * 4096 + b'{"Allow":true}')], ids=lambda a: f"{a[0]}_{len(a[1])}")
+def test_a_url_that_does_not_say_yes_lets_nobody_in(derp, doorman, answer):
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n")
+    doorman.says = lambda key: answer
+    assert refused(relay) and len(doorman.asked) == 1
+    doorman.says = lambda key: (200, b'{"Allow":true}')
+    assert derp.enter(relay).info
+
+
+def test_a_url_that_is_not_there_lets_nobody_in(derp, doorman):
+    """Fails closed, where derper's default is to fail open (product.md section 4)."""
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n", mesh=True)
+    doorman.close()
+    began = time.monotonic()
+    assert refused(relay) and time.monotonic() - began < 6
+    relay.wait_for("refused end id=nodekey:.* reason=unavailable")
+    assert derp.watch(relay).is_alive()  # the mesh is not asked about
+
+
+def test_a_url_that_does_not_answer_keeps_one_waiting_and_harms_nobody(derp, doorman):
+    friend = NodeKey()
+    silent, answer = threading.Event(), (200, b'{"Allow":true}')
+    doorman.says = lambda key: answer if key == friend.text else (silent.wait(30), answer)[1]
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n", workers=1)
+    waiting = Client(relay.port, enter=False)
+    waiting.ask()
+    waiting.greeting()
+    began = time.monotonic()
+    waiting.introduce()
+    waiting.send_to(friend, b"before I am admitted")
+    end = derp.enter(relay, key=friend)
+    assert end.info and time.monotonic() - began < 3
+    assert waiting.admitted() is None and 3 < time.monotonic() - began < 8
+    assert end.is_alive() and not end.seen
+    silent.set()
+    waiting.close()
+
+
+def test_who_goes_while_the_url_is_asked_leaves_nothing(derp, doorman):
+    silent = threading.Event()
+    doorman.says = lambda key: (silent.wait(30), (200, b'{"Allow":true}'))[1]
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n")
+    for _ in range(5):
+        c = Client(relay.port, enter=False)
+        c.ask()
+        c.greeting()
+        c.introduce()
+        end = time.monotonic() + 20
+        while not doorman.asked and time.monotonic() < end:
+            time.sleep(0.01)
+        c.drop()
+    until(relay, "connections_open", 0)
+    silent.set()
+    doorman.says = lambda key: (200, b'{"Allow":true}')
+    exchange(derp.enter(relay), derp.enter(relay))
+    assert relay.counters()["sessions_open"] == 2
+
+
+def test_what_is_said_while_the_url_is_asked_is_heard_once_admitted(derp, doorman):
+    silent, first = threading.Event(), NodeKey()
+    doorman.says = lambda key: (key == first.text or silent.wait(30), (200, b'{"Allow":true}'))[1]
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n")
+    friend = derp.enter(relay, key=first)
+    c = derp.enter(relay, enter=False)
+    c.ask()
+    c.greeting()
+    c.introduce()
+    c.frame(NOTE_PREFERRED, b"\1")
+    for n in range(10):
+        c.send_to(friend.key, bytes([n]) * 1000)
+    silent.set()
+    assert c.admitted() == {"version": 2}
+    assert [friend.packet() for _ in range(10)] == [(c.key.public, bytes([n]) * 1000) for n in range(10)]
+    until(relay, "derp_home_connections", 1)
+
+
+def test_another_url_needs_a_restart_and_a_reload_says_so(derp, doorman):
+    relay = derp.start(f"derp:\n  verify-url: {doorman.url}\n")
+    for text in ("derp:\n  allow: any\n", "derp:\n  verify-url: http://127.0.0.1:1/\n"):
+        write(relay.config, text)
+        at = relay.count()
+        relay.p.send_signal(signal.SIGHUP)
+        relay.wait_for("derp.verify-url is another now: that needs a restart", after=at)
+    asked = len(doorman.asked)
+    assert derp.enter(relay).info and len(doorman.asked) == asked + 1
 
 
 # -- the configuration
