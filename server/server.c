@@ -22,6 +22,7 @@
 #include "server/expiry.h"
 #include "server/first.h"
 #include "server/mail.h"
+#include "server/map_node.h"
 #include "server/rights.h"
 #include "server/state.h"
 #include "server/stun_start.h"
@@ -305,27 +306,74 @@ static int listen_somewhere(struct server *s)
 	return n ? take_listeners(s, fds, n) : listen_all(s);
 }
 
+/* By which clients reach us, without brackets. False: a guess, no certificate of ours is
+ * for it. */
+static bool own_host(const struct server *s, char *out, size_t cap)
+{
+	const struct addr *first = &s->listening.v[0].addr;
+	char ip[ADDR_TEXT_LEN];
+
+	if (s->opts->names.n) {
+		snprintf(out, cap, "%s", s->opts->names.v[0]);
+		return true;
+	}
+	if (!addr_is_special(first)) {
+		snprintf(out, cap, "%s", addr_ip_text(first, ip));
+		return true;
+	}
+	snprintf(out, cap, "localhost");
+	gethostname(out, cap - 1);
+	return false;
+}
+
 /* The command line that works on the other side. */
 static void print_client_line(const struct server *s)
 {
-	char pin[2 * TLS_PIN_LEN + 1], host[300], port[16] = "", addr[ADDR_TEXT_LEN];
+	char pin[2 * TLS_PIN_LEN + 1], host[256] = "", port[16] = "";
 
+	own_host(s, host, sizeof host);
 	hex_encode(s->pin, TLS_PIN_LEN, pin);
 	if (addr_port(&s->listening.v[0].addr) != 443)
 		snprintf(port, sizeof port, ":%u", addr_port(&s->listening.v[0].addr));
-	if (s->opts->names.n) {
-		snprintf(host, sizeof host, "%s%s", s->opts->names.v[0], port);
-	} else if (!addr_is_special(&s->listening.v[0].addr)) {
-		snprintf(host, sizeof host, "%s", addr_text(&s->listening.v[0].addr, addr));
-	} else {
-		char name[200] = "localhost";
-		gethostname(name, sizeof name - 1);
-		snprintf(host, sizeof host, "%s%s", name, port);
-	}
+	bool v6 = strchr(host, ':') != NULL;
 	printf("tunn: on both ends run (with the other id as --peer):\n"
-	       "tunn:   tunn relay 51820 --id home-wg --peer laptop-wg --relay https://%s --pin "
+	       "tunn:   tunn relay 51820 --id home-wg --peer laptop-wg --relay https://%s%s%s%s --pin "
 	       "sha256:%s%s\n",
-	       host, pin, s->opts->open ? "" : " --token-file FILE");
+	       v6 ? "[" : "", host, v6 ? "]" : "", port, pin,
+	       s->opts->open ? "" : " --token-file FILE");
+}
+
+static int stun_port(const struct server *s)
+{
+	struct addr a;
+	bool any;
+
+	if (!s->stun)
+		return -1;
+	if (s->opts->stun.n)
+		addr_of_listen(s->opts->stun.v[0], &a, &any); /* checked when read */
+	return s->opts->stun.n ? addr_port(&a) : 0;
+}
+
+/* For the DERP map, where DERP clients are let in. Without a name to be found by in the
+ * certificate they would refuse us. */
+static void print_map_node(const struct server *s)
+{
+	uint8_t raw_pin[TLS_PIN_LEN];
+	char host[256] = "", text[MAP_NODE_LEN];
+	bool is_pinned = !s->opts->cert && tls_leaf_raw_sha256(s->worker_conf.tls, raw_pin) == 0;
+	const struct map_node node = { .host = host,
+		                       .port = addr_port(&s->listening.v[0].addr),
+		                       .stun_port = stun_port(s),
+		                       .raw_pin = is_pinned ? raw_pin : NULL };
+
+	if (s->derp.policy->allow == NATIVE_ALLOW_NONE)
+		return;
+	if (!own_host(s, host, sizeof host))
+		printf("tunn: DERP clients need our name: --name HOST, then the node for their DERP "
+		       "map is printed here\n");
+	else if (map_node_print(&node, text) == 0)
+		printf("tunn: node for a DERP map: %s\n", text);
 }
 
 static int open_workers(struct server *s)
@@ -422,6 +470,7 @@ static int start(struct server *s)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
 	rights_enter_sandbox(s->opts, s->opts->derp_verify_url);
 	print_client_line(s);
+	print_map_node(s);
 	fflush(stdout);
 	notify_say("READY=1");
 	if (notify_watchdog_ms())

@@ -116,6 +116,9 @@ class Server:
                 time.sleep(0.02)  # it says that it will listen before it does
         if self.own:
             self.pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((self.host, PORT)))).hexdigest()
+        if self.own and self.kind == "tunn":  # it prints what a map needs
+            node = json.loads(self.program.wait_for("node for a DERP map: (.*)").group(1))
+            assert (node["HostName"], node["DERPPort"], node["CertName"]) == (self.host, PORT, f"sha256-raw:{self.pin}")
 
     @property
     def at(self):

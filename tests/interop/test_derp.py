@@ -67,10 +67,10 @@ def waiting(server, derp_world, authority):
 
 
 @pytest.mark.parametrize("case", [c for c, needs in CASES.items() if not set(needs) & set(ELSEWHERE)])
-def test_derp(server, waiting, case, request):
+def test_derp(server, waiting, case):
     if "port80" in CASES[case] and server.kind == "tunn":
         pytest.skip("ours serves no plain HTTP")
-    env = {**server.authority.env, "TUNN_DERP_MAP": f"{os.path.dirname(request.path)}/derp/testdata/map"}
+    env = {**server.authority.env, "TUNN_DERP_MAP": f"{ROOT}/docs/derp-map"}
     notes = check(case, server, env=env)
     want = DIFFERENT.get(case, {}).get(server.kind, {})
     assert {k: notes.get(k) for k in want} == want

@@ -1,0 +1,62 @@
+"""The node for a DERP map that `tunn server` prints."""
+import json
+
+import pytest
+from harness import TUNN, ask, endpoint, free_port
+from scripted_derp import NodeKey
+
+PRINTED = "node for a DERP map: (.*)"
+
+
+def node_of(relay):
+    return json.loads(relay.wait_for(PRINTED).group(1))
+
+
+def key_file(world, name):
+    key, path = NodeKey(), f"{world.tmp}/{name}.key"
+    with open(path, "x", encoding="ascii") as f:
+        f.write("privkey:" + key.secret.hex())
+    (world.tmp / f"{name}.key").chmod(0o600)
+    return key, path
+
+
+def test_a_map_of_what_is_printed_leads_to_the_relay_without_any_other_word_of_trust(world):
+    node = node_of(world.relay(args=["--derp.allow", "any"]))
+    assert node["HostName"] == "127.0.0.1" and node["STUNPort"] == -1
+    with open(f"{world.tmp}/map.json", "w", encoding="ascii") as f:
+        json.dump({"Regions": {"900": {"RegionID": 900, "RegionCode": "home", "Nodes": [node]}}}, f)
+    (home, home_file), (laptop, laptop_file) = key_file(world, "home"), key_file(world, "laptop")
+    echo, words = world.echo(), ["--derp-map", f"{world.tmp}/map.json"]
+    world.program([TUNN, "relay", str(echo.port), *words, "--key-file", home_file, "--peer", laptop.text, "--forward"]).wait_for("connected")
+    end = world.program([TUNN, "relay", str(free_port()), *words, "--key-file", laptop_file, "--peer", home.text, "--listen"])
+    ask(world.socket(), endpoint(end), b"through the map")
+
+
+@pytest.mark.parametrize("args, said", [
+    (["--name", "relay.example.org"], {"HostName": "relay.example.org", "STUNPort": -1}),
+    (["--stun", "127.0.0.1:34789"], {"HostName": "127.0.0.1", "STUNPort": 34789}),
+    (["--name", "a.example", "--name", "b.example"], {"HostName": "a.example", "STUNPort": -1}),
+], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_the_node_has_the_name_and_the_ports_that_clients_use(world, args, said):
+    relay = world.relay(args=["--derp.allow", NodeKey().text, *args])
+    node = node_of(relay)
+    assert node.pop("CertName").startswith("sha256-raw:")
+    assert node == {"Name": "900a", "RegionID": 900, "DERPPort": relay.port, **said}
+
+
+def test_a_certificate_that_was_given_is_not_pinned(world):
+    relay = world.relay()
+    relay.stop()
+    given = world.relay(name="other", args=["--cert", f"{relay.state}/tls-cert.pem", "--key", f"{relay.state}/tls-key.pem", "--derp.allow", "any"])
+    assert "CertName" not in node_of(given)
+
+
+def test_nothing_is_printed_where_no_derp_client_is_let_in(world):
+    relay = world.relay()
+    relay.stop()
+    assert "DERP map" not in relay.text()
+
+
+def test_a_relay_that_has_no_name_says_that_it_needs_one(world):
+    relay = world.relay(listen=":0", args=["--derp.allow", "any"])
+    relay.wait_for("DERP clients need our name: --name HOST")
