@@ -63,6 +63,7 @@ static void on_ready(void *owner, unsigned n, const struct welcome *w, struct st
 {
 	struct client *c = owner;
 
+	report_way(c->report, uplink_way(c->uplink));
 	report_ready(c->report, n, id, w->account, w->node);
 }
 

@@ -28,6 +28,7 @@ struct report_seen { /* what was last said of a peer */
 struct report {
 	struct report_conf conf;
 	enum role role;
+	const struct way *way;     /* last told as the one in use */
 	char where[ADDR_TEXT_LEN]; /* of the first peer */
 	char id[PEER_MAX_LEN + 1], account[NAME_MAX_LEN + 1], node[128];
 	char reason[REASON_LEN]; /* last told, "" when connected */
@@ -169,9 +170,17 @@ void report_relay(struct report *r, const struct way *way, const char *choice)
 {
 	const struct proxy_conf *proxy = &way->dial.proxy;
 
+	r->way = way;
 	say(r->conf.out, "relay %s over %s%s%s%s%s%s", way->relay, way->ops->name,
 	    choice ? " (" : "", choice ? choice : "", choice ? ")" : "",
 	    proxy->used ? ", through the proxy " : "", proxy->used ? proxy->host : "");
+}
+
+void report_way(struct report *r, const struct way *way)
+{
+	if (way != r->way)
+		say_news(r, &r->ways, "relay %s over %s from now on", way->relay, way->ops->name);
+	r->way = way;
 }
 
 /* -- connected */

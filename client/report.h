@@ -44,6 +44,8 @@ void report_free(struct report *);                     /* NULL allowed */
 void report_port(struct report *, const struct report_port *);
 /* choice: who or what chose it, NULL: the user. */
 void report_relay(struct report *, const struct way *, const char *choice);
+/* The way that led there, told where it is another than was told last. */
+void report_way(struct report *, const struct way *);
 /* That way did not lead there. */
 void report_turned(struct report *, const struct way *, enum close_why, const char *text,
                    uint64_t now_ms);

@@ -37,6 +37,7 @@ static const unsigned moves[UPLINK_STATE_N] = {
 
 bool uplink_may_move(enum uplink_state from, enum uplink_state to) { return moves[from] >> to & 1; }
 enum uplink_state uplink_state(const struct uplink *u) { return u->state; }
+const struct way *uplink_way(const struct uplink *u) { return ways_now(&u->ways); }
 
 static void set_state(struct uplink *u, enum uplink_state to)
 {

@@ -73,6 +73,7 @@ void uplink_send(struct uplink *, unsigned peer, struct pkt *);
 void uplink_close(struct uplink *); /* says goodbye; `over` follows, maybe at once */
 void uplink_free(struct uplink *);  /* after the loop has stopped, or never started; NULL allowed */
 enum uplink_state uplink_state(const struct uplink *);
+const struct way *uplink_way(const struct uplink *); /* in use, or tried next */
 
 bool uplink_may_move(enum uplink_state from, enum uplink_state to);
 

@@ -312,8 +312,8 @@ static void on_up(void *owner, const char *alpn)
 		l->ops = agreed;
 	if (!agreed || agreed != l->ops) {
 		link_close_with(l, CLOSE_NOT_GRPC,
-		                "HTTP/2 was not agreed in the TLS handshake (ALPN): what answered is no "
-		                "tunn relay, or a box on the way strips HTTP/2");
+		                "HTTP/2 was not agreed in the TLS handshake (ALPN), maybe a box on the "
+		                "way strips it");
 		return;
 	}
 	if (l->side == SIDE_CLIENT)

@@ -64,6 +64,8 @@ static const struct addr *where(void *arg, unsigned peer)
 
 static const struct transport_ops grpc_ops = { .name = "grpc" };
 static const struct way grpc_way = { .ops = &grpc_ops, .relay = "relay.example" };
+static const struct transport_ops derp_ops = { .name = "derp" };
+static const struct way derp_way = { .ops = &derp_ops, .relay = "relay.example" };
 
 static void start(enum role role, bool chosen)
 {
@@ -362,9 +364,24 @@ static void a_way_that_does_not_lead_there_is_said_with_the_reason(void **state)
 	assert_int_equal(n_lines(), n);
 }
 
+static void the_way_that_led_there_is_said_when_it_is_another(void **state)
+{
+	(void)state;
+	begin(one_peer, 1);
+	start(ROLE_LISTEN, true);
+	unsigned n = n_lines();
+	report_way(report, &grpc_way);
+	assert_int_equal(n_lines(), n);
+	report_way(report, &derp_way);
+	assert_true(said("relay relay.example over derp from now on"));
+	report_way(report, &derp_way);
+	assert_int_equal(n_lines(), n + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(the_way_that_led_there_is_said_when_it_is_another, end),
 		cmocka_unit_test_teardown(start_is_at_most_five_lines_with_what_is_needed, end),
 		cmocka_unit_test_teardown(the_forwarding_role_is_explained, end),
 		cmocka_unit_test_teardown(each_peer_has_its_address_named, end),
