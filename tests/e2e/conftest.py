@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from derp_fixtures import silent_ends  # noqa: F401
 from fixtures import manager, relay, transports, world  # noqa: F401
 from harness import TUNN
 

@@ -7,6 +7,7 @@ import time
 
 import nacl.bindings
 import pytest
+from derp_fixtures import until
 from fixtures import standing, undisturbed as relay  # noqa: F401
 from scripted import END_HEADERS, END_STREAM, HEADERS, Peer, request_fields
 from scripted_derp import (CLIENT_INFO, CLOSE, CLOSE_PEER, CONTINUATION, FAST, FORWARD, KEEP_ALIVE, NOT_HERE, NOTE_PREFERRED, PEER_GONE,
@@ -398,13 +399,6 @@ def test_D15_a_note_preferred_that_is_not_one_byte_ends_it(derp, length):
 
 
 # -- one key, several connections
-
-def until(program, counter, value):
-    end = time.monotonic() + 20
-    while (now := program.counters()[counter]) != value:
-        assert time.monotonic() < end, f"{counter} is {now}, not {value}"
-        time.sleep(0.02)
-
 
 def test_D17_of_several_with_one_key_the_newest_and_then_who_spoke_last_has_the_packets(relay, new, derp):
     key = NodeKey()
