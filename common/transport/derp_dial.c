@@ -178,7 +178,7 @@ static int on_server_key(struct transport *t, const struct frame *f)
 		return derp_fail(
 		                t, ERR_INVALID,
 		                "this DERP server is no tunn relay: it knows no ids and no tokens; "
-		                "leave --id out and name the peers as nodekey:HEX");
+		                "say --transport derp without --id, and name the peers as nodekey:HEX");
 	t->key = key;
 	t->stage = DERP_PENDING;
 	t->framer.check = derp_check_server;
