@@ -374,6 +374,9 @@ static int check_together(const struct raw *raw)
 	int rc = check_derp(o);
 	if (rc)
 		return rc;
+	if (o->derp_map && raw->pin)
+		return fail_usage(
+		                "--pin is of one relay: a node of a --derp-map has its own, CertName");
 	for (unsigned i = 0; o->id && i < o->peers.n; i++)
 		if (strcmp(o->peers.v[i], o->id) == 0)
 			return opts_fail(command.name,

@@ -248,6 +248,35 @@ static void bad_pins_transports_devices_and_levels(void **state)
 	               "--log-level must be error, warn, info or debug");
 }
 
+#define NODE "nodekey:50d20b455ecf12bc453f83c2cfdb2a24925d06cf2598dcaa54e91af82ce9f765"
+
+static void who_is_native_has_a_key_and_no_id(void **state)
+{
+	(void)state;
+	assert_int_equal(read_words("7 --transport derp --peer " NODE), 0);
+	assert_true(relay_options_are_native(&o));
+	assert_int_equal(read_words("7 --derp-map m.json --derp-region 900 --peer " NODE), 0);
+	assert_true(relay_options_are_native(&o));
+	assert_int_equal(read_words("7 --peer " NODE), 0);
+	assert_false(relay_options_are_native(&o));
+	assert_int_equal(read_words("7 --transport derp --id me --peer " NODE), 0);
+	assert_false(relay_options_are_native(&o));
+	assert_int_equal(read_words("7 --transport derp --peer " NODE " --peer b"), 0);
+	assert_false(relay_options_are_native(&o));
+}
+
+static void words_of_derp_that_do_not_go_together(void **state)
+{
+	(void)state;
+	assert_refused("7 --peer b --key-file k", "--key-file is for DERP servers");
+	assert_refused("7 --peer b --derp-region 900", "nothing without --derp-map");
+	assert_refused("7 --derp-map m --peer b", "every --peer is nodekey:");
+	assert_refused("7 --derp-map m --peer " NODE " --id me", "--id means nothing");
+	assert_refused("7 --derp-map m --peer " NODE " --relay r", "give one");
+	assert_refused("7 --derp-map m --peer " NODE " --transport grpc", "needs --transport derp");
+	assert_refused("7 --derp-map m --peer " NODE " --pin " PIN, "CertName");
+}
+
 static void C20_token_on_the_command_line(void **state)
 {
 	char words[200];
@@ -500,6 +529,8 @@ int main(void)
 		cmocka_unit_test_setup(C30_ids_and_peers_outside_the_grammar, clean),
 		cmocka_unit_test_setup(listen_and_forward_exclude_each_other, clean),
 		cmocka_unit_test_setup(bad_pins_transports_devices_and_levels, clean),
+		cmocka_unit_test_setup(who_is_native_has_a_key_and_no_id, clean),
+		cmocka_unit_test_setup(words_of_derp_that_do_not_go_together, clean),
 		cmocka_unit_test_setup(C20_token_on_the_command_line, clean),
 		cmocka_unit_test_setup(a_token_file_is_one_line, clean),
 		cmocka_unit_test_setup(C21_token_files_that_are_refused, clean),
