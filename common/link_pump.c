@@ -113,6 +113,9 @@ static bool has_more(const struct link *l)
 	return l->state != LINK_DEAD && (link_has_packets(l) || l->ops->has_output(l->transport));
 }
 
+/* About what there is to seal: payload with its heads. */
+static size_t wanted(const struct link *l) { return 2 * l->queued + l->ops->waiting(l->transport); }
+
 static void pump(struct link *l)
 {
 	if (!l->transport || l->state == LINK_DEAD)
@@ -120,7 +123,7 @@ static void pump(struct link *l)
 	l->busy = true;
 	size_t room;
 	do {
-		room = conn_room(l->conn);
+		room = conn_room(l->conn, wanted(l));
 	} while (pump_once(l, room) && room && has_more(l));
 	if (l->state == LINK_DEAD)
 		return;

@@ -23,7 +23,7 @@ static bool is_stalled(struct link *l, uint64_t now_ms)
 		l->stalled_since_ms = 0;
 		return false;
 	}
-	bool by_socket = conn_unsent(l->conn) > 0 || conn_room(l->conn) == 0;
+	bool by_socket = conn_unsent(l->conn) > 0 || conn_room(l->conn, SIZE_MAX) == 0;
 	uint64_t progress_ms = by_socket ? conn_progress_ms(l->conn) : l->moved_ms;
 	if (!l->stalled_since_ms || progress_ms > l->stalled_since_ms)
 		l->stalled_since_ms = now_ms;

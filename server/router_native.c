@@ -75,13 +75,16 @@ static void note_heard(struct router *r, struct member *m, const struct key *src
 {
 	if (m->last_heard && key_eq(&m->last_heard->key, src))
 		return;
+	struct interest *i = map_get(&m->heard, src);
+	if (i) {
+		m->last_heard = i->place;
+		return;
+	}
 	struct place *pl = map_get(&r->places, src);
 	if (!pl)
 		return; /* it left while its packet was on the way */
 	m->last_heard = pl;
-	if (map_get(&m->heard, src))
-		return;
-	struct interest *i = m->heard.n < HEARD_MAX ? calloc(1, sizeof *i) : NULL;
+	i = m->heard.n < HEARD_MAX ? calloc(1, sizeof *i) : NULL;
 	if (!i || map_put(&m->heard, &pl->key, i) < 0) {
 		free(i);
 		m->last_heard = NULL; /* nothing keeps the place */

@@ -42,12 +42,12 @@ struct conn {
 	const struct conn_events *events;
 	void *owner;
 	struct addr peer, local;
-	struct buf out;   /* sealed, not yet taken by the kernel */
-	struct buf early; /* read before we got the descriptor */
-	size_t batch;     /* how much may be sealed while the socket is empty */
-	size_t kernel_unsent;
-	bool asked;   /* kernel_unsent is of this pump */
-	bool no_room; /* the owner was told that there is none */
+	struct buf out;       /* sealed, not yet taken by the kernel */
+	struct buf early;     /* read before we got the descriptor */
+	size_t batch;         /* how much may be sealed while the socket is empty */
+	size_t kernel_unsent; /* at most; exact when asked */
+	bool asked;           /* in this pump */
+	bool no_room;         /* the owner was told that there is none */
 	uint64_t progress_ms;
 	struct timer *rest;   /* NULL: never rested */
 	unsigned late_before; /* tls_late_messages() when the minute began */
@@ -238,6 +238,7 @@ void conn_flush(struct conn *c)
 		metric_add(METRIC_SOCKET_WRITES, 1);
 		metric_add(METRIC_TLS_BYTES_OUT, n);
 		c->progress_ms = loop_now_ms(c->loop);
+		c->kernel_unsent += (size_t)n;
 		buf_eat(&c->out, (size_t)n);
 	}
 	if (buf_len(&c->out) == 0)
@@ -245,7 +246,16 @@ void conn_flush(struct conn *c)
 	rewatch(c);
 }
 
-/* How much the kernel has that it could not send yet, once per pump. The batch
+/* What may wait in the kernel in any case has room for that much? Who sends now and then
+ * need not ask each time. */
+static bool surely_fits(const struct conn *c, size_t want)
+{
+	size_t most = c->kernel_unsent + buf_len(&c->out);
+
+	return most < BATCH_MIN && want <= BATCH_MIN - most;
+}
+
+/* How much the kernel has that it could not send yet, once per pump at most. The batch
  * grows while it keeps up. */
 static void ask_kernel(struct conn *c)
 {
@@ -263,11 +273,11 @@ static void ask_kernel(struct conn *c)
 	c->asked = true;
 }
 
-size_t conn_room(struct conn *c)
+size_t conn_room(struct conn *c, size_t want)
 {
 	if (c->state != CONN_UP)
 		return 0;
-	if (!c->asked)
+	if (!c->asked && !surely_fits(c, want))
 		ask_kernel(c);
 	size_t waiting = c->kernel_unsent + buf_len(&c->out);
 	if (waiting < c->batch)

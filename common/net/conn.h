@@ -45,7 +45,9 @@ struct conn_conf {
 int conn_open(struct loop *, const struct conn_conf *, const struct conn_events *, void *owner,
               struct conn **conn_out);
 
-size_t conn_room(struct conn *); /* plaintext bytes worth sealing now */
+/* Plaintext bytes worth sealing now, of `want` that the owner has: 0 if there is no room,
+ * fewer than there could be if it wants few. */
+size_t conn_room(struct conn *, size_t want);
 /* Seals and queues. Any length is accepted (control must go out), but more than
  * conn_room() grows memory; see conn_unsent(). */
 int conn_write(struct conn *, const uint8_t *data, size_t len);

@@ -380,17 +380,27 @@ void tls_feed(struct tls *t, const uint8_t *data, size_t len)
 	t->in_len = len;
 }
 
+/* What comes early has secrets; later ones of the library's copies are not wiped. */
+static void note_read(struct tls *t, size_t n)
+{
+	if (t->early_left == 0)
+		return;
+	t->early_left -= n < t->early_left ? n : t->early_left;
+	if (t->early_left == 0)
+		SSL_clear_options(awake(t), SSL_OP_CLEANSE_PLAINTEXT);
+}
+
 int tls_read(struct tls *t, uint8_t *dst, size_t cap, struct buf *out)
 {
 	size_t n;
 
+	if (t->in_len == 0 && t->secured && !SSL_has_pending(awake(t)))
+		return ERR_AGAIN; /* it would find out, but not as cheaply */
 	t->out = out;
-	if (t->early_left == 0)
-		SSL_clear_options(awake(t), SSL_OP_CLEANSE_PLAINTEXT);
 	int rc = SSL_read_ex(awake(t), dst, cap, &n);
 	if (rc == 1) {
 		t->out = NULL;
-		t->early_left -= n < t->early_left ? n : t->early_left;
+		note_read(t, n);
 		return (int)n;
 	}
 	switch (SSL_get_error(awake(t), rc)) {

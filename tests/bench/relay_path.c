@@ -87,8 +87,9 @@ int conn_open(struct loop *loop, const struct conn_conf *conf, const struct conn
 	return 0;
 }
 
-size_t conn_room(struct conn *c)
+size_t conn_room(struct conn *c, size_t want)
 {
+	(void)want;
 	c->no_room |= buf_len(&c->out) >= BATCH;
 	return buf_len(&c->out) < BATCH ? BATCH - buf_len(&c->out) : 0;
 }

@@ -178,7 +178,7 @@ static void a_plain_conn_passes_bytes_as_they_are(void **state)
 	until(both_up);
 	assert_string_equal(client.alpn, "");
 	assert_string_equal(conn_cipher(client.conn), "");
-	assert_true(conn_room(client.conn) > 0);
+	assert_true(conn_room(client.conn, SIZE_MAX) > 0);
 	assert_int_equal(conn_write(client.conn, (const uint8_t *)"hello", 5), 0);
 	conn_nap(client.conn);
 	conn_close(client.conn); /* what was written goes out before */
@@ -250,7 +250,7 @@ static size_t fill(void)
 	static uint8_t block[16384];
 	size_t total = 0, room;
 
-	while ((room = conn_room(client.conn)) > 0) {
+	while ((room = conn_room(client.conn, SIZE_MAX)) > 0) {
 		size_t n = room < sizeof block ? room : sizeof block;
 		memset(block, (int)(sent % 251), n);
 		for (size_t i = 0; i < n; i++)
@@ -297,7 +297,7 @@ static void a_peer_that_does_not_read_stops_the_sealing_until_it_reads(void **st
 	(void)state;
 	open_against_raw();
 	assert_true(fill() >= 16384);
-	assert_int_equal(conn_room(client.conn), 0);
+	assert_int_equal(conn_room(client.conn, SIZE_MAX), 0);
 	assert_true(conn_unsent(client.conn) <= 1 << 17); /* the kernel took the rest */
 	assert_int_equal(client.n_room, 0);
 	until(room_again);
@@ -356,10 +356,10 @@ static void before_the_handshake_nothing_can_be_sent(void **state)
 {
 	(void)state;
 	open_both();
-	assert_int_equal(conn_room(client.conn), 0);
+	assert_int_equal(conn_room(client.conn, SIZE_MAX), 0);
 	assert_int_equal(conn_write(client.conn, (const uint8_t *)"x", 1), ERR_CLOSED);
 	until(both_up);
-	assert_true(conn_room(client.conn) >= 16384);
+	assert_true(conn_room(client.conn, SIZE_MAX) >= 16384);
 	assert_string_equal(conn_cipher(client.conn), conn_cipher(server.conn));
 	assert_true(addr_port(conn_peer(client.conn)) != 0);
 }

@@ -31,6 +31,7 @@ var (
 	pairs   = flag.Int("pairs", 10, "pairs; in each one sends and one answers for every packet")
 	size    = flag.Int("size", 1280, "bytes of a packet, 8 or more")
 	window  = flag.Int("window", 16, "packets of a pair on the way at a time; over 30 some are lost")
+	rate    = flag.Float64("rate", 0, "packets a second of each pair; 0: as many as the window allows")
 	seconds = flag.Float64("seconds", 10, "how long")
 	warm    = flag.Float64("warm", 1, "seconds before that are not counted")
 	bare    = flag.Bool("bare", false, "a cheaper client than Tailscale's")
@@ -129,7 +130,7 @@ func connect(s ends.Server) end {
 }
 
 func clients(s ends.Server, n int) []end {
-	all, places := make([]end, n), make(chan bool, 16)
+	all, places := make([]end, n), make(chan bool, 8) // fewer than a relay lets in of one address at a time
 	var done sync.WaitGroup
 	for i := range all {
 		places <- true
@@ -153,7 +154,11 @@ func (p *pair) load(a, b end, from, to time.Time) {
 	for i := range batch {
 		batch[i] = make([]byte, *size)
 	}
-	for {
+	for next := time.Now(); ; {
+		if *rate > 0 {
+			next = next.Add(time.Duration(float64(time.Second) / *rate))
+			time.Sleep(time.Until(next))
+		}
 		if !take(places, patience) {
 			continue
 		}
@@ -161,7 +166,7 @@ func (p *pair) load(a, b end, from, to time.Time) {
 		if !now.Before(to) {
 			break
 		}
-		for *bare && n < len(batch) && take(places, nil) {
+		for *bare && *rate == 0 && n < len(batch) && take(places, nil) {
 			n++
 		}
 		for _, pkt := range batch[:n] {
