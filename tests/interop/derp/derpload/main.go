@@ -9,6 +9,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"flag"
@@ -46,6 +47,7 @@ func fail(err error) {
 // end is one connection, with ServerInfo behind it.
 type end interface {
 	key() key.NodePublic
+	tls() *tls.ConnectionState
 	send(to key.NodePublic, pkts [][]byte) error
 	next() ([]byte, error) // the next packet, until the one after
 	close()
@@ -55,6 +57,10 @@ type realEnd struct{ c *derphttp.Client }
 
 func (e realEnd) key() key.NodePublic { return e.c.SelfPublicKey() }
 func (e realEnd) close()              { e.c.Close() }
+func (e realEnd) tls() *tls.ConnectionState {
+	s, _ := e.c.TLSConnectionState()
+	return s
+}
 func (e realEnd) send(to key.NodePublic, pkts [][]byte) error {
 	for _, p := range pkts {
 		if err := e.c.Send(to, p); err != nil {
@@ -80,6 +86,10 @@ type bareEnd struct {
 
 func (e *bareEnd) key() key.NodePublic { return e.r.Pub }
 func (e *bareEnd) close()              { e.r.Close() }
+func (e *bareEnd) tls() *tls.ConnectionState {
+	s := e.r.TLS.ConnectionState()
+	return &s
+}
 func (e *bareEnd) send(to key.NodePublic, pkts [][]byte) error {
 	e.out = e.out[:0]
 	for _, p := range pkts {
@@ -244,6 +254,11 @@ func say(v map[string]any) {
 	fmt.Println(string(line))
 }
 
+func negotiated(e end) string {
+	s := e.tls()
+	return fmt.Sprintf("%s, %s, %s", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), s.CurveID)
+}
+
 func hold(s ends.Server) {
 	start := time.Now()
 	all := clients(s, *idle)
@@ -274,7 +289,7 @@ func main() {
 	from := begin.Add(time.Duration(*warm * float64(time.Second)))
 	to := from.Add(time.Duration(*seconds * float64(time.Second)))
 	results := make([]pair, *pairs)
-	say(map[string]any{"connected": len(all)})
+	say(map[string]any{"connected": len(all), "tls": negotiated(all[0])})
 	before := cpu()
 	var done sync.WaitGroup
 	for i := range results {
