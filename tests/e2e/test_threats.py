@@ -242,7 +242,7 @@ def behind(standing, world):
     def start(say, then=b"", forever=False, args=("--once",)):
         proxy = Proxy(say, then, forever)
         world.cleanups.append(proxy.close)
-        return world.end(relay, free_port(), "behind", "b", "--listen", "--proxy", proxy.url, *args), proxy
+        return world.end(relay, free_port(), "behind", "b", "--listen", "--transport", "grpc", "--proxy", proxy.url, *args), proxy
     return start
 
 

@@ -5,7 +5,8 @@ import signal
 import pytest
 from harness import RELAY_IP, Net, move, pings, sh, wg_key, wireguard, wireguard_pair
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("transports")]
+pytestmark = pytest.mark.root
+MATRIX = pytest.mark.usefixtures("transports")  # the others are of the network, whatever is said on it
 URL = f"https://{RELAY_IP}"
 
 
@@ -25,6 +26,7 @@ def handshake(net):
     return sh("wg", "show", net.wg("b"), "latest-handshakes", ns=net.ns["b"]).split()[1]
 
 
+@MATRIX
 def test_G1_wireguard_passes_and_stops_and_resumes_with_the_relay(world):
     net, relay = two_networks(world, 1)
     assert pings(net.ns["b"], "10.9.1.2", 2, 2) == 0, "the firewall must block the direct way"
@@ -58,6 +60,7 @@ def test_G1_full_tunnel_does_not_swallow_the_tunnels_own_connection(world, n, ar
         assert "reconnecting" not in pair.laptop.text(), "what was asked for keeps the first connection"
 
 
+@MATRIX
 def test_G3_three_wireguard_sessions_at_one_end(world):
     net = Net(world, ["h", "x", "y", "z"], tag(3))
     relay = world.relay(":443", ns=net.ns["r"])
