@@ -9,6 +9,17 @@ void framer_done(struct framer *f) { buf_done(&f->partial); }
 
 bool framer_is_between(const struct framer *f) { return f->head_len == 0; }
 
+/* Keeps a part of a frame. Who has sent a quarter is believed the rest: it then has its place
+ * and is not moved as it grows. */
+static int keep(struct framer *f, const uint8_t *p, size_t n)
+{
+	size_t have = buf_len(&f->partial);
+
+	if (n && (have + n) * 4 >= f->len && !buf_room(&f->partial, f->len - have))
+		return -ENOMEM;
+	return buf_add(&f->partial, p, n);
+}
+
 static int read_head(struct framer *f, struct cursor *in)
 {
 	size_t n = FRAME_HEAD_LEN - f->head_len;
@@ -42,7 +53,7 @@ int frame_next(struct framer *f, struct cursor *in, struct frame *frame_out)
 	if (have == 0 && n == missing) { /* whole in this chunk: no copy */
 		frame_out->p = p;
 	} else {
-		if (buf_add(&f->partial, p, n) < 0)
+		if (keep(f, p, n) < 0)
 			return -ENOMEM;
 		if (n < missing)
 			return ERR_AGAIN;
