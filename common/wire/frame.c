@@ -11,7 +11,9 @@ bool framer_is_between(const struct framer *f) { return f->head_len == 0; }
 
 /* Keeps a part of a frame. Who has sent a quarter is believed the rest: it then has its place
  * and is not moved as it grows. */
-static int keep(struct framer *f, const uint8_t *p, size_t n)
+__attribute__((noinline)) /* out of the way of the usual case */
+static int
+keep(struct framer *f, const uint8_t *p, size_t n)
 {
 	size_t have = buf_len(&f->partial);
 

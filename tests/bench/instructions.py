@@ -18,18 +18,21 @@ PATH = f"{os.environ.get('TUNN_BUILD', 'build/release')}/bench/relay_path"
 ALLOWED = 1.05
 ALLOCATIONS = 0.01  # nghttp2 takes memory for a WINDOW_UPDATE now and then
 ROUNDS = (50, 250)
-CASES = {  # name: datagrams that are there at once, bytes of each
-    "44 datagrams of 1420 bytes at once": (44, 1420),
-    "one datagram of 1420 bytes at a time": (1, 1420),
-    "440 datagrams of 128 bytes at once": (440, 128),
+CASES = {  # name: transport, datagrams that are there at once, bytes of each
+    "44 datagrams of 1420 bytes at once": ("grpc", 44, 1420),
+    "one datagram of 1420 bytes at a time": ("grpc", 1, 1420),
+    "440 datagrams of 128 bytes at once": ("grpc", 440, 128),
+    "DERP: 44 of 1280 bytes at once": ("derp", 44, 1280),
+    "DERP: one of 1280 bytes at a time": ("derp", 1, 1280),
+    "DERP: 440 of 100 bytes at once": ("derp", 440, 100),
 }
 NO_REP = "glibc.cpu.x86_rep_movsb_threshold=1000000000:glibc.cpu.x86_non_temporal_threshold=1000000000"
 
 
-def run(rounds, packets, size):
+def run(rounds, transport, packets, size):
     """Instructions, allocations, datagrams."""
     with tempfile.TemporaryDirectory() as tmp:
-        r = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp}/out", "--toggle-collect=relay_turn", PATH,
+        r = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp}/out", "--toggle-collect=relay_turn", PATH, transport,
                             str(rounds), str(packets), str(size)], capture_output=True, text=True, check=False,
                            env={**os.environ, "GLIBC_TUNABLES": NO_REP})
     if r.returncode:
@@ -38,8 +41,8 @@ def run(rounds, packets, size):
     return int(re.search(r"Collected : (\d+)", r.stderr).group(1)), did["allocations"], did["datagrams"]
 
 
-def per_datagram(packets, size):
-    a, b = (run(n, packets, size) for n in ROUNDS)
+def per_datagram(*case):
+    a, b = (run(n, *case) for n in ROUNDS)
     instructions, allocations, datagrams = (y - x for x, y in zip(a, b))
     return {"instructions": round(instructions / datagrams, 1), "allocations": round(allocations / datagrams, 4)}
 

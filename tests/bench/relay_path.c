@@ -1,11 +1,12 @@
 /*
  * The relay's way of a packet in memory, for counting instructions: what an end
- * said (HTTP/2, without TLS) -> decode -> route -> lane -> encode -> HTTP/2 for
- * the other end. Links, sessions and router are the program's own; only the conn
+ * said (HTTP/2 or DERP, without TLS) -> decode -> route -> lane -> encode -> the same
+ * for the other end. Links, sessions and router are the program's own; only the conn
  * below them is made here, of two buffers.
  *
- *   relay_path ROUNDS PACKETS BYTES
+ *   relay_path TRANSPORT ROUNDS PACKETS BYTES
  *
+ * TRANSPORT is grpc, between named tunnels, or derp, between native ends.
  * Each round, one end says PACKETS datagrams and the relay gets them record by
  * record. relay_turn() is all that is the relay's: callgrind's --toggle-collect.
  * Prints how many datagrams went through and what they took from the heap.
@@ -20,6 +21,7 @@
 #include "common/link.h"
 #include "common/net/conn.h"
 #include "server/mates.h"
+#include "server/native_policy.h"
 #include "server/session.h"
 
 static struct mates mates; /* none: one worker */
@@ -129,6 +131,7 @@ struct end {
 	struct transport_conf conf;
 	struct chan *chan;
 	struct conn *conn; /* the relay's side of it */
+	uint8_t secret[KEY_LEN];
 	struct key peer;
 	bool ready;
 	unsigned long n_received;
@@ -248,28 +251,64 @@ static void settle(void)
 		;
 }
 
-static void connect_end(struct links *links, struct end *e, const char *id, const char *peer)
+/* Native ends have their keys as names. */
+static void make_keys(struct transport_conf *conf, uint8_t secret[KEY_LEN])
 {
-	static struct link_conf relay = { .side = SIDE_SERVER, .transport = { .node = "n" } };
-	struct link *l;
-	struct str name = str_of(peer);
-	struct hello h = {
-		.id = str_of(id), .version = 1, .bidirectional = true, .n_peers = 1, .peers = &name
-	};
+	crypto_node_key_new(secret);
+	crypto_node_public(secret, conf->derp.public.b);
+	conf->derp.secret = secret;
+}
 
-	e->conf = (struct transport_conf){ .authority = "relay",
-		                           .user_agent = "bench",
-		                           .limits = &limits_default };
-	if (link_open(links, &relay, &link_events, &sessions, &l) < 0 ||
+static const char *native_name(const struct end *e, char out[static 80])
+{
+	strcpy(out, "nodekey:");
+	hex_encode(e->conf.derp.public.b, KEY_LEN, out + strlen(out));
+	return out;
+}
+
+static void connect_end(struct links *links, const struct link_conf *relay, struct end *e,
+                        const char *id, const char *peer)
+{
+	char name[80];
+	bool native = ops != transport_named(STR("grpc"));
+	struct link *l;
+	struct str to = str_of(native ? native_name(e == ends ? &ends[1] : ends, name) : peer);
+	struct hello h = { .id = str_of(native ? "" : id),
+		           .version = 1,
+		           .bidirectional = true,
+		           .native = native,
+		           .n_peers = 1,
+		           .peers = &to };
+
+	if (link_open(links, relay, &link_events, &sessions, &l) < 0 ||
 	    ops->open(&e->conf, SIDE_CLIENT, now_ms, &end_events, e, &e->transport) < 0)
 		exit(1);
 	e->conn = opened;
-	e->conn->events->up(e->conn->owner, "h2");
+	e->conn->events->up(e->conn->owner, ops->alpn);
 	buf_room(&e->conn->out, 2 * BATCH);
 	buf_room(&e->said, 2 * BATCH);
 	if (ops->dial(e->transport, &h, &e->chan) < 0)
 		exit(1);
 	e->chan->up = e;
+}
+
+static void connect_ends(struct links *links)
+{
+	static uint8_t secret[KEY_LEN];
+	static struct link_conf relay = { .side = SIDE_SERVER, .transport = { .node = "n" } };
+
+	make_keys(&relay.transport, secret);
+	for (unsigned i = 0; i < ENDS; i++) {
+		ends[i].conf = (struct transport_conf){ .authority = "relay",
+			                                .user_agent = "bench",
+			                                .limits = &limits_default };
+		make_keys(&ends[i].conf, ends[i].secret);
+	}
+	connect_end(links, &relay, &ends[0], "a", "b");
+	connect_end(links, &relay, &ends[1], "b", "a");
+	settle();
+	if (!ends[0].ready || !ends[1].ready)
+		exit(1);
 }
 
 static void say(struct end *e, unsigned n, size_t len)
@@ -287,12 +326,14 @@ static void say(struct end *e, unsigned n, size_t len)
 
 int main(int argc, char **argv)
 {
-	if (argc != 4)
-		return 2;
-	unsigned rounds = (unsigned)atoi(argv[1]), n = (unsigned)atoi(argv[2]);
-	size_t len = (size_t)atoi(argv[3]);
+	static const char *const any = "any";
+	static const struct native_policy_conf policy = { .allow = &any, .n_allow = 1 };
 
-	ops = transport_named(STR("grpc"));
+	if (argc != 5 || (ops = transport_named(str_of(argv[1]))) == NULL)
+		return 2;
+	unsigned rounds = (unsigned)atoi(argv[2]), n = (unsigned)atoi(argv[3]);
+	size_t len = (size_t)atoi(argv[4]);
+
 	crypto_start();
 	loop = loop_new();
 	struct links *links = links_new(loop);
@@ -300,10 +341,9 @@ int main(int argc, char **argv)
 	sessions.loop = loop;
 	sessions.router = router_new(&router_conf);
 	sessions.node = "n";
+	sessions_take_policy(&sessions, native_policy_new(&policy));
 	log_set_level(LOG_ERROR);
-	connect_end(links, &ends[0], "a", "b");
-	connect_end(links, &ends[1], "b", "a");
-	settle();
+	connect_ends(links);
 	unsigned long allocs = 0;
 	for (unsigned i = 0; i < WARM + rounds; i++) {
 		if (i == WARM)
