@@ -169,7 +169,8 @@ static bool turn(struct uplink *u, enum close_why why, bool is_doubtful, const c
 	if (is_doubtful)
 		dialler_judge(dialler(u), false);
 	let_go(u);
-	if (!ways_turn(&u->ways, is_doubtful))
+	/* Who shows the wrong certificate shows it to another protocol too. */
+	if (!ways_turn(&u->ways, is_doubtful && why != CLOSE_UNTRUSTED))
 		return false;
 	uplink_wait(u, 0);
 	u->events->turned(u->owner, before, why, words);

@@ -43,6 +43,7 @@ static const struct close_row close_rows[] = {
 	                    VERDICT_RETRY, false },
 	[CLOSE_STALLED] = { "stalled", "stopped reading", S_UNAVAILABLE, VERDICT_RETRY, true },
 	[CLOSE_TLS] = { "tls", "TLS failed", S_UNAVAILABLE, VERDICT_RETRY, false },
+	[CLOSE_UNTRUSTED] = { "untrusted", "TLS failed", S_UNAVAILABLE, VERDICT_RETRY, false },
 	[CLOSE_PROTOCOL] = { "protocol", "broke the protocol", S_INTERNAL, VERDICT_RETRY, true },
 	[CLOSE_FLOOD] = { "flood", "sent more than a connection may", S_RESOURCE_EXHAUSTED,
 	                  VERDICT_RETRY, true },
@@ -114,6 +115,7 @@ const char *err_text(int err)
 	case ERR_PROTOCOL: return "protocol error";
 	case ERR_FLOOD: return "flood";
 	case ERR_TLS: return "TLS error";
+	case ERR_UNTRUSTED: return "certificate not accepted";
 	case ERR_INVALID: return "invalid value";
 	case ERR_TOO_BIG: return "too big";
 	case ERR_AGAIN: return "not yet";
@@ -143,6 +145,7 @@ enum close_why close_of_err(int err)
 	case ERR_PROTOCOL: return CLOSE_PROTOCOL;
 	case ERR_FLOOD: return CLOSE_FLOOD;
 	case ERR_TLS: return CLOSE_TLS;
+	case ERR_UNTRUSTED: return CLOSE_UNTRUSTED;
 	case ERR_INVALID: return CLOSE_INVALID;
 	case ERR_TOO_BIG: return CLOSE_TOO_BIG;
 	case ERR_CLOSED: return CLOSE_EOF;

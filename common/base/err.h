@@ -19,8 +19,9 @@ enum err {
 	ERR_AGAIN = -10005,    /* not now: the operation ends by an event */
 	ERR_NOT_FOUND = -10006,
 	ERR_CLOSED = -10007,
-	ERR_CONFIG = -10008, /* usage or configuration: exit code 2 */
-	ERR_SLOW = -10009,   /* the other side missed a deadline */
+	ERR_CONFIG = -10008,    /* usage or configuration: exit code 2 */
+	ERR_SLOW = -10009,      /* the other side missed a deadline */
+	ERR_UNTRUSTED = -10010, /* TLS showed a certificate that we do not accept */
 };
 
 /* Text of a code from this file or of a negative errno. Never NULL; the text
@@ -41,6 +42,7 @@ enum close_why {
 	CLOSE_CROWDED,       /* a newcomer had to make room for the next */
 	CLOSE_STALLED,       /* the other side stopped reading */
 	CLOSE_TLS,           /* TLS failed */
+	CLOSE_UNTRUSTED,     /* its certificate is not accepted */
 	CLOSE_PROTOCOL,      /* the other side broke the protocol */
 	CLOSE_FLOOD,         /* the other side exceeded a budget */
 	CLOSE_TOO_BIG,       /* a message longer than the limit */

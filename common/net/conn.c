@@ -374,7 +374,7 @@ static void step(struct conn *c)
 		if (c->state == CONN_CLOSED || rc == ERR_AGAIN)
 			return;
 		if (rc < 0) {
-			lost(c, CLOSE_TLS, tls_error_text(c->tls));
+			lost(c, close_of_err(rc), tls_error_text(c->tls));
 			return;
 		}
 		go_up(c, tls_alpn(c->tls));

@@ -32,8 +32,9 @@ struct tls {
 	struct den den;    /* its memory */
 	const uint8_t *in; /* fed and not yet read: borrowed */
 	size_t in_len;
-	struct buf *out; /* during a call */
-	bool secured;    /* the handshake is over, the peer is who it must be */
+	struct buf *out;   /* during a call */
+	bool secured;      /* the handshake is over, the peer is who it must be */
+	bool is_untrusted; /* its certificate was refused */
 	unsigned n_late;
 	size_t early_left; /* bytes to read that are wiped behind the reader */
 	struct words error;
@@ -311,6 +312,7 @@ int tls_on_verify(int ok, X509_STORE_CTX *store)
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls *t = SSL_get_app_data(ssl);
 
+	t->is_untrusted |= !ok;
 	if (!ok && !words_said(&t->error))
 		explain_chain(t, X509_STORE_CTX_get0_cert(store), X509_STORE_CTX_get_error(store));
 	return ok;
@@ -329,7 +331,7 @@ static int failed(struct tls *t)
 	if (!words_said(&t->error))
 		words_say(&t->error, "TLS: %s", reason ? reason : "connection failed");
 	ERR_clear_error();
-	return ERR_TLS;
+	return t->is_untrusted ? ERR_UNTRUSTED : ERR_TLS;
 }
 
 /* ---- records ---- */

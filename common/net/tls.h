@@ -70,7 +70,8 @@ int tls_new(struct tls_ctx *, const char *server_name, struct tls **tls_out);
 void tls_free(struct tls *);
 
 /* Handshake: feed what arrived, then step. ERR_AGAIN: more bytes needed; 0: done;
- * ERR_TLS: failed, tls_error_text() says why. Output goes to `out` in all cases. */
+ * ERR_TLS: failed, ERR_UNTRUSTED: by the certificate shown; tls_error_text() says why.
+ * Output goes to `out` in all cases. */
 int tls_handshake(struct tls *, struct buf *out);
 const char *tls_alpn(const struct tls *); /* "" when none was chosen */
 /* Client, after the handshake: the key that a DERP server told with its certificates, so

@@ -38,7 +38,7 @@ int tls_cert_check(SSL_CTX *, const struct tls_server_conf *, char error_out[sta
 bool tls_cert_has_name(X509 *, const char *dns_name_or_address); /* as clients compare */
 bool tls_is_pkcs12(const char *file);
 int tls_on_verify(int ok, X509_STORE_CTX *); /* OpenSSL's verify callback */
-/* After the handshake, a client: 0, or ERR_TLS with words. */
+/* After the handshake, a client: 0, or ERR_UNTRUSTED with words. */
 int tls_check_pins(const struct tls_ctx *, SSL *, struct words *);
 void tls_common_name(const X509_NAME *, char *out, size_t cap); /* "?": none */
 SSL *tls_ssl(const struct tls *);                               /* borrowed from it, awake */

@@ -17,7 +17,7 @@ static int refuse(struct words *words, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	words_say(words, "%s", text);
-	return ERR_TLS;
+	return ERR_UNTRUSTED;
 }
 
 static int check_key(X509 *leaf, const uint8_t pin[static TLS_PIN_LEN], struct words *words)

@@ -160,3 +160,10 @@ def test_grpc_alone_says_why_it_does_not_work_and_goes_on_trying(world, relay):
     laptop = laptop_through(world, relay, Inspector(world, relay), "--transport", "grpc")
     laptop.wait_for("reconnecting in .* because: .*HTTP/2 was not agreed")
     assert "derp" not in laptop.text()
+
+
+def test_no_other_way_is_tried_with_who_shows_the_wrong_certificate(world, relay):
+    box = Inspector(world, relay)
+    laptop = laptop_through(world, relay, types.SimpleNamespace(port=box.port, pin=relay.pin))
+    laptop.wait_for("reconnecting in .* because: TLS failed: .*which is not the pinned one")
+    assert "the next way" not in laptop.text() and not box.heard

@@ -201,7 +201,7 @@ def test_a_relay_is_named_and_dialled_elsewhere_under_the_filter(mesh, new):
     left = mesh.relay(0, [f"127.0.0.1:{right.port}/localhost"])  # a name is looked up on a thread
     left.wait_for(f"mesh: link up to 127.0.0.1:{right.port}")
     wrong = mesh.relay(0, [f"relay.test:{right.port}/127.0.0.1"])
-    wrong.wait_for(f"mesh: no link to relay.test:{right.port} reason=tls")
+    wrong.wait_for(f"mesh: no link to relay.test:{right.port} reason=untrusted")
     a, b = new(left), new(right)
     knows(left, 1)
     crosses(a, b, b"hello")
@@ -210,7 +210,7 @@ def test_a_relay_is_named_and_dialled_elsewhere_under_the_filter(mesh, new):
 def test_a_certificate_that_nobody_vouches_for_makes_no_link(mesh):
     right = mesh.relay(0, [])
     left = mesh.relay(0, [right.port], trusts=False)
-    left.wait_for(f"mesh: no link to 127.0.0.1:{right.port} reason=tls: .*not trusted: .*--mesh-ca FILE")
+    left.wait_for(f"mesh: no link to 127.0.0.1:{right.port} reason=untrusted: .*not trusted: .*--mesh-ca FILE")
     trusting = mesh.relay(0, [right.port], trusts=False, env={**os.environ, "SSL_CERT_FILE": mesh.certificate.cert})
     trusting.wait_for("mesh: link up")
 

@@ -188,7 +188,7 @@ def test_X10_an_alert_from_an_interceptor_is_explained(world, relay):
     s = box.accept_tcp()
     s.recv(4096)
     s.sendall(b"\x15\x03\x03\x00\x02\x02\x30")
-    end.wait_for("reconnecting.*TLS is intercepted on the way.*unknown_ca")
+    end.wait_for("does not work.*TLS is intercepted on the way.*unknown_ca")
 
 
 @pytest.mark.root

@@ -355,12 +355,17 @@ static void dial_fails(void)
 	dialler.events->failed(dialler.owner, CLOSE_NETWORK, "refused");
 }
 
-static void tcp_and_tls_work(void)
+static void tcp_works(void)
 {
 	assert_true(dialler.running);
 	dialler.running = false;
 	dialler.events->connected(dialler.owner, -1, &own_address, NULL, 0);
 	assert_int_equal(uplink_state(uplink), UPLINK_SECURING);
+}
+
+static void tcp_and_tls_work(void)
+{
+	tcp_works();
 	le->up(le_owner, current());
 	assert_int_equal(uplink_state(uplink), UPLINK_GREETING);
 }
@@ -886,6 +891,18 @@ static void where_no_connection_comes_about_no_other_way_to_the_same_place_helps
 	assert_int_equal(n_lost, 1);
 }
 
+static void who_shows_the_wrong_certificate_is_not_tried_by_another_way_to_the_same_place(
+                void **state)
+{
+	(void)state;
+	two_ways(true);
+	start();
+	tcp_works();
+	le->closed(le_owner, current(), CLOSE_UNTRUSTED, "not the pinned one");
+	assert_int_equal(n_turned, 0);
+	assert_int_equal(n_lost, 1);
+}
+
 static void when_all_ways_have_failed_it_waits(void **state)
 {
 	(void)state;
@@ -947,6 +964,7 @@ int main(void)
 		T(an_answer_for_other_peers_is_refused),
 		T(the_table_of_moves_is_the_picture),
 		T(a_way_that_gets_no_answer_is_followed_by_the_next_at_once),
+		T(who_shows_the_wrong_certificate_is_not_tried_by_another_way_to_the_same_place),
 		T(where_no_connection_comes_about_no_other_way_to_the_same_place_helps),
 		T(when_all_ways_have_failed_it_waits),
 		T(a_refusal_for_good_is_none_of_the_way),

@@ -518,7 +518,7 @@ static void a_relay_that_is_not_trusted_is_told_with_the_way_out(void **state)
 	assert_int_equal(conn_open(loop, &conf, &events, &client, &client.conn), 0);
 	open_end(&server, fds[1], NULL, 0);
 	until(client_closed);
-	assert_int_equal(client.why, CLOSE_TLS);
+	assert_int_equal(client.why, CLOSE_UNTRUSTED);
 	assert_non_null(strstr(client.text, "--pin"));
 	tls_ctx_unref(client_tls);
 	client_tls = mine;

@@ -105,7 +105,7 @@ static void assert_trust(struct tls_ctx *ctx, const char *name, bool trusted, co
 {
 	pair_begin(certs_server(certs_h2), ctx, name);
 	pair_shake(0);
-	assert_int_equal(client.rc, trusted ? 0 : ERR_TLS);
+	assert_int_equal(client.rc, trusted ? 0 : ERR_UNTRUSTED);
 	if (!trusted && !strstr(tls_error_text(client.tls), words))
 		fail_msg("\"%s\" is not in \"%s\"", words, tls_error_text(client.tls));
 	pair_done();
