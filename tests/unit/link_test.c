@@ -578,6 +578,16 @@ static bool nothing_waits(void)
 	       client.n_packets + lane_n_unsent(server.lanes[0]) == wanted;
 }
 
+static int sealed_after_a_turn(void)
+{
+	int unsent = 0;
+
+	n_turns = 1;
+	until(turned);
+	assert_int_equal(ioctl(server_fd, SIOCOUTQNSD, &unsent), 0);
+	return unsent + (int)conn_unsent(server.link->conn);
+}
+
 /* What the kernel of a stalled socket takes, it takes whole, whatever TCP_NOTSENT_LOWAT says:
  * only who asks it (SIOCOUTQNSD) and seals no more keeps the rest where it can be dropped. */
 static void no_more_than_64_kib_are_sealed_for_a_stalled_socket(void **state)
@@ -591,11 +601,7 @@ static void no_more_than_64_kib_are_sealed_for_a_stalled_socket(void **state)
 	for (unsigned turn = 0; turn < 60; turn++) {
 		for (unsigned i = 0; i < 44; i++)
 			link_send(server.lanes[0], packet("b", false, 1420, n++));
-		n_turns = 1;
-		until(turned);
-		int unsent = 0;
-		assert_int_equal(ioctl(server_fd, SIOCOUTQNSD, &unsent), 0);
-		assert_in_range(unsent + (int)conn_unsent(server.link->conn), 0, limit);
+		assert_in_range(sealed_after_a_turn(), 0, limit);
 	}
 	/* what both kernels hold and what is sealed; the rest can be dropped, and was but for 512
 	 */
@@ -604,6 +610,21 @@ static void no_more_than_64_kib_are_sealed_for_a_stalled_socket(void **state)
 	wanted = n;
 	conn_rest(client.link->conn, 1);
 	until(nothing_waits); /* and every packet is delivered or counted */
+}
+
+/* Not every packet is worth a question, but what was sent since the last is known. */
+static void no_more_is_sealed_when_packets_come_one_by_one(void **state)
+{
+	const int limit = 16384 + TLS_RECORD_MAX;
+
+	(void)state;
+	connect_over(32768, 0);
+	in_packet = stop_reading;
+	for (unsigned n = 0; n < 300; n++) {
+		link_send(server.lanes[0], packet("b", false, 1420, n));
+		assert_in_range(sealed_after_a_turn(), 0, limit);
+	}
+	assert_true(link_has_packets(server.link));
 }
 
 static bool server_heard(void) { return server.n_packets == 1; }
@@ -759,6 +780,7 @@ int main(void)
 		TEST(a_large_packet_has_its_turn_beside_many_small_ones),
 		TEST(large_packets_wait_where_they_can_be_dropped),
 		TEST(no_more_than_64_kib_are_sealed_for_a_stalled_socket),
+		TEST(no_more_is_sealed_when_packets_come_one_by_one),
 		TEST(a_long_turn_is_no_stop),
 		TEST(a_draining_link_takes_no_new_end_and_closes_after_the_last),
 		TEST(packets_left_in_a_closed_link_are_counted),
