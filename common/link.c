@@ -310,7 +310,7 @@ static void on_up(void *owner, const char *alpn)
 	const struct transport_ops *agreed = transport_of_alpn(alpn);
 	if (l->side == SIDE_SERVER)
 		l->ops = agreed;
-	if (!agreed || agreed != l->ops) {
+	if (!agreed || strcmp(agreed->alpn, l->ops->alpn) != 0) {
 		link_close_with(l, CLOSE_NOT_GRPC,
 		                "HTTP/2 was not agreed in the TLS handshake (ALPN), maybe a box on the "
 		                "way strips it");

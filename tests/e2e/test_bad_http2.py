@@ -91,15 +91,13 @@ def test_H05_http1_after_agreeing_on_h2_ends_the_connection(relay):
     assert p.ended()
 
 
-@pytest.mark.parametrize("data", [PREFACE + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
-                         ids=["h2", "http1"])
-def test_H05_without_an_agreement_nothing_is_spoken(relay, data):
-    """Only h2 is offered here: the transports over HTTP/1.1 are not there yet."""
-    p = Peer(relay.port, greet=False, alpn=())
+@pytest.mark.parametrize("alpn", [(), ["http/1.1"]], ids=["none", "http1"])
+@pytest.mark.parametrize("data, status", [(PREFACE + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]), 501),
+                                          (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200)], ids=["h2", "http1"])
+def test_H05_without_an_agreement_on_h2_only_http1_is_spoken(relay, alpn, data, status):
+    p = Peer(relay.port, greet=False, alpn=alpn)
     p.send(data)
-    assert p.ended() and not p.buffer
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        Peer(relay.port, greet=False, alpn=["http/1.1"])
+    assert p.ended() and p.buffer.startswith(b"%d " % status)
 
 
 def test_H06_bad_preface_ends_the_connection(relay):
