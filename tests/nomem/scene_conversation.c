@@ -43,9 +43,11 @@ static void run(struct talk *t)
 {
 	struct pair *p = &t->pair;
 
-	for (bool some = true; some && !is_over(t);)
-		some = move(t, p->client, p->server) |
-		       (!is_over(t) && move(t, p->server, p->client));
+	for (bool some = true; some && !is_over(t);) {
+		some = move(t, p->client, p->server);
+		if (!is_over(t) && move(t, p->server, p->client))
+			some = true;
+	}
 }
 
 static void pass_time(struct talk *t, unsigned seconds)
