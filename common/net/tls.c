@@ -237,7 +237,8 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	den = NULL;
 	if (t->ssl && bio_method())
 		bio = BIO_new(bio_method());
-	if (!bio || (server_name && !set_name(t, server_name))) {
+	if (!bio || (server_name && !set_name(t, server_name)) ||
+	    !SSL_set_app_data(awake(t), t)) {
 		BIO_free(bio);
 		tls_free(t);
 		ERR_clear_error();
@@ -246,7 +247,6 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(awake(t), bio, bio);
-	SSL_set_app_data(awake(t), t);
 	SSL_set_msg_callback(awake(t), on_message);
 	SSL_set_msg_callback_arg(awake(t), t);
 	if (ctx->server) {
