@@ -237,8 +237,7 @@ int tls_new(struct tls_ctx *ctx, const char *server_name, struct tls **tls_out)
 	den = NULL;
 	if (t->ssl && bio_method())
 		bio = BIO_new(bio_method());
-	if (!bio || (server_name && !set_name(t, server_name)) ||
-	    !SSL_set_app_data(awake(t), t)) {
+	if (!bio || (server_name && !set_name(t, server_name)) || !SSL_set_app_data(awake(t), t)) {
 		BIO_free(bio);
 		tls_free(t);
 		ERR_clear_error();
