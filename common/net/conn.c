@@ -77,7 +77,9 @@ static const struct {
 	{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, LOWAT, "TCP_NOTSENT_LOWAT (latency under load)" },
 	{ IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS, "TCP_USER_TIMEOUT (dead connections)" },
 	{ SOL_SOCKET, SO_KEEPALIVE, 1, NULL },
-	{ IPPROTO_TCP, TCP_KEEPIDLE, 30, NULL },
+	/* Later than a conversation's own signs of life, of which DERP's are 65 s apart: with
+	 * TCP_USER_TIMEOUT one lost probe is the end. */
+	{ IPPROTO_TCP, TCP_KEEPIDLE, 120, NULL },
 	{ IPPROTO_TCP, TCP_KEEPINTVL, 10, NULL },
 	{ IPPROTO_TCP, TCP_KEEPCNT, 3, NULL },
 };

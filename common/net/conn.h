@@ -72,7 +72,7 @@ bool conn_peer_derp_key(const struct conn *, uint8_t key_out[static 32]); /* tls
 void conn_thread_done(void);
 
 /* Options every tunn TCP socket gets: TCP_NODELAY, TCP_NOTSENT_LOWAT 16 KiB,
- * TCP_USER_TIMEOUT 15 s, keepalive 30/10/3, BBR where listed. Failures of
+ * TCP_USER_TIMEOUT 15 s, keepalive 120/10/3, BBR where listed. Failures of
  * single options are not errors. */
 void conn_tune(int fd);
 /* What of that this kernel refuses to us, in words; false: nothing (F37). */
