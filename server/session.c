@@ -24,7 +24,8 @@
 void sessions_init(struct sessions *ss)
 {
 	map_init(&ss->by_number, sizeof(uint64_t));
-	list_init(&ss->list);
+	list_init(&ss->named);
+	list_init(&ss->natives);
 	ss->next_number = 1;
 }
 
@@ -85,7 +86,7 @@ struct session *session_new(struct sessions *ss, struct lane *lane, const struct
 		return NULL;
 	s->all = ss;
 	s->lane = lane;
-	list_add_tail(&ss->list, &s->node);
+	list_add_tail(h->n_peers ? &ss->named : &ss->natives, &s->node);
 	s->number = ss->next_number++;
 	s->member.owner = s;
 	s->has_id = h->id.len > 0;
@@ -405,16 +406,18 @@ void sessions_tell_draining(struct sessions *ss, uint32_t within_ms)
 {
 	struct notice n = { .kind = NOTICE_DRAINING, .within_ms = within_ms, .target = STR("") };
 
-	list_each(it, tmp, &ss->list) {
+	list_each(it, tmp, &ss->named) {
 		struct session *s = container_of(it, struct session, node);
 		if (s->member.joined)
 			lane_tell_notice(s->lane, &n);
 	}
 }
 
-void sessions_end_all(struct sessions *ss, enum close_why why)
+bool sessions_may_leave(const struct sessions *ss) { return !list_empty(&ss->named); }
+
+static void end_all(struct list *sessions, enum close_why why)
 {
-	list_each(it, tmp, &ss->list) {
+	list_each(it, tmp, sessions) {
 		struct session *s = container_of(it, struct session, node);
 		struct lane *lane = s->lane;
 		if (s->member.joined) {
@@ -424,4 +427,10 @@ void sessions_end_all(struct sessions *ss, enum close_why why)
 		session_free(s);
 		lane_end(lane, why, close_text(why));
 	}
+}
+
+void sessions_end_all(struct sessions *ss, enum close_why why)
+{
+	end_all(&ss->named, why);
+	end_all(&ss->natives, why);
 }

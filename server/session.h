@@ -29,7 +29,7 @@ struct sessions {
 	struct derp_verify *verify;         /* NULL: no URL is asked about them */
 	struct key own_key;                 /* this relay's node key */
 	struct map by_number;               /* those whose token is with auth */
-	struct list list;                   /* all */
+	struct list named, natives;         /* all of them, by kind */
 	uint64_t next_number;
 	struct log_limit strangers; /* lines that anybody can cause */
 };
@@ -57,6 +57,8 @@ void session_on_auth(struct sessions *, uint64_t number, const struct identity *
 
 /* Tells every end that the relay stops; then ends them. */
 void sessions_tell_draining(struct sessions *, uint32_t within_ms);
+/* Is an end left that leaves because it was told? DERP has no word for native ones. */
+bool sessions_may_leave(const struct sessions *);
 void sessions_end_all(struct sessions *, enum close_why);
 
 #endif

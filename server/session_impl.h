@@ -13,7 +13,7 @@
 struct session {
 	struct member member; /* first: the router's owner pointer is this session */
 	struct sessions *all;
-	struct list node; /* in all->list */
+	struct list node; /* in all->named or natives */
 	struct lane *lane;
 	uint64_t number;
 	bool asked;                     /* auth has not answered yet */

@@ -106,10 +106,9 @@ void sessions_take_policy(struct sessions *ss, const struct native_policy *polic
 {
 	ss->policy = policy;
 	router_set_policy(ss->router, policy);
-	list_each(it, tmp, &ss->list) {
+	list_each(it, tmp, &ss->natives) {
 		struct session *s = container_of(it, struct session, node);
-		if (s->member.joined && s->member.who->native &&
-		    policy->allow != NATIVE_ALLOW_URL && objection(s))
+		if (s->member.joined && policy->allow != NATIVE_ALLOW_URL && objection(s))
 			session_dismiss(s, CLOSE_DENIED, objection(s));
 	}
 }

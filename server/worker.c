@@ -90,6 +90,8 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 		       addr_text(link_peer(l), peer), close_label(why), text);
 	if (w->stage != SERVING && is_deserted(w))
 		loop_stop(w->loop, 0);
+	else if (w->stage == TOLD && !sessions_may_leave(&w->sessions))
+		timer_set(w->stage_timer, 0);
 }
 
 static const struct link_events link_events = {
@@ -199,7 +201,7 @@ static void close_link(struct link *l, void *arg)
 	link_close(l, CLOSE_DRAINING);
 }
 
-/* Health first, then the ends, the listener, GOAWAY; then time to leave. */
+/* Health first, then the ends, the listener, GOAWAY; then time to leave, for who can be told. */
 static void drain(struct worker *w, uint32_t within_ms)
 {
 	if (w->stage != SERVING)
@@ -215,7 +217,7 @@ static void drain(struct worker *w, uint32_t within_ms)
 	if (is_deserted(w))
 		loop_stop(w->loop, 0);
 	else
-		timer_set(w->stage_timer, within_ms);
+		timer_set(w->stage_timer, sessions_may_leave(&w->sessions) ? within_ms : 0);
 }
 
 static void on_stage(void *arg)

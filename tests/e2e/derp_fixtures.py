@@ -6,7 +6,7 @@ import types
 
 import pytest
 from harness import World
-from scripted_derp import WATCH_CONNS, Client, NodeKey
+from scripted_derp import UPGRADE, WATCH_CONNS, Client, NodeKey
 
 SECRET = os.urandom(32).hex()  # of the mesh
 
@@ -76,6 +76,18 @@ def refused(relay, **kw):
     assert c.info is None and c.closed
     c.close()
     return True
+
+
+def who_stays(relay):
+    """A tunnel that does not leave although it is told to."""
+    with open(relay.token, encoding="ascii") as f:
+        secret = f.read().strip()
+    c = Client(relay.port, enter=False)
+    c.ask((*UPGRADE, "Tunn-Version: 1"))
+    c.greeting()
+    c.introduce({"version": 2, "CanAckPings": True, "tunnId": "stays", "tunnPeers": ["b"], "tunnToken": secret, "tunnInstance": os.urandom(16).hex()})
+    assert c.admitted()["tunnId"] == "stays"
+    return c
 
 
 @pytest.fixture(scope="session")

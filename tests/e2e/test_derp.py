@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
-from derp_fixtures import SECRET, derp, exchange, refused, until, write  # noqa: F401
+from derp_fixtures import SECRET, derp, exchange, refused, until, who_stays, write  # noqa: F401
 from harness import answered, endpoint, free_port
-from scripted_derp import (CLOSE_PEER, FORWARD, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PEER_PRESENT, RECV, NodeKey, disco)
+from scripted_derp import (CLOSE_PEER, FORWARD, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PEER_PRESENT, RECV, TUNN, NodeKey, disco)
 from test_cross_tenant import key_of
 
 pytestmark = pytest.mark.usefixtures("silent_ends")
@@ -377,6 +377,31 @@ def test_30_packets_of_64_kib_in_flight_arrive_all_and_in_order(derp, workers, w
         until(relay, "packets_in_total", before + 30)  # the receiver has not read anything yet
         assert [receiver.packet() for _ in packets] == [(sender.key.public, p) for p in packets]
     assert sum(v for k, v in relay.counters().items() if k.startswith("drop_")) == 0
+
+
+# -- the relay stops
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_native_ends_are_not_waited_for_since_nobody_can_tell_them_to_leave(derp, workers):
+    relay = derp.start(workers=workers, args=("--drain", "8s"))
+    ends = [derp.enter(relay, websocket=n == 2) for n in range(3)]
+    began = time.monotonic()
+    relay.p.terminate()
+    assert all(e.ended() for e in ends) and relay.exit_code() == 0
+    assert time.monotonic() - began < 6
+
+
+def test_native_ends_are_served_as_long_as_a_tunnel_is_waited_for(derp):
+    relay = derp.start(workers=1, args=("--drain", "8s"))
+    a, b, tunnel = derp.enter(relay), derp.enter(relay), who_stays(relay)
+    began = time.monotonic()
+    relay.p.terminate()
+    relay.wait_for("draining: ends are told")
+    assert tunnel.read_a(TUNN)
+    exchange(a, b)
+    tunnel.close()
+    assert a.ended() and b.ended() and relay.exit_code() == 0
+    assert time.monotonic() - began < 6
 
 
 # -- what the operator sees

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from derp_fixtures import who_stays
 from harness import TUNN
 from scripted_derp import (DISCONNECTED, FORWARD, NOT_HERE, PEER_GONE, PEER_PRESENT, RECV, WATCH_CONNS, Client, NodeKey, Server, disco)
 from scripted_relay import certificate
@@ -227,12 +228,13 @@ def test_another_mesh_key_is_said_and_shows_nobody(mesh, new, allow):
 
 
 def test_it_drains_with_links_up(mesh, new):
-    left, right = mesh.of(2)
-    a, b = new(left), new(right)
+    left, right = mesh.of(2, "--workers", "1")
+    a, b, tunnel = new(left), new(right), who_stays(left)
     knows(left, 1)
     left.p.terminate()
     left.wait_for("draining")
     crosses(b, a, b"still here")  # its link to right went with nothing lost
+    tunnel.close()
     assert a.ended()
     assert left.exit_code() == 0
     assert b.is_alive()
