@@ -487,6 +487,7 @@ int lane_admit(struct lane *la, const struct welcome *welcome)
 	int rc = l->ops->admit(la->chan, welcome);
 	if (rc == 0) {
 		la->open = true;
+		l->admitted_late = !l->inside;
 		if (l->state == LINK_GREETING)
 			link_set_state(l, LINK_READY);
 		no_health_client(l);

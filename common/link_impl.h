@@ -47,10 +47,11 @@ struct link {
 	char peer_text[ADDR_TEXT_LEN];
 	enum close_why why;
 	struct words text;
-	bool inside; /* a transport call runs: lanes are freed later */
-	bool dirty;  /* in links->dirty */
-	bool busy;   /* bytes came or were to go since the last tick */
-	bool drowsy; /* no datagram since it napped: after what wakes it, it naps again */
+	bool inside;        /* a transport call runs: lanes are freed later */
+	bool admitted_late; /* not from inside hello: what came before waits in the transport */
+	bool dirty;         /* in links->dirty */
+	bool busy;          /* bytes came or were to go since the last tick */
+	bool drowsy;        /* no datagram since it napped: after what wakes it, it naps again */
 	struct list dirty_node;
 	bool conn_gone; /* the conn told `closed`: its pointer is dead */
 	uint64_t stalled_since_ms;

@@ -136,6 +136,16 @@ static void pump(struct link *l)
 		link_nap(l);
 }
 
+/* What came before the end was admitted goes on with a tick: now, not when the next is due. */
+static void resume(struct link *l)
+{
+	l->admitted_late = false;
+	if (l->state == LINK_DEAD)
+		return;
+	l->inside = true;
+	link_settle(l, l->ops->tick(l->transport, loop_now_ms(l->links->loop)));
+}
+
 void link_pump_dirty(struct task *task)
 {
 	struct links *ls = container_of(task, struct links, pump);
@@ -144,6 +154,8 @@ void link_pump_dirty(struct task *task)
 		struct link *l = container_of(ls->dirty.next, struct link, dirty_node);
 		list_del(&l->dirty_node);
 		l->dirty = false;
+		if (l->admitted_late)
+			resume(l);
 		pump(l);
 	}
 }

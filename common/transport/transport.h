@@ -138,8 +138,8 @@ struct notice { /* borrowed */
 /* What a transport tells its owner, the link. */
 struct transport_events {
 	/* Server: a channel wants in. 0: admitted, admit() was called from inside;
-	 * ERR_AGAIN: admit() or refuse() follows later; any other value: refuse()
-	 * was called from inside. */
+	 * ERR_AGAIN: admit() and then a tick(), or refuse(), follows later; any other
+	 * value: refuse() was called from inside. */
 	int (*hello)(void *owner, struct chan *, const struct hello *);
 	/* Client: packets may flow. Once per channel, before any packet. */
 	void (*ready)(void *owner, struct chan *, const struct welcome *);

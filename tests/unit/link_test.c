@@ -285,6 +285,36 @@ static void an_end_refused_at_once_hears_why(void **state)
 	assert_int_equal(server.n_ended, 0); /* it did it itself */
 }
 
+static struct transport_ops counting;
+static int (*tick)(struct transport *, uint64_t now_ms);
+static unsigned n_ticks;
+
+static int count_tick(struct transport *t, uint64_t now_ms)
+{
+	n_ticks++;
+	return tick(t, now_ms);
+}
+
+static void what_waited_for_an_admission_goes_on_in_the_same_turn(void **state)
+{
+	const struct str peer = STR("b");
+
+	(void)state;
+	on_arrival = KEEP_WAITING;
+	until(up);
+	dial(0);
+	until(asked);
+	counting = *server.link->ops;
+	tick = counting.tick;
+	counting.tick = count_tick;
+	server.link->ops = &counting;
+	n_ticks = 0;
+	admit(server.lanes[0], &(struct hello){ .id = STR("a"), .n_peers = 1, .peers = &peer });
+	assert_int_equal(n_ticks, 0); /* not from inside: who admits has more to do */
+	until(ready);
+	assert_in_range(n_ticks, 1, 2); /* one may have been due */
+}
+
 /* The lane touched its freed channel once. */
 static void an_end_refused_later_hears_why(void **state)
 {
@@ -763,6 +793,7 @@ int main(void)
 		TEST(a_link_closed_before_its_handshake_ends_hears_no_more),
 		TEST(packets_of_every_size_pass_both_ways),
 		TEST(an_end_refused_at_once_hears_why),
+		TEST(what_waited_for_an_admission_goes_on_in_the_same_turn),
 		TEST(an_end_refused_later_hears_why),
 		TEST(an_end_that_is_ended_hears_why),
 		TEST(an_end_that_leaves_is_told_as_done),
