@@ -19,7 +19,8 @@ static bool is_stalled(struct link *l, uint64_t now_ms)
 
 	if (!limit)
 		limit = l->side == SIDE_SERVER ? l->limits->stalled_ms : STALL_CLIENT_MS;
-	if (conn_unsent(l->conn) == 0 && !link_has_packets(l)) {
+	if (conn_unsent(l->conn) == 0 && !link_has_packets(l) &&
+	    l->ops->waiting(l->transport) == 0) {
 		l->stalled_since_ms = 0;
 		return false;
 	}

@@ -10,7 +10,10 @@
 #include "common/transport/control.h"
 #include "common/wire/derp_info.h"
 
-enum { HELD_MAX = 512 * 1024 }; /* reading rests while admission is pending */
+enum {
+	HELD_MAX = 512 * 1024, /* reading rests while admission is pending */
+	TOLD_MAX = 64 << 20,   /* a million PeerPresent: who lets more wait does not read */
+};
 
 /* ---- handshake ---- */
 
@@ -333,6 +336,8 @@ int derp_serve_tell_peer(struct chan *chan, const struct peer_status *p)
 
 	if (t->stage != DERP_OPEN)
 		return ERR_CLOSED;
+	if (buf_len(&t->out) > TOLD_MAX)
+		return derp_fail(t, ERR_FLOOD, "it does not take what it is told");
 	if (!t->named)
 		return tell_native_peer(t, p);
 	control_of_status(p, &m);

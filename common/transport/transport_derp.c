@@ -19,6 +19,7 @@ enum {
 	 * HELD_MAX (derp_serve.c). */
 	HELD_SOME = 64 * 1024,
 	HELD_REST_MS = 1000,
+	SAID_AT_ONCE = 128 * 1024, /* more than packets ever are: it is what a mate is told */
 	KEEPS_PACKETS = 32,
 	KEEPS_BYTES = (KEEPS_PACKETS + 2) * (DERP_PACKET_MAX + DERP_PACKET_HEAD),
 };
@@ -273,24 +274,34 @@ static bool derp_has_output(const struct transport *t)
 
 static size_t derp_waiting(const struct transport *t) { return buf_len(&t->out); }
 
-static int derp_flush(struct transport *t, struct buf *out, size_t budget)
+/* Packets come only as the pump has room for them, but a mate that watches is told of all
+ * ends at once, megabytes of them: they wait here, where they count against no limit. */
+static int say_what_may_go(struct transport *t, struct buf *out, size_t budget)
 {
-	int rc = 0;
+	size_t n = buf_len(&t->out);
 
-	(void)budget; /* packets come only as the pump has room for them */
-	if (t->has_pong && derp_put(&t->out, DERP_PONG, t->pong, sizeof t->pong) == 0)
-		metric_add(METRIC_DERP_PONGS, 1);
-	t->has_pong = false;
-	if (t->ws) {
-		rc = derp_ws_flush(t, out);
-	} else if (buf_len(out) == 0) {
+	if (n > SAID_AT_ONCE && n > budget && !t->failed && t->stage != DERP_OVER)
+		n = budget;
+	if (n == buf_len(&t->out) && buf_len(out) == 0) {
 		struct buf empty = *out;
 		*out = t->out;
 		t->out = empty;
-	} else {
-		rc = buf_add(out, buf_data(&t->out), buf_len(&t->out));
-		buf_clear(&t->out);
+		return 0;
 	}
+	int rc = buf_add(out, buf_data(&t->out), n);
+	if (rc == 0)
+		buf_eat(&t->out, n);
+	return rc;
+}
+
+static int derp_flush(struct transport *t, struct buf *out, size_t budget)
+{
+	int rc;
+
+	if (t->has_pong && derp_put(&t->out, DERP_PONG, t->pong, sizeof t->pong) == 0)
+		metric_add(METRIC_DERP_PONGS, 1);
+	t->has_pong = false;
+	rc = t->ws ? derp_ws_flush(t, out) : say_what_may_go(t, out, budget);
 	if (rc < 0)
 		return derp_fail(t, rc, "out of memory");
 	return t->failed ? t->failed : t->stage == DERP_OVER ? ERR_CLOSED : 0;

@@ -10,7 +10,7 @@ import time
 import pytest
 from derp_fixtures import SECRET, derp, exchange, refused, until, who_stays, write  # noqa: F401
 from harness import answered, endpoint, free_port
-from scripted_derp import (CLOSE_PEER, FORWARD, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PEER_PRESENT, RECV, TUNN, NodeKey, disco)
+from scripted_derp import (CLOSE_PEER, FORWARD, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PEER_PRESENT, RECV, TUNN, WATCH_CONNS, NodeKey, disco, frame)
 from test_cross_tenant import key_of
 
 pytestmark = pytest.mark.usefixtures("silent_ends")
@@ -377,6 +377,16 @@ def test_30_packets_of_64_kib_in_flight_arrive_all_and_in_order(derp, workers, w
         until(relay, "packets_in_total", before + 30)  # the receiver has not read anything yet
         assert [receiver.packet() for _ in packets] == [(sender.key.public, p) for p in packets]
     assert sum(v for k, v in relay.counters().items() if k.startswith("drop_")) == 0
+
+
+def test_a_mate_is_told_of_more_ends_than_fit_into_its_queue(derp):
+    """Here 100 ends, 400 times over: two megabytes, which nobody else may leave unread."""
+    relay = derp.start(workers=1, mesh=True)
+    ends = {derp.enter(relay).key.public for _ in range(100)}
+    mate = derp.enter(relay, info={"version": 2, "meshKey": SECRET}, receive_buffer=4096)
+    mate.raw_send(frame(WATCH_CONNS) * 400)
+    told = collections.Counter(mate.read_a(PEER_PRESENT)[:32] for _ in range(400 * 101))
+    assert set(told.values()) == {400} and set(told) == ends | {mate.key.public}
 
 
 # -- the relay stops

@@ -1079,6 +1079,59 @@ static void a_server_that_naps_goes_on_where_it_was(void **state)
 
 /* ---- what the relay tells ---- */
 
+static int tell_present(struct pair *p, unsigned n)
+{
+	struct peer_status s = { .state = PEER_UP, .text = STR(""), .port = (uint16_t)n };
+
+	memcpy(s.key.b, &n, sizeof n);
+	return OPS->tell_peer(p->at_server.chan, &s);
+}
+
+static void a_mate_is_told_of_any_number_of_ends_as_it_has_room(void **state)
+{
+	enum { ENDS = 50000, ROOM = 16375, EACH = 56 };
+	struct buf b = { 0 };
+	struct pair p;
+	size_t told = 0;
+
+	(void)state;
+	open_mesh(&p, MESH_HEX);
+	hear(p.server, &b);
+	buf_clear(&b);
+	for (unsigned i = 0; i < ENDS; i++)
+		assert_int_equal(tell_present(&p, i), 0);
+	assert_int_equal(OPS->flush(p.server, &b, 0), 0);
+	assert_int_equal(buf_len(&b), 0);
+	while (OPS->has_output(p.server)) {
+		size_t before = buf_len(&b);
+		told = OPS->waiting(p.server);
+		assert_int_equal(OPS->flush(p.server, &b, ROOM), 0);
+		assert_in_range(buf_len(&b) - before, 1, 128 * 1024);
+		assert_int_equal(OPS->waiting(p.server), told - (buf_len(&b) - before));
+	}
+	assert_int_equal(buf_len(&b), ENDS * EACH);
+	for (unsigned i = 0; i < ENDS; i++)
+		assert_memory_equal(buf_data(&b) + (size_t)i * EACH + 5, &i, sizeof i);
+	buf_done(&b);
+	pair_close(&p, OPS);
+}
+
+static void a_mate_that_takes_nothing_of_it_is_ended(void **state)
+{
+	struct buf b = { 0 };
+	struct pair p;
+	unsigned n = 0;
+
+	(void)state;
+	open_mesh(&p, MESH_HEX);
+	while (tell_present(&p, n) == 0)
+		assert_in_range(n++, 0, 2000000);
+	assert_in_range(n, 1000000, 2000000);
+	assert_int_equal(OPS->flush(p.server, &b, 0), ERR_FLOOD);
+	buf_done(&b);
+	pair_close(&p, OPS);
+}
+
 static void a_native_end_is_told_in_its_own_words(void **state)
 {
 	struct peer_status s = { .key = { { 7, [31] = 8 } },
@@ -1170,6 +1223,8 @@ int main(void)
 		cmocka_unit_test(KeepAlive_has_one_period_for_each_connection),
 		cmocka_unit_test(a_native_end_is_never_asked),
 		cmocka_unit_test(a_server_that_naps_goes_on_where_it_was),
+		cmocka_unit_test(a_mate_is_told_of_any_number_of_ends_as_it_has_room),
+		cmocka_unit_test(a_mate_that_takes_nothing_of_it_is_ended),
 		cmocka_unit_test(a_native_end_is_told_in_its_own_words),
 	};
 	return cmocka_run_group_tests(tests, start_derp, NULL);
