@@ -75,10 +75,13 @@ static void on_verified(void *owner, enum close_why why, const char *text)
 static void verify(struct session *s)
 {
 	const struct addr *from = link_peer(lane_link(s->lane));
+	int rc = derp_verify_ask(s->all->verify, &s->member.who->key, from, on_verified, s,
+	                         &s->question);
 
-	if (derp_verify_ask(s->all->verify, &s->member.who->key, from, on_verified, s,
-	                    &s->question) < 0)
+	if (rc == ERR_AGAIN)
 		session_refuse(s, CLOSE_UNAVAILABLE, "too many wait for derp.verify-url");
+	else if (rc < 0)
+		session_refuse(s, close_of_err(rc), err_text(rc));
 }
 
 int native_on_hello(struct sessions *ss, struct lane *lane, const struct hello *h)
