@@ -169,6 +169,21 @@ static bool is_same_word(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+static bool is_same_list(const struct opt_list *a, const struct opt_list *b)
+{
+	bool same = a->n == b->n;
+
+	for (unsigned i = 0; same && i < a->n; i++)
+		same = is_same_word(a->v[i], b->v[i]);
+	return same;
+}
+
+static bool is_same_mesh(const struct server_options *a, const struct server_options *b)
+{
+	return is_same_word(a->mesh_key_file, b->mesh_key_file) &&
+	       is_same_word(a->mesh_ca, b->mesh_ca) && is_same_list(&a->mesh_with, &b->mesh_with);
+}
+
 /* What was opened at the start with rights that are gone stays. */
 static void reload(struct server *s)
 {
@@ -205,6 +220,8 @@ static void reload(struct server *s)
 		return;
 	}
 	expiry_of(&s->expiry, not_after_unix_s);
+	if (!is_same_mesh(&fresh, s->opts))
+		log_warn("mesh-with, mesh-key-file or mesh-ca is another now: that needs a restart");
 	log_info("reloaded certificate %s", s->cert);
 }
 

@@ -235,6 +235,18 @@ def test_another_url_needs_a_restart_and_a_reload_says_so(derp, doorman):
     assert derp.enter(relay).info and len(doorman.asked) == asked + 1
 
 
+def test_another_mesh_needs_a_restart_and_a_reload_says_so(derp):
+    text = "derp:\n  allow: %s\nmesh-with: ['127.0.0.1:%d']\n"
+    relay = derp.start(text % ("none", 1), mesh=True)
+    for allow, port, said in (("any", 2, True), ("any", 1, False)):
+        write(relay.config, text % (allow, port))
+        at = relay.count()
+        relay.p.send_signal(signal.SIGHUP)
+        relay.wait_for("reloaded certificate", after=at)
+        assert derp.enter(relay).info  # all else is taken
+        assert ("mesh-ca is another now: that needs a restart" in relay.text().split("reloaded certificate")[-2]) == said
+
+
 # -- the configuration
 
 BAD_CONFIG = {
