@@ -170,6 +170,7 @@ void call_data(struct call *c, const uint8_t *data, size_t len,
 	int rc;
 
 	while ((rc = deframe_next(&c->deframer, &in, &msg, &msg_len)) == 0) {
+		c->partial_ms = 0; /* it is whole: the next has its own time */
 		on_message(c, msg, msg_len);
 		if (c->state == CALL_OVER)
 			return;
@@ -180,9 +181,7 @@ void call_data(struct call *c, const uint8_t *data, size_t len,
 		on_broken(c, rc);
 		return;
 	}
-	if (deframer_is_between(&c->deframer))
-		c->partial_ms = 0;
-	else if (!c->partial_ms)
+	if (!c->partial_ms && !deframer_is_between(&c->deframer))
 		c->partial_ms = c->chan.transport->now_ms;
 }
 

@@ -224,12 +224,13 @@ int derp_frames(struct transport *t, struct cursor *in,
 
 	if (stage == DERP_OVER) /* by what was held */
 		return 0;
-	while (t->stage == stage && (rc = frame_next(&t->framer, in, &f)) == 0 &&
-	       (rc = on_frame(t, &f)) == 0)
-		;
-	t->partial_ms = rc != ERR_AGAIN || framer_is_between(&t->framer) ? 0 :
-	                t->partial_ms                                    ? t->partial_ms :
-	                                                                   t->now_ms;
+	while (t->stage == stage && (rc = frame_next(&t->framer, in, &f)) == 0) {
+		t->partial_ms = 0; /* it is whole: the next has its own time */
+		if ((rc = on_frame(t, &f)) < 0)
+			break;
+	}
+	if (!t->partial_ms && !framer_is_between(&t->framer))
+		t->partial_ms = t->now_ms;
 	if (rc == ERR_AGAIN || rc == 0)
 		return 0;
 	return derp_fail(t, rc,

@@ -988,6 +988,29 @@ static void D16_half_a_frame_has_its_time_and_what_trickles_in_does_not_give_mor
 	buf_done(&b);
 }
 
+/* Every frame is whole within a second, but no chunk ends where one does: so writes who fills
+ * a buffer and says what is in it when it is full. */
+static void a_stream_of_frames_cut_anywhere_is_never_late(void **state)
+{
+	struct buf b = { 0 }, whole = { 0 };
+	struct pair p;
+
+	(void)state;
+	open_server(&p, FAST, MINIMAL_INFO);
+	derp_put_packet(&whole, DERP_SEND_PACKET, &stranger, p.client_secret, 32);
+	assert_int_equal(buf_add(&b, buf_data(&whole), 1), 0);
+	for (uint32_t ms = 0; ms < 3 * limits_default.frame_ms; ms += 1000) {
+		assert_int_equal(feed(&p, p.server, &b), 0);
+		p.now_ms += 1000;
+		assert_int_equal(OPS->tick(p.server, p.now_ms), 0);
+		assert_int_equal(buf_add(&b, buf_data(&whole) + 1, buf_len(&whole) - 1), 0);
+		assert_int_equal(buf_add(&b, buf_data(&whole), 1), 0);
+	}
+	buf_done(&b);
+	buf_done(&whole);
+	pair_close(&p, OPS);
+}
+
 /* Seconds at which KeepAlive was said. */
 static unsigned keep_alives(struct pair *p, uint64_t *at, unsigned cap)
 {
@@ -1220,6 +1243,7 @@ int main(void)
 		cmocka_unit_test(requests_count_too),
 		cmocka_unit_test(
 		                D16_half_a_frame_has_its_time_and_what_trickles_in_does_not_give_more),
+		cmocka_unit_test(a_stream_of_frames_cut_anywhere_is_never_late),
 		cmocka_unit_test(KeepAlive_has_one_period_for_each_connection),
 		cmocka_unit_test(a_native_end_is_never_asked),
 		cmocka_unit_test(a_server_that_naps_goes_on_where_it_was),

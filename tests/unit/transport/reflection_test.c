@@ -361,6 +361,34 @@ static int start(void **state)
 	return crypto_start();
 }
 
+/* Every message is whole within a second, but no chunk ends where one does. */
+static void a_stream_of_messages_cut_anywhere_is_never_late(void **state)
+{
+	uint8_t m[GRPC_PREFIX_LEN + 100];
+	struct caller c;
+	struct rpc r;
+
+	(void)state;
+	size_t n = field(m + GRPC_PREFIX_LEN, SERVICES, "*", 1);
+	grpc_put_prefix(m, (uint32_t)n);
+	n += GRPC_PREFIX_LEN;
+	caller_open(&c, true);
+	rpc_start(&c, &r, V1);
+	rpc_say_bytes(&c, &r, m, 1);
+	for (uint32_t ms = 0; ms < 3 * limits_default.message_ms; ms += 1000) {
+		caller_tick(&c, 1000);
+		rpc_say_bytes(&c, &r, m + 1, n - 1);
+		rpc_say_bytes(&c, &r, m, 1);
+		caller_run(&c);
+	}
+	assert_int_equal(c.rc, 0);
+	assert_string_equal(r.status, "");
+	rpc_cancel(&c, &r);
+	caller_run(&c);
+	rpc_done(&r);
+	caller_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +403,7 @@ int main(void)
 		cmocka_unit_test(requests_may_be_cut_anywhere_and_be_anything),
 		cmocka_unit_test(a_stream_that_asks_nothing_does_not_stay),
 		cmocka_unit_test(the_table_is_sorted_and_names_each_file),
+		cmocka_unit_test(a_stream_of_messages_cut_anywhere_is_never_late),
 	};
 	return cmocka_run_group_tests(tests, start, NULL);
 }
