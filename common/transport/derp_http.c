@@ -91,6 +91,8 @@ int derp_ws_flush(struct transport *t, struct buf *out)
 	t->plain_len = 0;
 	if (rc == ERR_CLOSED)
 		rc = 0;
+	if (rc == 0 && t->stage == DERP_OVER) /* behind all that was sent */
+		rc = ws_close(t->ws, WS_NORMAL);
 	return rc < 0 ? rc : ws_flush(t->ws, out);
 }
 

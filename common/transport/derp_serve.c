@@ -172,8 +172,6 @@ void derp_serve_end(struct transport *t, enum close_why why, const char *text)
 
 	if (t->named)
 		derp_say(t, NULL, &m);
-	if (t->ws)
-		ws_close(t->ws, WS_NORMAL);
 	t->stage = DERP_OVER;
 }
 

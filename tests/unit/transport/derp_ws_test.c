@@ -277,6 +277,27 @@ static void who_closes_is_answered_and_that_is_all(void **state)
 	pair_close(&p, OPS);
 }
 
+static void what_was_sent_leaves_before_the_close(void **state)
+{
+	struct buf b = { 0 }, frames = { 0 };
+	struct pair p;
+
+	(void)state;
+	open_ws(&p);
+	OPS->send(p.at_server.chan, packet(&stranger, NULL, "last words", 10));
+	OPS->end(p.at_server.chan, CLOSE_CANCELLED, "");
+	assert_int_equal(hear(p.server, &b), ERR_CLOSED);
+	assert_int_equal(take_message(&b, &frames), BINARY);
+	assert_true(contains(&frames, "last words"));
+	buf_clear(&frames);
+	assert_int_equal(take_message(&b, &frames), CLOSE);
+	assert_int_equal(buf_data(&frames)[1], WS_NORMAL & 255);
+	assert_int_equal(buf_len(&b), 0);
+	buf_done(&b);
+	buf_done(&frames);
+	pair_close(&p, OPS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +307,7 @@ int main(void)
 		cmocka_unit_test(D21_what_is_no_binary_message_ends_it_with_its_code),
 		cmocka_unit_test(D21_a_subprotocol_that_only_contains_derp_is_closed_at_once),
 		cmocka_unit_test(who_closes_is_answered_and_that_is_all),
+		cmocka_unit_test(what_was_sent_leaves_before_the_close),
 	};
 	return cmocka_run_group_tests(tests, start_derp, NULL);
 }
