@@ -139,11 +139,9 @@ static int on_request(struct transport *t, struct cursor *in)
 
 static int on_fault(struct transport *t)
 {
-	int status = http1_reader_fault(t->reader);
 	struct page page;
 
-	page_for_fault(status ? status : 400, &page);
-	page.answer.close = true;
+	page_for_fault(http1_reader_fault(t->reader), &page);
 	http1_respond(&t->out, &page.answer);
 	return derp_fail(t, ERR_PROTOCOL, "a request that is not HTTP/1.1");
 }

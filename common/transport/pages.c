@@ -147,8 +147,6 @@ void page_for_fault(int status, struct page *page_out)
 
 	if (status == 431)
 		words = "the head of the request is larger than 16 KiB or 100 lines\n";
-	else if (status == 501)
-		words = "no such method\n";
 	else if (status == 503)
 		words = "the relay is out of memory\n";
 	else if (status == 505)

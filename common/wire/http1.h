@@ -66,7 +66,7 @@ int http1_reader_feed(struct http1_reader *, const uint8_t *data, size_t len, si
 const struct http1_request *http1_reader_request(const struct http1_reader *);
 /* Bytes of a request have come, but not all. */
 bool http1_reader_is_inside(const struct http1_reader *);
-int http1_reader_fault(const struct http1_reader *); /* status: 400, 431, 501, 505, 503; 0: none */
+int http1_reader_fault(const struct http1_reader *); /* status: 400, 431, 505, 503; 0: none */
 void http1_reader_next(struct http1_reader *);       /* forgets the request, its memory too */
 
 bool http1_is_like(struct str, struct str); /* the same in any case */

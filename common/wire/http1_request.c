@@ -23,7 +23,7 @@ struct http1_reader {
 	bool done, expects;
 	int fault;
 	enum http1_name name; /* of the line in progress; HTTP1_NAME_N: none of ours */
-	struct span target, field[HTTP1_NAME_N];
+	struct span method, target, field[HTTP1_NAME_N];
 	struct http1_request request;
 };
 
@@ -197,7 +197,7 @@ static int on_complete(http_parser *p)
 	struct http1_reader *r = p->data;
 	struct http1_request *q = &r->request;
 
-	q->method = str_of(http_method_str(p->method));
+	q->method = text_of(r, r->method);
 	q->minor = (uint8_t)(p->http_minor ? 1 : 0);
 	for (unsigned i = 0; i < HTTP1_NAME_N; i++)
 		if (q->n_field[i])
@@ -227,20 +227,40 @@ static bool ends_in_version(struct str line) /* CR LF behind it; the parser is l
 	return line.len > len && memcmp(line.p + line.len - len, name, sizeof name - 1) == 0;
 }
 
+static void parse(struct http1_reader *r, struct str s)
+{
+	http_parser_execute(&r->parser, &settings, s.p, s.len);
+}
+
+/* The parser knows a few methods, but any is taken (derp.md 1.3): it is told of one that has
+ * the same form of target. Leaves what is behind the method. */
+static int take_method(struct http1_reader *r, struct str *line)
+{
+	const char *end = memchr(line->p, ' ', line->len);
+	struct str method = { line->p, end ? (size_t)(end - line->p) : 0 };
+
+	if (!ends_in_version(*line) || !is_token(method))
+		return refuse(r, 400);
+	r->method = span_of(r, method);
+	parse(r, str_eq(method, STR("CONNECT")) ? method : STR("GET"));
+	line->p += method.len;
+	line->len -= method.len;
+	return 0;
+}
+
 static int end_line(struct http1_reader *r)
 {
 	struct str line = { (const char *)buf_data(&r->head) + r->line_at,
 		            buf_len(&r->head) - r->line_at };
 	bool is_first = r->line_at == 0;
 
-	if (is_first && !ends_in_version(line))
-		return refuse(r, 400);
-	http_parser_execute(&r->parser, &settings, line.p, line.len);
+	if (is_first && take_method(r, &line) < 0)
+		return -1;
+	parse(r, line);
 	if (r->done)
 		return 0;
-	enum http_errno err = HTTP_PARSER_ERRNO(&r->parser);
-	if (err != HPE_OK) /* RFC 9110 9.1 */
-		return refuse(r, err == HPE_INVALID_METHOD ? 501 : 400);
+	if (HTTP_PARSER_ERRNO(&r->parser) != HPE_OK)
+		return refuse(r, 400);
 	if (is_first && r->parser.http_major != 1)
 		return refuse(r, r->parser.http_major > 1 ? 505 : 400);
 	r->line_at = buf_len(&r->head);

@@ -93,7 +93,7 @@ def test_D03_an_upgrade_that_real_clients_write_is_accepted(new, fields):
     assert c.admitted() == {"version": 2} and c.is_alive()
 
 
-@pytest.mark.parametrize("more", [dict(method="POST"), dict(method="OPTIONS"), dict(host=""), dict(path="/derp?x=1")], ids=lambda m: str(m))
+@pytest.mark.parametrize("more", [dict(method="POST"), dict(method="OPTIONS"), dict(method="brew"), dict(host=""), dict(path="/derp?x=1")], ids=lambda m: str(m))
 def test_D03_any_method_an_empty_host_and_a_query_are_accepted(new, more):
     c = new(enter=False)
     assert c.ask(("Upgrade: DERP", "Content-Length: 0"), **more)[0] == "HTTP/1.1 101 Switching Protocols"

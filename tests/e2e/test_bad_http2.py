@@ -92,7 +92,7 @@ def test_H05_http1_after_agreeing_on_h2_ends_the_connection(relay):
 
 
 @pytest.mark.parametrize("alpn", [(), ["http/1.1"]], ids=["none", "http1"])
-@pytest.mark.parametrize("data, status", [(PREFACE + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]), 501),
+@pytest.mark.parametrize("data, status", [(PREFACE + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]), 505),
                                           (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200)], ids=["h2", "http1"])
 def test_H05_without_an_agreement_on_h2_only_http1_is_spoken(relay, alpn, data, status):
     p = Peer(relay.port, greet=False, alpn=alpn)

@@ -188,6 +188,17 @@ static void targets_of_every_form_are_split(void **state)
 	assert_read("\r\n\r\nGET /x HTTP/1.1\r\n" HOST "\r\n", "GET|/x||1.1|");
 }
 
+static void a_method_is_any_token(void **state)
+{
+	(void)state;
+	assert_read("BREW /pot?a HTTP/1.1\r\n" HOST "\r\n", "BREW|/pot|a|1.1|keep |0|");
+	assert_read("get / HTTP/1.1\r\n" HOST "\r\n", "get|/||1.1|keep |0|");
+	assert_read("G / HTTP/1.0\r\n\r\n", "G|/||1.0||0|");
+	assert_read("connect /x HTTP/1.1\r\n" HOST "\r\n", "connect|/x||1.1|keep |0|");
+	assert_read("x!#$%&'*+-.^_`|~9 * HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\n",
+	            "x!#$%&'*+-.^_`|~9|*||1.1|keep |3|");
+}
+
 static void the_connection_goes_on_as_the_client_says(void **state)
 {
 	static const struct {
@@ -301,8 +312,10 @@ static void what_is_no_request_is_refused_with_the_status_that_fits(void **state
 		{ "GET / HTTP/0.9\r\n", 400 },
 		{ "GET / HTTX/1.1\r\n", 400 },
 		{ "GET  / HTTP/1.1 \r\n" HOST "\r\n", 400 },
-		{ "get / HTTP/1.1\r\n", 501 },
-		{ "BREW /pot HTTP/1.1\r\n", 501 },
+		{ "G\xc3\xa4T / HTTP/1.1\r\n", 400 },
+		{ "G(T / HTTP/1.1\r\n", 400 },
+		{ "/ HTTP/1.1\r\n", 400 },
+		{ "PRI * HTTP/2.0\r\n", 505 },
 		{ "GET / HTTP/2.0\r\n", 505 },
 		{ "GET / HTTP/3.0\r\n", 505 },
 		{ "GET noslash HTTP/1.1\r\n" HOST "\r\n", 400 },
@@ -392,6 +405,7 @@ int main(void)
 		cmocka_unit_test(bytes_behind_the_blank_line_are_not_touched),
 		cmocka_unit_test(one_reader_reads_one_request_after_the_other),
 		cmocka_unit_test(targets_of_every_form_are_split),
+		cmocka_unit_test(a_method_is_any_token),
 		cmocka_unit_test(the_connection_goes_on_as_the_client_says),
 		cmocka_unit_test(of_several_lines_the_first_is_told_and_their_number),
 		cmocka_unit_test(what_could_smuggle_a_request_is_refused),
