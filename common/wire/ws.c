@@ -71,7 +71,9 @@ void ws_accept(const struct http1_request *q, struct ws_answer *a)
 {
 	struct str key = q->field[HTTP1_SEC_WEBSOCKET_KEY];
 
-	*a = (struct ws_answer){ .answer = { .status = 101, .fields = a->fields } };
+	*a = (struct ws_answer){ .answer = { .status = 101,
+		                             .fields = a->fields,
+		                             .to_head = str_eq(q->method, STR("HEAD")) } };
 	if (q->minor == 0 || !q->has_upgrade) {
 		refuse(a, 426, STR("WebSocket wants HTTP/1.1 and Connection: Upgrade\n"));
 		add_field(a, STR("Connection"), STR("Upgrade"));

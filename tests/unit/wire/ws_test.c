@@ -476,6 +476,18 @@ static void a_handshake_that_is_none_is_told_what_is_missing(void **state)
 		assert_answer(rows[i].request, rows[i].answer, false);
 }
 
+static void a_refusal_of_HEAD_has_no_body(void **state)
+{
+	struct buf out = { 0 };
+	bool asked, none;
+
+	(void)state;
+	accept_text("HEAD /derp HTTP/1.1\r\n" UP KEY V13 SUB "\r\n", &asked, &none, &out);
+	assert_true(asked && buf_len(&out) > 4);
+	assert_memory_equal(buf_data(&out) + buf_len(&out) - 4, "\r\n\r\n", 4);
+	buf_done(&out);
+}
+
 static void websocket_without_the_protocol_is_raw_derp(void **state)
 {
 	static const char *const raw[] = {
@@ -523,6 +535,7 @@ int main(void)
 		cmocka_unit_test(a_handshake_is_accepted_with_the_digest_of_its_key),
 		cmocka_unit_test(a_protocol_that_only_contains_the_letters_is_none),
 		cmocka_unit_test(a_handshake_that_is_none_is_told_what_is_missing),
+		cmocka_unit_test(a_refusal_of_HEAD_has_no_body),
 		cmocka_unit_test(websocket_without_the_protocol_is_raw_derp),
 	};
 	return cmocka_run_group_tests(tests, start, NULL);
