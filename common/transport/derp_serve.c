@@ -86,6 +86,7 @@ static int take_info(struct transport *t, struct str text)
 	if (rc < 0)
 		return rc;
 	t->mesh = has_mesh_key(t, &info);
+	crypto_wipe(info.mesh_key, sizeof info.mesh_key);
 	t->stage = DERP_PENDING;
 	t->framer.check = derp_check_client;
 	if (key_eq(&t->key, &t->conf->derp.public) && !t->mesh)

@@ -89,7 +89,9 @@ static bool get_mesh_key(const struct json *o, struct derp_client_info *info)
 		lower[i] = text.p[i] >= 'A' && text.p[i] <= 'F' ? (char)(text.p[i] | 32) :
 		                                                  text.p[i];
 	info->has_mesh_key = true;
-	return hex_decode((struct str){ lower, sizeof lower }, info->mesh_key, KEY_LEN) == 0;
+	bool ok = hex_decode((struct str){ lower, sizeof lower }, info->mesh_key, KEY_LEN) == 0;
+	crypto_wipe(lower, sizeof lower);
+	return ok;
 }
 
 /* How many elements, or -1: no array, or too many. */
@@ -225,7 +227,9 @@ static int put_hex(struct json *o, const char *name, const uint8_t *p, size_t n)
 	char hex[2 * KEY_LEN + 1];
 
 	hex_encode(p, n, hex);
-	return json_put(o, name, json_new_text(str_of(hex)));
+	int rc = json_put(o, name, json_new_text(str_of(hex)));
+	crypto_wipe(hex, sizeof hex); /* the mesh key, perhaps */
+	return rc;
 }
 
 /* Takes the document; rc: of what was put into it. */
