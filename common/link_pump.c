@@ -196,7 +196,6 @@ static bool is_batch(const struct link_queue *q, size_t last)
 void link_send(struct lane *la, struct pkt *p)
 {
 	struct link *l = la->link;
-
 	bool closed = l->state == LINK_DEAD || !la->chan;
 
 	if (closed || p->len > l->ops->max_payload) {
