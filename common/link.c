@@ -429,6 +429,7 @@ int link_open(struct links *ls, const struct link_conf *conf, const struct link_
 	list_init(&l->dirty_node);
 	l->limits = conf->limits ? conf->limits : &limits_default;
 	l->conf.limits = l->limits;
+	l->conf.date = ls->date;
 	const struct conn_conf conn = {
 		.fd = conf->fd,
 		.tls = conf->tls,

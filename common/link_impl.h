@@ -64,6 +64,7 @@ struct links {
 	struct timer *tick;
 	uint64_t ticked_ms;
 	uint64_t ticked_thread_ms; /* at the same moment, by clock_thread_ms() */
+	char date[sizeof "Sun, 06 Nov 1994 08:49:37 GMT"]; /* then */
 	struct task pump, sweep;
 	struct buf out;
 	unsigned n;

@@ -1,6 +1,7 @@
 #include "common/link_impl.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "common/base/clock.h"
 
@@ -99,8 +100,20 @@ static void go_on(struct link *l, uint64_t now_ms)
 	}
 }
 
+/* As HTTP writes it: RFC 9110 5.6.7. */
+static void note_date(struct links *ls)
+{
+	time_t now = (time_t)(clock_unix_ms() / 1000);
+	struct tm tm;
+
+	if (!gmtime_r(&now, &tm) ||
+	    !strftime(ls->date, sizeof ls->date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+		ls->date[0] = 0;
+}
+
 static void note_time(struct links *ls)
 {
+	note_date(ls);
 	ls->ticked_ms = loop_now_ms(ls->loop);
 	ls->ticked_thread_ms = clock_thread_ms();
 }

@@ -6,6 +6,14 @@
 #include "common/base/metric.h"
 #include "common/transport/pages.h"
 
+/* RFC 9110 6.6.1; but the 101 is four fields and no more (derp.md 1.4). */
+static int respond(struct transport *t, struct http1_answer *a)
+{
+	if (a->status != 101)
+		a->date = str_of(t->conf->date);
+	return http1_respond(&t->out, a);
+}
+
 /* ---- conversations ---- */
 
 static int switch_protocols(struct transport *t)
@@ -15,10 +23,10 @@ static int switch_protocols(struct transport *t)
 		                   { STR("Connection"), STR("Upgrade") },
 		                   { STR("Derp-Version"), STR("2") },
 		                   { STR("Derp-Public-Key"), { hex, sizeof hex - 1 } } };
-	const struct http1_answer a = { .status = 101, .fields = f, .n_fields = 4 };
+	struct http1_answer a = { .status = 101, .fields = f, .n_fields = 4 };
 
 	hex_encode(t->conf->derp.public.b, KEY_LEN, hex);
-	return http1_respond(&t->out, &a);
+	return respond(t, &a);
 }
 
 static void note_wishes(struct transport *t, const struct http1_request *q)
@@ -47,7 +55,7 @@ static int begin_ws(struct transport *t, const struct http1_request *q, struct c
 	struct ws_answer a;
 
 	ws_accept(q, &a);
-	if (http1_respond(&t->out, &a.answer) < 0)
+	if (respond(t, &a.answer) < 0)
 		return derp_fail(t, -ENOMEM, "out of memory");
 	if (a.answer.status != 101) {
 		t->stage = DERP_OVER;
@@ -110,7 +118,7 @@ static void answer(struct transport *t, const struct http1_request *q)
 	t->skip = page.answer.close ? 0 : q->body_len;
 	if (page.answer.close)
 		t->stage = DERP_OVER;
-	if (http1_respond(&t->out, &page.answer) < 0)
+	if (respond(t, &page.answer) < 0)
 		derp_fail(t, -ENOMEM, "out of memory");
 }
 
@@ -142,7 +150,7 @@ static int on_fault(struct transport *t)
 	struct page page;
 
 	page_for_fault(http1_reader_fault(t->reader), &page);
-	http1_respond(&t->out, &page.answer);
+	respond(t, &page.answer);
 	return derp_fail(t, ERR_PROTOCOL, "a request that is not HTTP/1.1");
 }
 

@@ -20,7 +20,7 @@ static struct h2_field lowered(struct http1_field f, char room[static FIELD_NAME
 
 static void say(struct h2 *h2, struct h2_stream *st, const struct http1_answer *a)
 {
-	struct h2_field f[PAGE_FIELDS_MAX + 2];
+	struct h2_field f[PAGE_FIELDS_MAX + 3];
 	char names[PAGE_FIELDS_MAX][FIELD_NAME_LEN], status[12], len[24];
 	bool has_body = a->body.len && !a->to_head;
 	size_t n = 0;
@@ -30,6 +30,8 @@ static void say(struct h2 *h2, struct h2_stream *st, const struct http1_answer *
 	f[n++] = (struct h2_field){ STR(":status"), str_of(status) };
 	for (size_t i = 0; i < a->n_fields; i++)
 		f[n++] = lowered(a->fields[i], names[i]);
+	if (a->date.len)
+		f[n++] = (struct h2_field){ STR("date"), a->date };
 	if (http1_has_length(a->status))
 		f[n++] = (struct h2_field){ STR("content-length"), str_of(len) };
 	if (h2_respond(h2, st, f, n, !has_body) < 0 || !has_body)
@@ -44,7 +46,10 @@ static void say(struct h2 *h2, struct h2_stream *st, const struct http1_answer *
  * error of the stream, not lost behind an early answer. */
 static void answer(struct call *c)
 {
-	say(c->chan.transport->h2, c->stream, &own(c)->answer);
+	struct transport *t = c->chan.transport;
+
+	own(c)->answer.date = str_of(t->conf->date);
+	say(t->h2, c->stream, &own(c)->answer);
 	call_retire(c);
 }
 

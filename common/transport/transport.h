@@ -169,13 +169,14 @@ struct derp_conf {
 
 /* What a conversation must know; the owner keeps it until free(). */
 struct transport_conf {
-	const char *authority;       /* client: host[:port] as in :authority */
-	const char *user_agent;      /* client */
-	uint32_t beat_ms;            /* client: between signs of life; 0: the default */
-	const char *node;            /* server: this node's name */
-	const char *host_address;    /* where the connection comes from; the link fills it in */
-	bool serving;                /* server: first answer of the health service */
-	bool reflection;             /* server: tells tools which services there are */
+	const char *authority;    /* client: host[:port] as in :authority */
+	const char *user_agent;   /* client */
+	uint32_t beat_ms;         /* client: between signs of life; 0: the default */
+	const char *node;         /* server: this node's name */
+	const char *host_address; /* where the connection comes from; the link fills it in */
+	const char *date; /* server: now, RFC 9110 5.6.7; NULL: unknown. The link fills it in */
+	bool serving;     /* server: first answer of the health service */
+	bool reflection;  /* server: tells tools which services there are */
 	const struct limits *limits; /* the link fills it in */
 	struct derp_conf derp;
 	/* client: the relay's node key, if its certificates had it under TLS 1.3, so that

@@ -133,6 +133,39 @@ static void D01_pages_are_answered_until_a_request_becomes_a_conversation(void *
 	pair_close(&p, OPS);
 }
 
+static void every_answer_has_the_date_but_not_the_101(void **state)
+{
+	static const struct {
+		const char *request;
+		bool dated;
+	} rows[] = {
+		{ "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true },
+		{ "GET /generate_204 HTTP/1.1\r\nHost: x\r\n\r\n", true },
+		{ "GET /\r\n", true },
+		{ "GET /derp HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+		  "Sec-WebSocket-Protocol: derp\r\n\r\n",
+		  true },
+		{ "GET /derp HTTP/1.1\r\nHost: x\r\nUpgrade: DERP\r\n\r\n", false },
+	};
+	struct buf b = { 0 };
+	struct pair p;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		assert_true(pair_open(&p, OPS));
+		p.server_conf.date = "Sun, 06 Nov 1994 08:49:37 GMT";
+		add(&b, rows[i].request);
+		feed(&p, p.server, &b);
+		hear(p.server, &b);
+		assert_begins(&b, "HTTP/1.1 ", 9);
+		assert_int_equal(contains(&b, "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"),
+		                 rows[i].dated);
+		buf_clear(&b);
+		pair_close(&p, OPS);
+	}
+	buf_done(&b);
+}
+
 static void a_request_that_is_none_is_answered_and_ends_the_connection(void **state)
 {
 	struct buf b = { 0 };
@@ -1213,6 +1246,7 @@ int main(void)
 		cmocka_unit_test(D03_every_request_that_real_clients_make_is_taken),
 		cmocka_unit_test(fast_start_is_1_and_nothing_else),
 		cmocka_unit_test(D01_pages_are_answered_until_a_request_becomes_a_conversation),
+		cmocka_unit_test(every_answer_has_the_date_but_not_the_101),
 		cmocka_unit_test(a_request_that_is_none_is_answered_and_ends_the_connection),
 		cmocka_unit_test(a_connection_that_is_to_close_does),
 		cmocka_unit_test(what_an_end_says_of_itself_is_told),

@@ -214,7 +214,10 @@ static void exchange(struct browser *b)
 
 static void over_h2(struct browser *b, const struct h2_field *fields, size_t n, const char *body)
 {
-	struct transport_conf conf = { .node = "n1", .serving = true, .limits = &limits_default };
+	struct transport_conf conf = { .node = "n1",
+		                       .serving = true,
+		                       .date = "Sun, 06 Nov 1994 08:49:37 GMT",
+		                       .limits = &limits_default };
 	struct h2_stream *st;
 
 	*b = (struct browser){ .code = UINT32_MAX };
@@ -259,6 +262,7 @@ static void a_page_over_h2_has_lower_case_and_nothing_of_a_connection(void **sta
 			                        value + (b.head[k] == ' ' && b.head[k - 1] == ':');
 			assert_true(value || b.head[k] < 'A' || b.head[k] > 'Z');
 		}
+		assert_non_null(strstr(b.head, "\ndate: Sun, 06 Nov 1994 08:49:37 GMT\n"));
 		assert_null(strstr(b.head, "connection:"));
 		assert_null(strstr(b.head, "grpc-"));
 		assert_int_equal(strstr(b.head, "x-tailscale-response: response ab\n") != NULL,
