@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <http_parser.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
@@ -140,11 +138,6 @@ static struct str part(const struct http_parser_url *u, struct str text, unsigne
 	return (struct str){ text.p + u->field_data[field].off, u->field_data[field].len };
 }
 
-static bool is_scheme(struct str s, const char *name)
-{
-	return s.len == strlen(name) && strncasecmp(s.p, name, s.len) == 0;
-}
-
 static int refuse(const char **error_out, const char *words)
 {
 	*error_out = words;
@@ -175,8 +168,9 @@ int http1_url_of(const char *text, struct http1_url *url_out, const char **error
 		              "has bytes that must be percent-encoded (blanks, control characters)");
 	if (http_parser_parse_url(s.p, s.len, 0, &u) != 0)
 		return refuse(error_out, "is not of the form https://HOST[:PORT]/PATH");
-	bool is_https = is_scheme(part(&u, s, UF_SCHEMA), "https");
-	if (!is_https && !is_scheme(part(&u, s, UF_SCHEMA), "http"))
+	struct str scheme = part(&u, s, UF_SCHEMA);
+	bool is_https = http1_is_like(scheme, STR("https"));
+	if (!is_https && !http1_is_like(scheme, STR("http")))
 		return refuse(error_out, "must begin with https:// or http://");
 	if (u.field_set & 1 << UF_USERINFO)
 		return refuse(error_out, "has a login, which is not supported");
