@@ -264,8 +264,7 @@ int derp_get_present(const struct frame *f, struct derp_present *present_out)
 		return 0;
 	ip = cursor_take(&c, sizeof present_out->ip);
 	memcpy(present_out->ip, ip, sizeof present_out->ip);
-	uint8_t high = cursor_u8(&c);
-	present_out->port = (uint16_t)(high << 8 | cursor_u8(&c));
+	present_out->port = cursor_u16be(&c);
 	if (cursor_left(&c))
 		present_out->flags = cursor_u8(&c);
 	return 0;

@@ -38,13 +38,6 @@ static uint8_t *put_bytes(uint8_t *p, const void *bytes, size_t n)
 	return p + n;
 }
 
-static uint16_t read16(struct cursor *c)
-{
-	uint16_t high = cursor_u8(c);
-
-	return (uint16_t)(high << 8 | cursor_u8(c));
-}
-
 static uint32_t fingerprint_of(const uint8_t *p, size_t len)
 {
 	return (uint32_t)crc32(0, p, (uInt)len) ^ fingerprint_xor;
@@ -66,8 +59,8 @@ static uint8_t *put_header(uint8_t *p, uint16_t type, uint16_t len, const uint8_
 /* RFC 5389, 6. A type of more than 14 bits is of another protocol on the port. */
 static bool read_header(struct cursor *c, struct header *h_out)
 {
-	h_out->type = read16(c);
-	h_out->len = read16(c);
+	h_out->type = cursor_u16be(c);
+	h_out->len = cursor_u16be(c);
 	bool is_stun = cursor_u32be(c) == cookie;
 	h_out->txid = cursor_take(c, STUN_TXID_LEN);
 	return cursor_ok(c) && is_stun && h_out->type < 0x4000;
@@ -83,8 +76,8 @@ static bool next_attr(struct cursor *c, struct attr *a_out)
 {
 	if (cursor_left(c) == 0)
 		return false;
-	a_out->type = read16(c);
-	a_out->value.len = read16(c);
+	a_out->type = cursor_u16be(c);
+	a_out->value.len = cursor_u16be(c);
 	a_out->value.p = (const char *)cursor_take(c, a_out->value.len);
 	cursor_take(c, -a_out->value.len & 3);
 	return cursor_ok(c);
@@ -162,10 +155,10 @@ size_t stun_write_answer(const uint8_t txid[static STUN_TXID_LEN], const struct 
 static bool read_address(struct str value, const uint8_t *txid, struct stun_addr *a_out)
 {
 	struct cursor c = cursor_of(value.p, value.len);
-	unsigned family = read16(&c) & 0xff; /* the first byte means nothing */
+	unsigned family = cursor_u16be(&c) & 0xff; /* the first byte means nothing */
 	size_t n = family == FAMILY_IPV4 ? 4 : 16;
 
-	a_out->port = read16(&c);
+	a_out->port = cursor_u16be(&c);
 	const uint8_t *ip = cursor_take(&c, n);
 	if (!ip || (family != FAMILY_IPV4 && family != FAMILY_IPV6))
 		return false;

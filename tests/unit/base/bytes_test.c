@@ -5,17 +5,19 @@
 
 static void cursor_reads_in_order_and_never_past_the_end(void **state)
 {
-	static const uint8_t data[] = { 1, 0x01, 0x02, 0x03, 0x04, 'a', 'b' };
+	static const uint8_t data[] = { 1, 0x01, 0x02, 0x03, 0x04, 0x85, 0x06, 'a', 'b' };
 
 	(void)state;
 	for (size_t len = 0; len <= sizeof data; len++) {
 		struct cursor c = cursor_of(data, len);
 		uint8_t first = cursor_u8(&c);
 		uint32_t number = cursor_u32be(&c);
+		uint16_t half = cursor_u16be(&c);
 		const uint8_t *rest = cursor_take(&c, 2);
 		assert_int_equal(first, len >= 1 ? 1 : 0);
 		assert_int_equal(number, len >= 5 ? 0x01020304 : 0);
-		assert_ptr_equal(rest, len == sizeof data ? data + 5 : NULL);
+		assert_int_equal(half, len >= 7 ? 0x8506 : 0);
+		assert_ptr_equal(rest, len == sizeof data ? data + 7 : NULL);
 		assert_int_equal(cursor_ok(&c), len == sizeof data);
 		assert_int_equal(cursor_left(&c), 0);
 	}
