@@ -31,7 +31,7 @@ bool ws_is_asked_for(const struct http1_request *q)
 {
 	struct str protocol = q->field[HTTP1_SEC_WEBSOCKET_PROTOCOL];
 
-	return http1_is_like(q->field[HTTP1_UPGRADE], STR("websocket")) && protocol.len &&
+	return http1_has_token(q->field[HTTP1_UPGRADE], STR("websocket")) && protocol.len &&
 	       memmem(protocol.p, protocol.len, "derp", 4);
 }
 

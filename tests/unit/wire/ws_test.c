@@ -427,6 +427,9 @@ static void a_handshake_is_accepted_with_the_digest_of_its_key(void **state)
 	              "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 	              "Sec-WebSocket-Protocol: derp\r\n\r\n",
 	              false);
+	assert_answer("GET /derp HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
+	              "Upgrade: h2c, websocket\r\n" KEY V13 SUB "\r\n",
+	              "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n", false);
 	assert_answer("GET /derp HTTP/1.1\r\n" UP KEY V13
 	              "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 	              "Sec-WebSocket-Protocol: chat, derp\r\nOrigin: https://x.test\r\n\r\n",
