@@ -1,5 +1,6 @@
 #include "common/wire/derp.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -83,10 +84,9 @@ static uint8_t *append(uint8_t *to, const void *p, size_t len)
 
 static uint8_t *append_u32(uint8_t *to, uint32_t v)
 {
-	const uint8_t b[4] = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8),
-		               (uint8_t)v };
+	const uint32_t be = htobe32(v);
 
-	return append(to, b, sizeof b);
+	return append(to, &be, sizeof be);
 }
 
 int derp_put(struct buf *out, enum derp_type type, const void *payload, size_t len)

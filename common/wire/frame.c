@@ -66,12 +66,3 @@ int frame_next(struct framer *f, struct cursor *in, struct frame *frame_out)
 	f->head_len = 0;
 	return 0;
 }
-
-void frame_put_head(uint8_t out[static FRAME_HEAD_LEN], uint8_t kind, uint32_t len)
-{
-	out[0] = kind;
-	out[1] = (uint8_t)(len >> 24);
-	out[2] = (uint8_t)(len >> 16);
-	out[3] = (uint8_t)(len >> 8);
-	out[4] = (uint8_t)len;
-}

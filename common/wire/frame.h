@@ -6,9 +6,11 @@
 #ifndef TUNN_WIRE_FRAME_H
 #define TUNN_WIRE_FRAME_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "common/base/buf.h"
 #include "common/base/bytes.h"
@@ -36,6 +38,13 @@ bool framer_is_between(const struct framer *); /* not in the middle of a frame *
  * eaten, more is needed. What `check` found, or -ENOMEM: the stream is broken. */
 int frame_next(struct framer *, struct cursor *in, struct frame *frame_out);
 
-void frame_put_head(uint8_t out[static FRAME_HEAD_LEN], uint8_t kind, uint32_t len);
+/* Here since every datagram that is sent has one. */
+static inline void frame_put_head(uint8_t out[static FRAME_HEAD_LEN], uint8_t kind, uint32_t len)
+{
+	const uint32_t be = htobe32(len);
+
+	out[0] = kind;
+	memcpy(out + 1, &be, sizeof be);
+}
 
 #endif
