@@ -179,8 +179,11 @@ static void on_ended(void *owner, struct chan *chan, enum close_why why, const c
 	exit(1);
 }
 
-static const struct transport_events end_events = { NULL,    on_ready,  on_packet,
-	                                            on_peer, on_notice, on_ended };
+static const struct transport_events end_events = { .ready = on_ready,
+	                                            .packet = on_packet,
+	                                            .peer = on_peer,
+	                                            .notice = on_notice,
+	                                            .ended = on_ended };
 
 /* ---- the relay ---- */
 
