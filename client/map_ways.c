@@ -130,6 +130,8 @@ static void on_measured(void *arg, enum region_probe_way way)
 	};
 	struct map_ways *m = arg;
 
+	region_probe_free(m->probe); /* with its sockets, which would stay as long as we do */
+	m->probe = NULL;
 	snprintf(m->words, sizeof m->words, "%s", how[way]);
 	list(m);
 }

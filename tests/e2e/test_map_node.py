@@ -1,5 +1,7 @@
 """The node for a DERP map that `tunn server` prints."""
 import json
+import os
+import re
 
 import pytest
 from harness import TUNN, ask, endpoint, free_port
@@ -30,6 +32,51 @@ def test_a_map_of_what_is_printed_leads_to_the_relay_without_any_other_word_of_t
     world.program([TUNN, "relay", str(echo.port), *words, "--key-file", home_file, "--peer", laptop.text, "--forward"]).wait_for("connected")
     end = world.program([TUNN, "relay", str(free_port()), *words, "--key-file", laptop_file, "--peer", home.text, "--listen"])
     ask(world.socket(), endpoint(end), b"through the map")
+
+
+def two_regions(world):
+    """Relays and a map of them; the first is nearer by its score, whatever is measured."""
+    relays = [world.relay(name=n, args=["--derp.allow", "any", "--stun", f"127.0.0.1:{free_port()}"]) for n in ("near", "far")]
+    regions = {str(900 + i): {"RegionCode": f"r{i}", "Nodes": [node_of(r)]} for i, r in enumerate(relays)}
+    with open(f"{world.tmp}/map.json", "w", encoding="ascii") as f:
+        json.dump({"Regions": regions, "HomeParams": {"RegionScore": {"900": 0.001, "901": 1000}}}, f)
+    return relays
+
+
+def end_of_map(world, name="own"):
+    _, own = key_file(world, name)
+    return world.program([TUNN, "relay", str(free_port()), "--derp-map", f"{world.tmp}/map.json", "--key-file", own,
+                          "--peer", NodeKey().text, "--listen"])
+
+
+def udp_ports(end):
+    """Local ports of all its UDP sockets."""
+    fds, mine = f"/proc/{end.p.pid}/fd", set()
+    for fd in os.listdir(fds):
+        mine.update(re.findall(r"socket:\[(\d+)\]", os.readlink(f"{fds}/{fd}")))
+    ports = []
+    for family in ("udp", "udp6"):
+        with open(f"/proc/{end.p.pid}/net/{family}", encoding="ascii") as f:
+            rows = [line.split() for line in f.readlines()[1:]]
+        ports += [int(row[1].split(":")[1], 16) for row in rows if row[9] in mine]
+    return ports
+
+
+def test_what_measured_the_regions_does_not_stay(world):
+    two_regions(world)
+    end = end_of_map(world)
+    end.wait_for("region 900, r0\\) over derp \\(nearest by STUN")
+    end.wait_for("connected as")
+    assert set(udp_ports(end)) == {endpoint(end)[1]}
+
+
+def test_when_its_region_is_gone_an_end_goes_to_the_next(world):
+    near, far = two_regions(world)
+    end = end_of_map(world)
+    end.wait_for("connected as")
+    near.stop()
+    end.wait_for(f"relay 127.0.0.1:{far.port} \\(region 901, r1\\) over derp from now on")
+    end.wait_for("connected again")
 
 
 @pytest.mark.parametrize("args, said", [
