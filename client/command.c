@@ -12,14 +12,7 @@
 #include "common/base/log.h"
 #include "common/base/nodekey.h"
 
-enum {
-	EXIT_FAILED = 1,
-	EXIT_USAGE = 2,
-	DEFAULT_PORT = 443,
-	HOST_LEN = 256,
-	PATH_LEN = 1024,
-	WAYS_MAX = 4
-};
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, DEFAULT_PORT = 443, HOST_LEN = 256, WAYS_MAX = 4 };
 
 struct command { /* everything that must live while the client runs */
 	struct relay_options opts;
@@ -122,30 +115,21 @@ static int list_ways(struct command *cmd)
 
 /* ---- our own key ---- */
 
-/* What others name us by, so it stays; in the first place that there is. */
-static void own_key_path(char *out, size_t cap)
-{
-	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-
-	if (config && config[0] == '/')
-		snprintf(out, cap, "%s/tunn/node.key", config);
-	else
-		snprintf(out, cap, "%s/.config/tunn/node.key", home && home[0] == '/' ? home : "");
-}
-
+/* What others name us by, so it stays. */
 static int read_own_key(struct command *cmd)
 {
-	char error[NODEKEY_ERROR_LEN], path[PATH_LEN];
-	struct nodekey key;
+	char error[NODEKEY_ERROR_LEN], path[RELAY_PATH_LEN];
+	struct nodekey key = { 0 };
 	bool created;
 	int rc;
 
-	if (cmd->opts.key_file) {
+	if (cmd->opts.key_file)
 		rc = nodekey_read_file(cmd->opts.key_file, NODEKEY_SECRET, &key, error);
-	} else {
-		own_key_path(path, sizeof path);
+	else if (relay_options_place("node.key", path))
 		rc = nodekey_load_or_create(path, &key, &created, error);
-	}
+	else
+		return fail(EXIT_USAGE, "node key", "",
+		            "there is no home to keep it in (HOME): say --key-file FILE");
 	if (rc == 0)
 		memcpy(cmd->secret, key.key.b, KEY_LEN);
 	crypto_wipe(&key, sizeof key);
@@ -184,11 +168,17 @@ static int read_token(struct command *cmd)
 	cmd->token = crypto_secret_new(TOKEN_MAX_LEN + 1);
 	if (!cmd->token)
 		return fail(EXIT_FAILED, "start", "", "out of memory");
-	if (cmd->is_native) /* there is nobody to tell it to */
-		return 0;
 	return relay_options_token(&cmd->opts, cmd->host, cmd->token, TOKEN_MAX_LEN + 1) ?
 	                       EXIT_USAGE :
 	                       0;
+}
+
+static bool is_own_key(const struct command *cmd, struct str peer)
+{
+	struct key own, key;
+
+	crypto_node_public(cmd->secret, own.b);
+	return cmd->is_native && key_of_peer(STR(""), peer, &key) == 0 && key_eq(&key, &own);
 }
 
 static int list_peers(struct command *cmd)
@@ -196,8 +186,12 @@ static int list_peers(struct command *cmd)
 	cmd->peers = calloc(cmd->opts.peers.n, sizeof *cmd->peers);
 	if (!cmd->peers)
 		return fail(EXIT_FAILED, "start", "", "out of memory");
-	for (unsigned i = 0; i < cmd->opts.peers.n; i++)
+	for (unsigned i = 0; i < cmd->opts.peers.n; i++) {
 		cmd->peers[i] = str_of(cmd->opts.peers.v[i]);
+		if (is_own_key(cmd, cmd->peers[i]))
+			return fail(EXIT_USAGE, "--peer", cmd->opts.peers.v[i],
+			            "is this end's own key: name the other end");
+	}
 	return 0;
 }
 

@@ -12,6 +12,8 @@
 #include "common/base/opts.h"
 #include "common/net/tls.h"
 
+enum { RELAY_PATH_LEN = 1024 };
+
 struct relay_options {
 	uint16_t port;         /* the positional PORT, 1 to 65535 */
 	const char *id;        /* NULL: that of the token, else of the host */
@@ -51,10 +53,15 @@ int relay_options_read(int argc, char **argv, struct relay_options *opts_out, bo
  * map, or by `--transport derp` without --id and with node keys as all its peers. */
 bool relay_options_are_native(const struct relay_options *);
 
+/* Where the user's file of that name is: $XDG_CONFIG_HOME/tunn/NAME, else
+ * ~/.config/tunn/NAME. False: there is no such place, or its path is too long. */
+bool relay_options_place(const char *name, char path_out[static RELAY_PATH_LEN]);
+
 /* The token for this relay: --token-file (`-` is standard input), TUNN_TOKEN
  * (wiped from the environment), else the file stored for the relay's host. Empty
- * string when there is none and none was asked for. token_out holds
- * TOKEN_MAX_LEN + 1. 0 or ERR_CONFIG after printing (never the token). */
+ * string when there is none and none was asked for, and of a native end, which has
+ * nobody to tell it to. token_out holds TOKEN_MAX_LEN + 1. 0 or ERR_CONFIG after
+ * printing (never the token). */
 int relay_options_token(const struct relay_options *, const char *relay_host, char *token_out,
                         size_t cap);
 

@@ -11,7 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/token.h"
 
-enum { PATH_LEN = 1024, TEXT_LEN = 1024 };
+enum { HOST_LEN = 256, TEXT_LEN = 1024 };
 
 struct place {            /* where the token goes */
 	const char *from; /* for people */
@@ -91,23 +91,29 @@ static void wipe_variable(char *value)
 	unsetenv("TUNN_TOKEN");
 }
 
-/* The file stored for the host: "" where there is no home. */
-static void stored_path(const char *host, char out[static PATH_LEN])
+bool relay_options_place(const char *name, char path_out[static RELAY_PATH_LEN])
 {
 	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
 	int n = -1;
 
 	if (config && config[0] == '/')
-		n = snprintf(out, PATH_LEN, "%s/tunn/tokens/", config);
+		n = snprintf(path_out, RELAY_PATH_LEN, "%s/tunn/%s", config, name);
 	else if (home && home[0] == '/')
-		n = snprintf(out, PATH_LEN, "%s/.config/tunn/tokens/", home);
-	if (n < 0 || (size_t)n + strlen(host) >= PATH_LEN || host[0] == '.' || strchr(host, '/')) {
+		n = snprintf(path_out, RELAY_PATH_LEN, "%s/.config/tunn/%s", home, name);
+	return n >= 0 && n < RELAY_PATH_LEN;
+}
+
+/* The file stored for the host: "" where there is no place for it. */
+static void stored_path(const char *host, char out[static RELAY_PATH_LEN])
+{
+	char name[sizeof "tokens/" + HOST_LEN];
+	int n = snprintf(name, sizeof name, "tokens/%s", host);
+
+	for (char *c = name; *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	if (host[0] == '.' || strchr(host, '/') || n < 0 || (size_t)n >= sizeof name ||
+	    !relay_options_place(name, out))
 		out[0] = 0;
-		return;
-	}
-	for (; *host; host++)
-		out[n++] = (char)tolower((unsigned char)*host);
-	out[n] = 0;
 }
 
 static int take(const struct relay_options *o, const char *variable, const char *stored,
@@ -142,12 +148,14 @@ int relay_options_token(const struct relay_options *o, const char *relay_host, c
 {
 	struct place p = { .token = token_out, .cap = cap };
 	char *variable = getenv("TUNN_TOKEN");
-	char stored[PATH_LEN];
+	char stored[RELAY_PATH_LEN];
 	int rc;
 
 	token_out[0] = 0;
 	stored_path(relay_host, stored);
-	if (is_for_another(o, variable, stored))
+	if (relay_options_are_native(o))
+		rc = 0;
+	else if (is_for_another(o, variable, stored))
 		rc = opts_fail("relay",
 		               "which relay is the token for? Say --relay URL; to the default "
 		               "relay only the token stored for it is sent (%s)",

@@ -112,6 +112,19 @@ def test_bad_variables_exit_with_2(row, tmp_path):
                                    {"XDG_CONFIG_HOME": str(tmp_path)} | env)
 
 
+def test_C30_an_end_that_names_its_own_node_key_as_its_peer_is_told(tmp_path):
+    run(["key", "new", "--out", f"{tmp_path}/key"])
+    own = run(["key", "pub", "--key-file", f"{tmp_path}/key"]).stdout.strip()
+    words = ["relay", str(free_port()), "--transport", "derp", "--relay", "127.0.0.1:1", "--once", "--key-file", f"{tmp_path}/key"]
+    refused(USAGE, f"--peer {own}: is this end's own key: name the other end", [*words, "--peer", own])
+
+
+def test_a_node_key_that_could_be_kept_nowhere_is_not_made():
+    """Not at the root of the file system either, where root may write."""
+    words = ["relay", str(free_port()), "--transport", "derp", "--relay", "127.0.0.1:1", "--once", "--peer", "nodekey:" + "50" * 32]
+    refused(USAGE, "there is no home to keep it in (HOME): say --key-file FILE", words, {"HOME": "", "XDG_CONFIG_HOME": ""})
+
+
 @pytest.mark.parametrize("row", ["C21_file_empty", "C21_file_of_two_lines", "C21_standard_input_at_its_end", "C17_file_of_mode_0644"])
 def test_bad_token_sources_exit_with_2(row, tmp_path):
     texts = {"C21_file_empty": "", "C21_file_of_two_lines": "tunn_sesame\ntunn_sesame\n", "C17_file_of_mode_0644": "tunn_sesame"}

@@ -393,6 +393,37 @@ static void the_variable_is_wiped(void **state)
 	assert_null(getenv("TUNN_TOKEN"));
 }
 
+static void a_native_end_takes_no_token_and_wipes_the_variable_all_the_same(void **state)
+{
+	(void)state;
+	setenv("TUNN_TOKEN", good, 1);
+	const char *place = getenv("TUNN_TOKEN");
+	assert_int_equal(read_words("7 --transport derp --relay relay.example --peer " NODE), 0);
+	assert_int_equal(take_token(), 0);
+	assert_string_equal(token, "");
+	assert_null(getenv("TUNN_TOKEN"));
+	for (unsigned i = 0; i < TOKEN_LEN; i++)
+		assert_int_equal(place[i], 0);
+}
+
+static void where_there_is_no_home_nothing_is_stored(void **state)
+{
+	char path[RELAY_PATH_LEN];
+	(void)state;
+
+	setenv("XDG_CONFIG_HOME", "/c", 1);
+	assert_true(relay_options_place("node.key", path));
+	assert_string_equal(path, "/c/tunn/node.key");
+	unsetenv("XDG_CONFIG_HOME");
+	setenv("HOME", "/h", 1);
+	assert_true(relay_options_place("node.key", path));
+	assert_string_equal(path, "/h/.config/tunn/node.key");
+	setenv("HOME", "", 1);
+	assert_false(relay_options_place("node.key", path));
+	unsetenv("HOME");
+	assert_false(relay_options_place("node.key", path));
+}
+
 static void C21_an_empty_variable_is_refused(void **state)
 {
 	(void)state;
@@ -537,6 +568,10 @@ int main(void)
 		cmocka_unit_test_setup(A01_a_malformed_token_is_told_here, clean),
 		cmocka_unit_test_setup(C17_a_token_others_may_read_is_refused, clean),
 		cmocka_unit_test_setup(the_variable_is_wiped, clean),
+		cmocka_unit_test_setup(
+		                a_native_end_takes_no_token_and_wipes_the_variable_all_the_same,
+		                clean),
+		cmocka_unit_test_setup(where_there_is_no_home_nothing_is_stored, clean),
 		cmocka_unit_test_setup(C21_an_empty_variable_is_refused, clean),
 		cmocka_unit_test_setup(C21_standard_input, clean),
 		cmocka_unit_test_setup(the_stored_file_of_the_host_is_the_default, clean),
