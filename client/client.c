@@ -239,20 +239,30 @@ static int make_uplink(struct client *c, const struct map_ways_result *ways)
 
 /* -- a map of relays */
 
+/* What is bad stays bad, all else is told and tried as a connection that is lost. */
+static void on_no_map(struct client *c, const char *why, bool is_bad)
+{
+	char words[MAP_WAYS_ERROR_LEN + 64];
+
+	snprintf(words, sizeof words, "--derp-map %.200s: %s", c->conf->map->source, why);
+	if (is_bad || c->conf->uplink.once) {
+		int code = is_bad ? EXIT_BAD_MAP : EXIT_UNREACHABLE;
+		report_over(c->report, code, CLOSE_LOCAL, words);
+		loop_stop(c->loop, code);
+		return;
+	}
+	report_lost(c->report, CLOSE_LOCAL, words, MAP_AGAIN_MS, loop_now_ms(c->loop));
+	timer_set(c->map_again, MAP_AGAIN_MS);
+}
+
 static void on_map(void *arg, const struct map_ways_result *ways)
 {
 	struct client *c = arg;
 
-	if (ways->ways && make_uplink(c, ways) == 0) {
+	if (ways->ways && make_uplink(c, ways) == 0)
 		uplink_start(c->uplink);
-		return;
-	}
-	fprintf(stderr, "tunn: --derp-map %s: %s\n", c->conf->map->source,
-	        ways->ways ? "out of memory" : ways->words);
-	if (ways->is_bad || c->conf->uplink.once)
-		loop_stop(c->loop, ways->is_bad ? EXIT_BAD_MAP : EXIT_UNREACHABLE);
 	else
-		timer_set(c->map_again, MAP_AGAIN_MS);
+		on_no_map(c, ways->ways ? "out of memory" : ways->words, ways->is_bad);
 }
 
 static void on_map_again(void *arg)

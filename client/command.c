@@ -26,6 +26,7 @@ struct command { /* everything that must live while the client runs */
 	bool is_native;
 	struct way ways[WAYS_MAX];
 	unsigned n_ways;
+	struct derp_map derp_map; /* of a file */
 	struct map_ways_conf map;
 	struct client_conf conf;
 };
@@ -217,9 +218,17 @@ static void fill_hello(struct command *cmd, struct hello *h)
 	h->native = cmd->is_native;
 }
 
+/* A file is read before we become somebody who may not. */
 static int fill_map(struct command *cmd)
 {
-	cmd->map = (struct map_ways_conf){ .source = cmd->opts.derp_map,
+	char error[DERP_MAP_ERROR_LEN];
+	const char *source = cmd->opts.derp_map;
+	bool is_file = !map_ways_is_url(source);
+
+	if (is_file && derp_map_read(source, &cmd->derp_map, error) < 0)
+		return fail(EXIT_USAGE, "--derp-map", source, error);
+	cmd->map = (struct map_ways_conf){ .map = is_file ? &cmd->derp_map : NULL,
+		                           .source = source,
 		                           .region = cmd->opts.derp_region,
 		                           .ca_file = cmd->opts.ca_file,
 		                           .proxy = cmd->opts.proxy,
@@ -312,6 +321,7 @@ int relay_command(int argc, char **argv)
 	crypto_secret_free(cmd.secret);
 	for (unsigned i = 0; i < cmd.n_ways; i++)
 		tls_ctx_unref(cmd.ways[i].tls);
+	derp_map_done(&cmd.derp_map);
 	free(cmd.peers);
 	return rc;
 }

@@ -20,7 +20,7 @@ struct map_ways {
 	const struct map_ways_conf *conf;
 	map_ways_done *done;
 	void *arg;
-	struct derp_map map;
+	struct derp_map fetched;
 	struct regions regions;
 	struct fetch *fetch;
 	struct region_probe *probe;
@@ -39,6 +39,9 @@ static void fail(struct map_ways *m, bool is_bad, const char *words)
 
 	m->done(m->arg, &r);
 }
+
+/* Of what is here already only memory may be better later. */
+static void fail_with(struct map_ways *m, int rc) { fail(m, rc != -ENOMEM, m->words); }
 
 static void succeed(struct map_ways *m)
 {
@@ -98,10 +101,10 @@ static int add(struct map_ways *m, const struct derp_region *region, const struc
 	w->transport.authority = nw->authority;
 	if (node != &region->nodes[0])
 		w->transport.derp.ideal_node = region->nodes[0].name;
-	if (proxy_choose(m->conf->proxy, node->host, node->port, &w->dial.proxy, warning,
-	                 m->words) < 0)
-		return ERR_CONFIG;
-	int rc = tls_of(m, node, &w->tls);
+	int rc = proxy_choose(m->conf->proxy, node->host, node->port, &w->dial.proxy, warning,
+	                      m->words);
+	if (rc == 0)
+		rc = tls_of(m, node, &w->tls);
 	if (rc == 0)
 		m->n++;
 	return rc;
@@ -113,8 +116,9 @@ static void list(struct map_ways *m)
 
 	do {
 		const struct derp_node *node = regions_node(&m->regions, &region);
-		if (add(m, region, node) < 0) {
-			fail(m, true, m->words);
+		int rc = add(m, region, node);
+		if (rc < 0) {
+			fail_with(m, rc);
 			return;
 		}
 	} while (regions_next(&m->regions) && m->n < MAP_WAYS_MAX);
@@ -138,13 +142,14 @@ static void on_measured(void *arg, enum region_probe_way way)
 
 /* ---- the map ---- */
 
-static void choose(struct map_ways *m)
+static void choose(struct map_ways *m, const struct derp_map *map)
 {
 	const struct region_probe_conf probe = { m->conf->ca_file, m->conf->proxy, m->conf->fwmark,
 		                                 m->conf->bind_device };
+	int rc = regions_init(&m->regions, map, m->conf->region, m->words);
 
-	if (regions_init(&m->regions, &m->map, m->conf->region, m->words) < 0) {
-		fail(m, true, m->words);
+	if (rc < 0) {
+		fail_with(m, rc);
 	} else if (!regions_have_choice(&m->regions)) {
 		snprintf(m->words, sizeof m->words, "%s",
 		         m->conf->region ? "as asked for" : "the only one");
@@ -155,6 +160,16 @@ static void choose(struct map_ways *m)
 	}
 }
 
+/* RFC 9110 15.5.9, RFC 6585 4, and what is the server's own fault: later all may be well. */
+static bool is_for_now(int status) { return status == 408 || status == 429 || status >= 500; }
+
+static void refuse_status(struct map_ways *m, int status)
+{
+	snprintf(m->words, sizeof m->words, "HTTP %d instead of a DERP map%s", status,
+	         status / 100 == 3 ? ", redirects are not followed" : "");
+	fail(m, !is_for_now(status), m->words);
+}
+
 static void on_fetched(void *arg, const struct fetch_answer *answer, const char *error)
 {
 	struct map_ways *m = arg;
@@ -162,18 +177,20 @@ static void on_fetched(void *arg, const struct fetch_answer *answer, const char 
 	m->fetch = NULL;
 	if (!answer) {
 		fail(m, false, error);
-	} else if (answer->status != 200) {
-		snprintf(m->words, sizeof m->words, "HTTP %d instead of a DERP map",
-		         answer->status);
-		fail(m, answer->status < 500, m->words);
-	} else if (derp_map_parse(answer->body, &m->map, m->words) < 0) {
-		fail(m, true, m->words);
-	} else {
-		choose(m);
+		return;
 	}
+	if (answer->status != 200) {
+		refuse_status(m, answer->status);
+		return;
+	}
+	int rc = derp_map_parse(answer->body, &m->fetched, m->words);
+	if (rc < 0)
+		fail_with(m, rc);
+	else
+		choose(m, &m->fetched);
 }
 
-static bool is_url(const char *s)
+bool map_ways_is_url(const char *s)
 {
 	return strncmp(s, "https://", 8) == 0 || strncmp(s, "http://", 7) == 0;
 }
@@ -191,16 +208,16 @@ static void fetch_map(struct map_ways *m)
 		                   .timeout_ms = FETCH_MS,
 		                   .max_body = DERP_MAP_BYTES };
 
-	if (fetch_check_url(conf.url, &https, host, m->words) < 0 ||
-	    proxy_choose(m->conf->proxy, host, 443, &proxy, warning, m->words) < 0 ||
-	    (https && tls_client_ctx_new(&trust, &conf.tls, m->words) < 0)) {
-		fail(m, true, m->words);
-		return;
-	}
-	int rc = fetch_start(m->loop, &conf, on_fetched, m, &m->fetch, m->words);
+	int rc = fetch_check_url(conf.url, &https, host, m->words);
+	if (rc == 0)
+		rc = proxy_choose(m->conf->proxy, host, 443, &proxy, warning, m->words);
+	if (rc == 0 && https)
+		rc = tls_client_ctx_new(&trust, &conf.tls, m->words);
+	if (rc == 0)
+		rc = fetch_start(m->loop, &conf, on_fetched, m, &m->fetch, m->words);
 	tls_ctx_unref(conf.tls);
 	if (rc < 0)
-		fail(m, rc != -ENOMEM, m->words);
+		fail_with(m, rc);
 }
 
 /* ---- life ---- */
@@ -216,12 +233,10 @@ struct map_ways *map_ways_start(struct loop *loop, const struct map_ways_conf *c
 	m->conf = conf;
 	m->done = done;
 	m->arg = arg;
-	if (is_url(conf->source))
-		fetch_map(m);
-	else if (derp_map_read(conf->source, &m->map, m->words) < 0)
-		fail(m, true, m->words);
+	if (conf->map)
+		choose(m, conf->map);
 	else
-		choose(m);
+		fetch_map(m);
 	return m;
 }
 
@@ -232,7 +247,7 @@ void map_ways_free(struct map_ways *m)
 	fetch_cancel(m->fetch);
 	region_probe_free(m->probe);
 	regions_done(&m->regions);
-	derp_map_done(&m->map);
+	derp_map_done(&m->fetched);
 	for (unsigned i = 0; i < m->n; i++)
 		tls_ctx_unref(m->ways[i].tls);
 	tls_ctx_unref(m->usual);

@@ -1,7 +1,9 @@
 """The node for a DERP map that `tunn server` prints."""
+import http.server
 import json
 import os
 import re
+import threading
 
 import pytest
 from harness import TUNN, ask, endpoint, free_port
@@ -77,6 +79,63 @@ def test_when_its_region_is_gone_an_end_goes_to_the_next(world):
     near.stop()
     end.wait_for(f"relay 127.0.0.1:{far.port} \\(region 901, r1\\) over derp from now on")
     end.wait_for("connected again")
+
+
+@pytest.fixture(name="maps")
+def _maps():
+    """An HTTP server that gives out a map with the status that it is told."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(self.server.status)
+            self.end_headers()
+            self.wfile.write(b'{"Regions":{"7":{"Nodes":[{"HostName":"127.0.0.1","DERPPort":1}]}}}')
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.url = f"http://127.0.0.1:{server.server_port}/map"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def end_of_url(world, maps, status, *more):
+    maps.status = status
+    _, own = key_file(world, "own")
+    return world.program([TUNN, "relay", str(free_port()), "--derp-map", maps.url, "--key-file", own, "--peer", NodeKey().text,
+                          "--listen", "--proxy", "none", *more])
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_map_that_is_not_there_now_is_asked_for_again(world, maps, status):
+    end = end_of_url(world, maps, status)
+    end.wait_for(f"reconnecting in 10 s because: --derp-map {maps.url}: HTTP {status} instead of a DERP map")
+    end.stop()
+    assert end.exit_code() == 0
+
+
+@pytest.mark.parametrize("status, words", [(302, ", redirects are not followed"), (403, ""), (404, "")])
+def test_a_map_that_is_not_there_for_good_ends_it(world, maps, status, words):
+    end = end_of_url(world, maps, status)
+    assert end.exit_code() == 2
+    end.wait_for(f"ended: --derp-map {maps.url}: HTTP {status} instead of a DERP map{words}$")
+
+
+def test_once_does_not_wait_for_a_map(world, maps):
+    end = end_of_url(world, maps, 503, "--once")
+    assert end.exit_code() == 4
+    end.wait_for(f"cannot reach the relay: --derp-map {maps.url}: HTTP 503")
+
+
+def test_a_file_that_is_no_map_is_told_before_anything_is_opened(world):
+    with open(f"{world.tmp}/map.json", "w", encoding="ascii") as f:
+        f.write('{"Regions":{"7":{"Nodes":[{}]}}}')
+    end = end_of_map(world)
+    assert end.exit_code() == 2
+    end.wait_for('map.json: node 1 of region "7": HostName is missing')
+    assert "listening" not in end.text()
 
 
 @pytest.mark.parametrize("args, said", [
