@@ -14,6 +14,7 @@
 
 enum {
 	DIAL_MS = 20000,
+	DIAL_OTHERWISE_MS = 5000, /* where another place is tried otherwise */
 	TEXT_LEN = 512,
 };
 
@@ -63,7 +64,7 @@ static void dial(struct uplink *u)
 	timer_clear(u->wait);
 	set_state(u, UPLINK_DIALING);
 	u->attempt_ms = loop_now_ms(u->loop);
-	dialler_start(dialler(u), DIAL_MS);
+	dialler_start(dialler(u), ways_have_another(&u->ways) ? DIAL_OTHERWISE_MS : DIAL_MS);
 }
 
 static void on_wait_over(void *arg)
@@ -144,8 +145,11 @@ static void give_up(struct uplink *u, enum close_why why, const char *words)
 		               .may_name_host = may_name_host(u, words),
 		               .reset_in_ms = reset_in_ms(u) };
 	struct retry_next next = retry_after(&e, &u->backoff, random_bits());
+	bool was_ready = u->state == UPLINK_READY;
 
 	let_go(u);
+	if (was_ready)
+		ways_begin_anew(&u->ways);
 	if (next.ends) {
 		finish(u, next.exit_code, why, words);
 	} else if (e.may_name_host && why == CLOSE_INVALID) {
@@ -194,6 +198,7 @@ void uplink_begin_anew(struct uplink *u, const char *reason)
 
 	backoff_reset(&u->backoff);
 	let_go(u);
+	ways_begin_anew(&u->ways);
 	uplink_wait(u, 0);
 	if (was_ready)
 		u->events->lost(u->owner, CLOSE_LOCAL, reason, 0);

@@ -3,7 +3,7 @@
  *
  *   state     meaning                         deadline           leads to
  *   IDLE      not started                     -                  DIALING
- *   DIALING   name, TCP, proxy                20 s (dialler)     SECURING, WAITING
+ *   DIALING   name, TCP, proxy                20 or 5 s          SECURING, WAITING
  *   SECURING  TLS                             10 s (link)        GREETING, WAITING
  *   GREETING  registration sent               5 s (link)         READY, WAITING
  *   READY     datagrams flow                  heartbeat (link)   WAITING

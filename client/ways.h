@@ -1,7 +1,8 @@
 /*
  * The ways to reach a relay, and which is tried next: transports in the order of
- * `--transport auto`, nodes of a DERP region and then of the next. The one that worked stays
- * the first choice. Pure; one thread.
+ * `--transport auto`, nodes of a DERP region and then of the next. Of those to one place
+ * that which worked stays the first choice; among places the first of the list is the best,
+ * and each new connection is tried there first. Pure; one thread.
  */
 #ifndef TUNN_CLIENT_WAYS_H
 #define TUNN_CLIENT_WAYS_H
@@ -34,5 +35,9 @@ void ways_worked(struct ways *);
 /* The one in use failed before it worked. True: another is to be tried at once. False:
  * all have failed, it is time to wait before the next. */
 bool ways_turn(struct ways *, bool was_connected);
+/* What was connected is lost or given up: which is tried now? */
+void ways_begin_anew(struct ways *);
+/* Would another be tried at once if the one in use got no connection? */
+bool ways_have_another(const struct ways *);
 
 #endif

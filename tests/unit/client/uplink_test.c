@@ -104,7 +104,7 @@ struct dialler {
 	char device[ROUTE_DEVICE_LEN];
 };
 static struct dialler dialler;
-static unsigned n_dials, n_good, n_doubted;
+static unsigned n_dials, n_good, n_doubted, dial_ms;
 
 struct dialler *dialler_new(struct loop *l, const struct dial_conf *c, const struct dial_events *e,
                             void *owner)
@@ -115,7 +115,7 @@ struct dialler *dialler_new(struct loop *l, const struct dial_conf *c, const str
 }
 void dialler_start(struct dialler *d, uint32_t timeout_ms)
 {
-	assert_int_equal(timeout_ms, 20000);
+	dial_ms = timeout_ms;
 	d->running = true;
 	n_dials++;
 }
@@ -886,6 +886,7 @@ static void where_no_connection_comes_about_no_other_way_to_the_same_place_helps
 	(void)state;
 	two_ways(true);
 	start();
+	assert_int_equal(dial_ms, 20000);
 	dial_fails();
 	assert_int_equal(n_turned, 0);
 	assert_int_equal(n_lost, 1);
@@ -908,15 +909,38 @@ static void when_all_ways_have_failed_it_waits(void **state)
 	(void)state;
 	two_ways(false);
 	start();
+	assert_int_equal(dial_ms, 5000); /* the other one is waiting */
 	dial_fails();
 	assert_int_equal(n_turned, 1);
 	pass(0);
+	assert_int_equal(dial_ms, 20000);
 	dial_fails();
 	assert_int_equal(n_turned, 1);
 	assert_int_equal(n_lost, 1);
 	pass(last_delay);
 	assert_int_equal(n_dials, 3);
 	assert_int_equal(uplink_state(uplink), UPLINK_DIALING);
+}
+
+static void a_connection_to_a_farther_place_is_followed_by_one_to_the_nearest(void **state)
+{
+	(void)state;
+	two_ways(false);
+	start();
+	dial_fails();
+	pass(0);
+	connect_all();
+	assert_ptr_equal(uplink_way(uplink), &ways[1]);
+	le->ended(le_owner, lane(), CLOSE_RESET, "reset");
+	pass(last_delay);
+	assert_ptr_equal(uplink_way(uplink), &ways[0]);
+	dial_fails();
+	pass(0);
+	connect_all();
+	assert_ptr_equal(uplink_way(uplink), &ways[1]);
+	is_address_gone = true;
+	route_changed(route_owner);
+	assert_ptr_equal(uplink_way(uplink), &ways[0]);
 }
 
 static void a_refusal_for_good_is_none_of_the_way(void **state)
@@ -967,6 +991,7 @@ int main(void)
 		T(who_shows_the_wrong_certificate_is_not_tried_by_another_way_to_the_same_place),
 		T(where_no_connection_comes_about_no_other_way_to_the_same_place_helps),
 		T(when_all_ways_have_failed_it_waits),
+		T(a_connection_to_a_farther_place_is_followed_by_one_to_the_nearest),
 		T(a_refusal_for_good_is_none_of_the_way),
 	};
 	if (crypto_start())
