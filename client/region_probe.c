@@ -282,7 +282,6 @@ int region_probe_start(struct loop *loop, const struct region_probe_conf *conf,
 		region_probe_free(p);
 		return -ENOMEM;
 	}
-	regions_forget(regions);
 	for (unsigned i = 0; i < n_regions(p); i++)
 		if (regions_may_measure(regions->v[i].region))
 			find_region(p, regions->v[i].region);

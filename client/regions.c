@@ -7,8 +7,6 @@
 #include "common/base/err.h"
 #include "common/base/opts.h"
 
-enum { GAIN_MS = 10 };
-
 /* The place of the next node that has DERP, or n_nodes. */
 static size_t next_derp(const struct derp_region *r, size_t from)
 {
@@ -78,12 +76,6 @@ void regions_done(struct regions *rs)
 bool regions_have_choice(const struct regions *rs) { return rs->n > 1; }
 bool regions_may_measure(const struct derp_region *r) { return !r->avoid; }
 
-void regions_forget(struct regions *rs)
-{
-	for (size_t i = 0; i < rs->n; i++)
-		rs->v[i].latency_ms = REGION_UNKNOWN;
-}
-
 void regions_note(struct regions *rs, const struct derp_region *r, uint32_t latency_ms)
 {
 	for (size_t i = 0; i < rs->n; i++)
@@ -121,37 +113,6 @@ static int compare(const void *pa, const void *pb)
 	return a->region->id < b->region->id ? -1 : a->region->id > b->region->id;
 }
 
-static bool is_worth_moving(const struct ranked *old, const struct ranked *best)
-{
-	return scored(old) - scored(best) >= GAIN_MS && scored(best) * 3 <= scored(old) * 2;
-}
-
-static void to_front(struct regions *rs, size_t i)
-{
-	struct ranked r = rs->v[i];
-
-	for (; i > 0; i--)
-		rs->v[i] = rs->v[i - 1];
-	rs->v[0] = r;
-}
-
-void regions_settle(struct regions *rs)
-{
-	bool heard = regions_heard_any(rs);
-	size_t home = 0;
-
-	qsort(rs->v, rs->n, sizeof *rs->v, compare);
-	while (home < rs->n && rs->v[home].region != rs->home)
-		home++;
-	if (home < rs->n && rs->v[home].latency_ms != REGION_UNKNOWN &&
-	    !is_worth_moving(&rs->v[home], &rs->v[0]))
-		to_front(rs, home);
-	else if (home < rs->n && !heard) /* nothing speaks against it */
-		to_front(rs, home);
-	rs->home = heard || rs->home ? rs->v[0].region : NULL;
-	regions_restart(rs);
-}
-
 /* ---- one after the other ---- */
 
 static void enter(struct regions *rs, size_t at)
@@ -160,7 +121,11 @@ static void enter(struct regions *rs, size_t at)
 	rs->node = next_derp(rs->v[at].region, 0);
 }
 
-void regions_restart(struct regions *rs) { enter(rs, 0); }
+void regions_settle(struct regions *rs)
+{
+	qsort(rs->v, rs->n, sizeof *rs->v, compare);
+	enter(rs, 0);
+}
 
 const struct derp_node *regions_node(const struct regions *rs,
                                      const struct derp_region **region_out)

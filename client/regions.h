@@ -16,14 +16,13 @@ enum { REGION_UNKNOWN = UINT32_MAX }; /* did not answer, or was not asked */
 
 struct ranked {
 	const struct derp_region *region;
-	uint32_t latency_ms; /* least heard since regions_forget() */
+	uint32_t latency_ms; /* least heard */
 };
 
 struct regions {
 	struct ranked *v; /* best first, once settled; all have a node for DERP */
 	size_t n;
-	size_t at, node;                /* in use */
-	const struct derp_region *home; /* first of the last order; NULL: never settled */
+	size_t at, node; /* in use */
 };
 
 /* only: id or code of the one region to use, NULL: all but NoMeasureNoHome. The map is
@@ -32,16 +31,15 @@ int regions_init(struct regions *, const struct derp_map *, const char *only,
                  char error_out[static DERP_MAP_ERROR_LEN]);
 void regions_done(struct regions *);
 
-/* A measurement: forget, note what is heard (the least counts), settle. Where there is
+/* A measurement, one alone: note what is heard (the least counts), settle. Where there is
  * nothing to choose it is not needed. */
 bool regions_have_choice(const struct regions *);
 bool regions_may_measure(const struct derp_region *); /* not Avoid */
-void regions_forget(struct regions *);
 void regions_note(struct regions *, const struct derp_region *, uint32_t latency_ms);
 bool regions_heard_any(const struct regions *);
 /* Puts them in order and begins with the first: by latency times score; those unknown
- * behind, the avoided last, both by id. As in Tailscale's client the region that was first
- * stays it while it answers, unless another gains at least 10 ms and a third. */
+ * behind, the avoided last, both by id. Tailscale's client does it again and again, and
+ * prefers to stay; ends of a tunnel would lose each other by moving. */
 void regions_settle(struct regions *);
 
 /* The node in use, never NULL. */
@@ -49,7 +47,5 @@ const struct derp_node *regions_node(const struct regions *, const struct derp_r
 /* It failed: the next of its region, then the first of the next region. False: that was
  * the last, and it begins anew with the first. */
 bool regions_next(struct regions *);
-void regions_restart(struct regions *); /* with the first; what is in use proved good or matters no
-                                           more */
 
 #endif
