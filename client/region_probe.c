@@ -32,7 +32,7 @@ struct region_probe {
 	struct question questions[QUESTIONS];
 	unsigned n_questions, n_open;
 	struct addr targets[TARGETS];
-	const struct derp_region *target_of[TARGETS];
+	const void *region_of[TARGETS]; /* struct derp_region */
 	unsigned n_targets;
 	struct stun_probe *stun;
 	struct tls_ctx *tls; /* of the nodes that have nothing special; NULL: not needed yet */
@@ -154,7 +154,7 @@ static void on_stun(void *arg, const uint32_t *latencies_ms, unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		if (latencies_ms[i] != STUN_PROBE_SILENT)
-			regions_note(p->regions, p->target_of[i], latencies_ms[i]);
+			regions_note(p->regions, p->region_of[i], latencies_ms[i]);
 	if (regions_heard_any(p->regions))
 		end(p);
 	else
@@ -164,6 +164,7 @@ static void on_stun(void *arg, const uint32_t *latencies_ms, unsigned n)
 static void start_stun(struct region_probe *p)
 {
 	const struct stun_probe_conf conf = { .targets = p->targets,
+		                              .places = p->region_of,
 		                              .n = p->n_targets,
 		                              .timeout_ms = REGION_PROBE_STUN_MS,
 		                              .fwmark = p->conf->fwmark,
@@ -181,7 +182,7 @@ static void add_target(struct region_probe *p, const struct question *q, const s
 		return;
 	p->targets[p->n_targets] = *a;
 	addr_set_port(&p->targets[p->n_targets], q->node->stun_port);
-	p->target_of[p->n_targets++] = q->region;
+	p->region_of[p->n_targets++] = q->region;
 }
 
 /* ---- names ---- */

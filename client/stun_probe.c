@@ -18,6 +18,7 @@ enum {
 
 struct target {
 	struct addr addr;
+	const void *place;
 	uint8_t txid[TRIES][STUN_TXID_LEN];
 	uint64_t sent_ms[TRIES];
 };
@@ -31,6 +32,7 @@ struct stun_probe {
 	struct target *targets;
 	uint32_t *latencies_ms;
 	unsigned n, n_answered, n_tries;
+	unsigned n_places, n_heard; /* places, and those of which one has answered */
 	uint32_t slowest_ms;
 	uint64_t start_ms, end_ms, asked_ms; /* asked_ms: the last time */
 	bool is_over;
@@ -64,12 +66,17 @@ static void ask(struct stun_probe *p, struct target *t)
 	udp_queue(udp, &t->addr, packet);
 }
 
+static bool have_enough(const struct stun_probe *p)
+{
+	return p->n_answered >= ENOUGH || p->n_heard == p->n_places;
+}
+
 /* Whoever is silent now has had the time of those that answered. */
 static void hurry(struct stun_probe *p)
 {
 	uint64_t end_ms = p->asked_ms + (p->slowest_ms > LEAST_MS ? p->slowest_ms : LEAST_MS);
 
-	if (p->n_answered >= ENOUGH && p->n_tries == TRIES && end_ms < p->end_ms)
+	if (have_enough(p) && p->n_tries == TRIES && end_ms < p->end_ms)
 		p->end_ms = end_ms;
 }
 
@@ -120,10 +127,19 @@ static bool find(const struct stun_probe *p, const uint8_t *txid, unsigned *targ
 	return false;
 }
 
+static bool is_heard(const struct stun_probe *p, const void *place)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->targets[i].place == place && p->latencies_ms[i] != STUN_PROBE_SILENT)
+			return true;
+	return false;
+}
+
 static void note(struct stun_probe *p, unsigned target, unsigned try)
 {
 	uint32_t ms = (uint32_t)(loop_now_ms(p->loop) - p->targets[target].sent_ms[try]);
 
+	p->n_heard += !is_heard(p, p->targets[target].place);
 	p->latencies_ms[target] = ms;
 	if (ms > p->slowest_ms)
 		p->slowest_ms = ms;
@@ -176,6 +192,18 @@ static int open_family(struct stun_probe *p, const struct stun_probe_conf *conf,
 	return rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL ? 0 : rc;
 }
 
+static void add_target(struct stun_probe *p, const struct addr *addr, const void *place)
+{
+	bool is_new = true;
+
+	for (unsigned i = 0; i < p->n; i++)
+		is_new = is_new && p->targets[i].place != place;
+	p->n_places += is_new;
+	p->targets[p->n].addr = *addr;
+	p->targets[p->n].place = place;
+	p->latencies_ms[p->n++] = STUN_PROBE_SILENT;
+}
+
 static int open_all(struct stun_probe *p, const struct stun_probe_conf *conf)
 {
 	p->targets = calloc(conf->n + 1, sizeof *p->targets);
@@ -183,10 +211,8 @@ static int open_all(struct stun_probe *p, const struct stun_probe_conf *conf)
 	p->timer = timer_new(p->loop, on_timer, p);
 	if (!p->targets || !p->latencies_ms || !p->timer)
 		return -ENOMEM;
-	for (p->n = 0; p->n < conf->n; p->n++) {
-		p->targets[p->n].addr = conf->targets[p->n];
-		p->latencies_ms[p->n] = STUN_PROBE_SILENT;
-	}
+	for (unsigned i = 0; i < conf->n; i++)
+		add_target(p, &conf->targets[i], conf->places ? conf->places[i] : &p->targets[i]);
 	int rc = open_family(p, conf, AF_INET, &p->udp4);
 	return rc ? rc : open_family(p, conf, AF_INET6, &p->udp6);
 }

@@ -75,9 +75,13 @@ static void on_done(void *arg, const uint32_t *latencies_ms, unsigned n)
 
 static bool is_done(void) { return n_done > 0; }
 
+static const void *const *places;
+
 static void start(unsigned n, unsigned timeout_ms)
 {
-	struct stun_probe_conf conf = { .targets = targets, .n = n, .timeout_ms = timeout_ms };
+	struct stun_probe_conf conf = {
+		.targets = targets, .places = places, .n = n, .timeout_ms = timeout_ms
+	};
 
 	start_ms = loop_now_ms(loop);
 	assert_int_equal(stun_probe_start(loop, &conf, on_done, &n_done, &probe), 0);
@@ -90,6 +94,7 @@ static int set_up(void **state)
 	memset(servers, 0, sizeof servers);
 	n_done = n_told = 0;
 	frees = false;
+	places = NULL;
 	loop_set_up();
 	return crypto_start();
 }
@@ -199,6 +204,36 @@ static void two_that_answered_wait_for_the_third(void **state)
 	assert_true(told[0] != STUN_PROBE_SILENT && told[2] != STUN_PROBE_SILENT);
 }
 
+static void when_each_place_has_answered_the_rest_of_it_is_not_waited_for(void **state)
+{
+	static const void *const two[] = { &targets[0], &targets[0], &targets[2], &targets[2] };
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		serve(i, "127.0.0.1");
+	servers[1].n_ignored = servers[2].n_ignored = 100;
+	places = two;
+	start(4, LONG_MS);
+	until(is_done); /* long before the deadline */
+	assert_int_equal(told[1], STUN_PROBE_SILENT);
+	assert_int_equal(told[2], STUN_PROBE_SILENT);
+	assert_int_equal(servers[1].n_asked, 3);
+}
+
+static void a_place_that_is_silent_is_waited_for(void **state)
+{
+	static const void *const two[] = { &targets[0], &targets[0], &targets[2] };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		serve(i, "127.0.0.1");
+	servers[2].n_ignored = 100;
+	places = two;
+	start(3, 400);
+	until(is_done);
+	assert_true(loop_now_ms(loop) - start_ms >= 400);
+}
+
 static void answers_of_others_count_for_nothing(void **state)
 {
 	(void)state;
@@ -259,6 +294,8 @@ int main(void)
 		TEST(a_short_deadline_leaves_tries_out),
 		TEST(three_that_answered_do_not_wait_long_for_the_silent),
 		TEST(two_that_answered_wait_for_the_third),
+		TEST(when_each_place_has_answered_the_rest_of_it_is_not_waited_for),
+		TEST(a_place_that_is_silent_is_waited_for),
 		TEST(answers_of_others_count_for_nothing),
 		TEST(nobody_to_ask_is_done_at_once),
 		TEST(it_may_be_freed_in_done),
