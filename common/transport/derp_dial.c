@@ -185,6 +185,16 @@ static int on_server_key(struct transport *t, const struct frame *f)
 	return sent ? 0 : say_info(t);
 }
 
+/* What a server counts its clients by: of the one server that we are at it is our home. */
+static int say_wishes(struct transport *t)
+{
+	static const uint8_t yes = 1;
+
+	if (t->watch)
+		return derp_put(&t->out, DERP_WATCH_CONNS, NULL, 0);
+	return t->named ? 0 : derp_put(&t->out, DERP_NOTE_PREFERRED, &yes, sizeof yes);
+}
+
 static int tell_ready(struct transport *t, const struct derp_server_info *info)
 {
 	char own[sizeof "nodekey:" + KEY_TEXT_LEN] = "nodekey:";
@@ -203,7 +213,7 @@ static int tell_ready(struct transport *t, const struct derp_server_info *info)
 	words_done(&t->error);
 	t->stage = DERP_OPEN;
 	t->up = t->n_peers;
-	if (t->watch && derp_put(&t->out, DERP_WATCH_CONNS, NULL, 0) < 0)
+	if (say_wishes(t) < 0)
 		return derp_fail(t, -ENOMEM, "out of memory");
 	if (t->watch)
 		words_say(&t->error, "the relay closed the connection instead of saying who is "

@@ -10,8 +10,8 @@ import time
 
 import pytest
 from harness import TUNN, answered, endpoint, free_port
-from scripted_derp import (CLIENT_INFO, HEALTH, KEEP_ALIVE, MAGIC, NOT_HERE, PEER_GONE, PING, PONG, RECV, RESTARTING, SEND, SERVER_INFO, SERVER_KEY,
-                           NodeKey, Server, frame)
+from scripted_derp import (CLIENT_INFO, HEALTH, KEEP_ALIVE, MAGIC, NOT_HERE, NOTE_PREFERRED, PEER_GONE, PING, PONG, RECV, RESTARTING, SEND, SERVER_INFO,
+                           SERVER_KEY, NodeKey, Server, frame)
 from scripted_relay import TOKEN, certificate
 
 AGAIN = r"reconnecting (now|in [\d.]+ s) because: "
@@ -97,6 +97,7 @@ def test_a_native_end_says_what_every_derp_server_understands_and_no_more(world,
         assert c.meet() == {"version": 2, "CanAckPings": True}
     assert c.client_key == derp.own.public
     c.inform()
+    assert c.read_a(NOTE_PREFERRED) == b"\1"
     end.wait_for(f"connected as {derp.own.text}; the other side needs --peer {derp.own.text}$")
     derp.works(world, end, c, derp.peer)
 
@@ -323,7 +324,7 @@ def test_D20_a_packet_of_an_impossible_length_ends_it(derp, joined, length):
     server, end, c = joined
     c.frame(RECV, bytes(min(length, 31)), length)
     while f := c.read():
-        assert f.type in (PING, SEND)
+        assert f.type in (NOTE_PREFERRED, PING, SEND)
     retried(server, end, "")
 
 

@@ -37,6 +37,9 @@ static void a_native_client_asks_as_the_real_one_does(void **state)
 	assert_int_equal(feed(&p, p.client, &b), 0);
 	assert_int_equal(p.at_client.n_ready, 1);
 	assert_true(key_eq(&p.at_client.peer_keys[0], &peer));
+	buf_clear(&b);
+	assert_int_equal(hear(p.client, &b), 0);
+	assert_hex(buf_data(&b), buf_len(&b), "070000000101"); /* this is our home */
 	buf_done(&b);
 	pair_close(&p, OPS);
 }
@@ -66,7 +69,7 @@ static void fast_start_saves_the_round_trip(void **state)
 	assert_int_equal(p.at_client.n_ready, 1);
 	buf_clear(&b);
 	assert_int_equal(hear(p.client, &b), 0);
-	assert_int_equal(buf_len(&b), 0); /* not twice */
+	assert_int_equal(first_frame(&b).kind, DERP_NOTE_PREFERRED); /* not ClientInfo again */
 	buf_done(&b);
 	pair_close(&p, OPS);
 }
