@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -64,18 +65,45 @@ int file_read(int fd, bool one_line, char *out, size_t cap)
 	return rc < 0 ? rc : (int)len;
 }
 
+/* Who is asked and ends us by Ctrl-C would be left with a terminal that shows nothing: not
+ * every shell sets it right. */
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+enum { N_ENDING = sizeof ending / sizeof *ending };
+static struct termios shown; /* the terminal as it was */
+
+static void on_ending(int signo)
+{
+	tcsetattr(STDIN_FILENO, TCSANOW, &shown);
+	raise(signo); /* as if we had not been here: SA_RESETHAND */
+}
+
+static void catch_ending(struct sigaction before_out[static N_ENDING])
+{
+	const struct sigaction action = { .sa_handler = on_ending, .sa_flags = SA_RESETHAND };
+
+	for (unsigned i = 0; i < N_ENDING; i++) {
+		sigaction(ending[i], NULL, &before_out[i]);
+		if (before_out[i].sa_handler == SIG_DFL)
+			sigaction(ending[i], &action, NULL);
+	}
+}
+
 int file_ask(const char *prompt, char *out, size_t cap)
 {
-	struct termios before, quiet;
+	struct sigaction before[N_ENDING];
+	struct termios quiet;
 
-	if (tcgetattr(STDIN_FILENO, &before) < 0)
+	if (tcgetattr(STDIN_FILENO, &shown) < 0)
 		return file_read(STDIN_FILENO, false, out, cap);
-	quiet = before;
+	catch_ending(before);
+	quiet = shown;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
 	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet); /* before anybody is asked to type */
 	fprintf(stderr, "%s: ", prompt);
 	int rc = file_read(STDIN_FILENO, true, out, cap);
-	tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+	for (unsigned i = 0; i < N_ENDING; i++)
+		sigaction(ending[i], &before[i], NULL);
 	fputc('\n', stderr);
 	return rc;
 }

@@ -18,7 +18,8 @@ int file_open(const char *path, bool *is_private_out, const char **why_out);
 /* Everything up to the end, or with one_line up to and with a line break. Length, -errno,
  * or ERR_TOO_BIG when cap bytes are not more than there is. On failure out is wiped. */
 int file_read(int fd, bool one_line, char *out, size_t cap);
-/* The same from standard input; at a terminal one line is asked for and not shown. */
+/* The same from standard input; at a terminal one line is asked for and not shown (by the
+ * main thread alone). */
 int file_ask(const char *prompt, char *out, size_t cap);
 
 /* Parents as the umask says, the directory itself 0700; none is changed that exists. 0 or -errno.

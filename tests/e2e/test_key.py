@@ -4,8 +4,10 @@ import itertools
 import os
 import pty
 import re
+import signal
 import stat
 import subprocess
+import termios
 
 import pytest
 from harness import TUNN
@@ -213,6 +215,21 @@ def test_bytes_are_not_written_to_a_terminal(argv):
         os.read(ours, 100)
     os.close(ours)
     assert r.returncode == USAGE and b"not written to a terminal" in r.stderr
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_shows_what_is_typed_after_a_question_was_broken_off(signo):
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([TUNN, "key", "pub"], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         preexec_fn=lambda: signal.signal(signo, signal.SIG_DFL))  # a shell that starts us behind it ignores SIGINT
+    assert p.stderr.read(5) == b"key: "
+    assert not termios.tcgetattr(theirs)[3] & termios.ECHO
+    p.send_signal(signo)
+    p.communicate(timeout=60)
+    assert p.returncode == -signo
+    assert termios.tcgetattr(theirs)[3] & termios.ECHO
+    os.close(theirs)
+    os.close(ours)
 
 
 def test_a_secret_typed_at_a_terminal_is_not_shown():
