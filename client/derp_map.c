@@ -428,6 +428,7 @@ int derp_node_tls(const struct derp_node *n, const char *ca_file, struct tls_ctx
 		.ca_file = n->has_raw_pin ? NULL : ca_file,
 		.raw_pin = n->has_raw_pin ? n->raw_pin : NULL,
 		.verify_name = n->verify_name,
+		.ca_option = "--ca", /* --pin is of one relay */
 	};
 
 	return tls_client_ctx_new(&conf, ctx_out, error_out);

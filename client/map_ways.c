@@ -197,7 +197,7 @@ bool map_ways_is_url(const char *s)
 
 static void fetch_map(struct map_ways *m)
 {
-	const struct tls_client_conf trust = { .ca_file = m->conf->ca_file };
+	const struct tls_client_conf trust = { .ca_file = m->conf->ca_file, .ca_option = "--ca" };
 	struct proxy_conf proxy;
 	char host[256], warning[PROXY_ERROR_LEN];
 	bool https;

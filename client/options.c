@@ -6,10 +6,12 @@
 #include <string.h>
 #include <strings.h>
 
+#include "client/map_ways.h"
 #include "common/base/err.h"
 #include "common/base/log.h"
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
+#include "common/net/fetch.h"
 #include "common/net/proxy.h"
 #include "common/transport/transport.h"
 
@@ -155,6 +157,21 @@ static const char *check_device(const char *v)
 	return "must be the name of a network device, at most 15 letters";
 }
 
+/* A login in it is refused, and not shown. */
+static const char *check_derp_map(const char *v)
+{
+	static char words[FETCH_ERROR_LEN + 32];
+	char host[HOST_LEN], error[FETCH_ERROR_LEN];
+	bool https;
+
+	if (!map_ways_is_url(v))
+		return strstr(v, "://") ? "must be a file, or an http or https URL" : NULL;
+	if (fetch_check_url(v, &https, host, error) == 0)
+		return NULL;
+	snprintf(words, sizeof words, "cannot be used: %s", error);
+	return words;
+}
+
 /* ---- the table ---- */
 
 #define AT(field) .offset = offsetof(struct raw, field)
@@ -234,7 +251,9 @@ const struct opt relay_opts[] = {
 	{ .kind = OPT_TEXT,
 	  .name = "derp-map",
 	  .arg = "FILE|URL",
+	  .traits = OPT_PRIVATE,
 	  AT(o.derp_map),
+	  .check = check_derp_map,
 	  .help = "a DERP map instead of --relay: its nearest region is used, the next when it fails; "
 	          "every --peer is a nodekey:HEX" },
 	{ .kind = OPT_TEXT,

@@ -66,6 +66,10 @@ LINES = {
     "C20_token_as_option": ([*RELAY, "--token", "tunn_sesame"], "use --token-file FILE"),
     "C20_token_as_word": ([*RELAY, "tunn_sesame"], "put it in a file of mode 0600"),
     "C22_an_expiry_of_nothing_is_not_never": (["token", "new", "x", "--expires", "0d"], "--expires must be days or hours"),
+    "C23_login_in_the_url_of_a_map": (["relay", "51820", "--peer", "nodekey:" + "50" * 32, "--derp-map", "https://u:sesame@m.example/map"],
+                                      "--derp-map cannot be used: the URL has a login, which is not supported"),
+    "C23_map_of_another_scheme": (["relay", "51820", "--peer", "nodekey:" + "50" * 32, "--derp-map", "ftp://m.example/map"],
+                                  "--derp-map must be a file, or an http or https URL"),
     "C23_socks_proxy": ([*RELAY, "--proxy", "socks5://u:sesame@p:1080"], "scheme that is not supported (only http)"),
     "C23_two_schemes": ([*RELAY, "--proxy", "http://https://p"], "two schemes"),
     **{f"C30_peer_{name}": (["relay", "51820", "--peer=" + v], "--peer must be ID, ACCOUNT/ID")

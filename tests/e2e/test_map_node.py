@@ -81,6 +81,16 @@ def test_when_its_region_is_gone_an_end_goes_to_the_next(world):
     end.wait_for("connected again")
 
 
+def test_a_node_that_no_authority_vouches_for_is_told_without_options_that_do_not_go_with_a_map(world):
+    node = node_of(world.relay(args=["--derp.allow", "any"]))
+    del node["CertName"]
+    with open(f"{world.tmp}/map.json", "w", encoding="ascii") as f:
+        json.dump({"Regions": {"900": {"Nodes": [node]}}}, f)
+    end = end_of_map(world)
+    end.wait_for("not trusted: .*; --ca FILE names authorities to trust")
+    assert "--pin" not in end.text()
+
+
 @pytest.fixture(name="maps")
 def _maps():
     """An HTTP server that gives out a map with the status that it is told."""
