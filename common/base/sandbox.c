@@ -57,8 +57,7 @@ static const char *const always[] = {
 	"sendmsg", "sendmmsg", "getsockname", "getpeername", "getsockopt", "setsockopt", "shutdown",
 	/* time */
 	"clock_gettime", "clock_gettime64", "clock_getres", "clock_getres_time64", "gettimeofday",
-	"time", "timerfd_settime", "timerfd_settime64", "nanosleep", "clock_nanosleep",
-	"clock_nanosleep_time64", "restart_syscall",
+	"time", "nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "restart_syscall",
 	/* threads and signals of our own; clone and tgkill have rules */
 	"futex", "futex_time64", "futex_wait", "futex_wake", "futex_requeue", "set_robust_list",
 	"rseq", "membarrier", "sched_yield", "sched_getaffinity", "getcpu", "gettid", "getpid",

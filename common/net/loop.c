@@ -56,7 +56,9 @@ struct loop *loop_new(void)
 	if (cfg && l) {
 		/* One thread per loop; others reach it through a mailbox. */
 		event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
-		event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
+		/* Timers are of milliseconds. Precise ones are a timerfd to libevent, set anew
+		 * each turn; the environment could ask for it, and the sandbox has none. */
+		event_config_set_flag(cfg, EVENT_BASE_FLAG_IGNORE_ENV);
 		l->base = event_base_new_with_config(cfg);
 	}
 	if (cfg)

@@ -34,6 +34,7 @@ struct watch *watch_new(struct loop *, int fd, void (*cb)(void *arg, unsigned wh
 int watch_want(struct watch *, unsigned what); /* 0: none */
 void watch_free(struct watch *);               /* NULL allowed; allowed from its own callback */
 
+/* By the kernel's coarse clock: one may fire a tick (1 to 10 ms) too early or late. */
 struct timer *timer_new(struct loop *, void (*cb)(void *arg), void *arg);
 void timer_set(struct timer *, uint64_t delay_ms); /* once; replaces an earlier setting */
 void timer_clear(struct timer *);

@@ -3,10 +3,8 @@
  * until something happens moves them on instead. Linked into a program of one
  * thread it takes the place of the C library's functions.
  */
-#include <errno.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,12 +36,4 @@ int epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 	if (n == 0 && timeout_ms)
 		passed_ms += timeout_ms > 0 ? (unsigned)timeout_ms : 1000;
 	return n;
-}
-
-/* libevent would sleep by it instead of by epoll_wait(). */
-int timerfd_create(int clock, int flags)
-{
-	(void)clock, (void)flags;
-	errno = ENOSYS;
-	return -1;
 }
