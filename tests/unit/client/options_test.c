@@ -398,6 +398,7 @@ static void a_native_end_takes_no_token_and_wipes_the_variable_all_the_same(void
 	(void)state;
 	setenv("TUNN_TOKEN", good, 1);
 	const char *place = getenv("TUNN_TOKEN");
+	assert_non_null(place);
 	assert_int_equal(read_words("7 --transport derp --relay relay.example --peer " NODE), 0);
 	assert_int_equal(take_token(), 0);
 	assert_string_equal(token, "");
