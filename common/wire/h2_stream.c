@@ -241,10 +241,10 @@ size_t h2_window(const struct h2 *h, const struct h2_stream *st)
 	return window > 0 && (size_t)window > queued ? (size_t)window - queued : 0;
 }
 
+/* Streams first: the session of a connection that sleeps would be woken by the question. */
 size_t h2_waiting(const struct h2 *h)
 {
-	int32_t conn = nghttp2_session_get_remote_window_size(h2_session(h));
-	size_t sum = 0, most = conn > 0 ? (size_t)conn : 0;
+	size_t sum = 0;
 
 	for (const struct list *it = h->streams.next; it != &h->streams; it = it->next) {
 		const struct h2_stream *st = container_of(it, struct h2_stream, node);
@@ -255,7 +255,10 @@ size_t h2_waiting(const struct h2 *h)
 		                                                               st->id);
 		sum += window <= 0 ? 0 : n < (size_t)window ? n : (size_t)window;
 	}
-	return sum < most ? sum : most;
+	if (sum == 0)
+		return 0;
+	int32_t conn = nghttp2_session_get_remote_window_size(h2_session(h));
+	return conn <= 0 ? 0 : sum < (size_t)conn ? sum : (size_t)conn;
 }
 
 void h2_set_user(struct h2_stream *st, void *user) { st->user = user; }
