@@ -197,6 +197,8 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 static const struct link_events link_events = { .hello = session_on_hello,
 	                                        .packet = session_on_packet,
 	                                        .ended = session_on_ended,
+	                                        .wish = session_on_wish,
+	                                        .forward = session_on_forward,
 	                                        .closed = on_closed };
 
 static void stop(struct task *t)
