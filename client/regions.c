@@ -94,7 +94,11 @@ bool regions_heard_any(const struct regions *rs)
 
 /* ---- the order ---- */
 
-static double scored(const struct ranked *r) { return r->latency_ms * r->region->score; }
+/* Less than a millisecond is not nothing: a score shall count there, too. */
+static double scored(const struct ranked *r)
+{
+	return (r->latency_ms ? r->latency_ms : 0.5) * r->region->score;
+}
 
 /* Heard, not heard, avoided. */
 static int class_of(const struct ranked *r)

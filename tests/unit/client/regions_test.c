@@ -135,6 +135,21 @@ static void scores_weigh_latencies(void **state)
 	assert_string_equal(order(), "a1 b1");
 }
 
+static void a_score_counts_below_a_millisecond_too(void **state)
+{
+	(void)state;
+	assert_int_equal(
+	                choose("{\"HomeParams\":{\"RegionScore\":{\"1\":0.001,\"2\":1000}},\"Regions\":{"
+	                       "\"1\":{\"Nodes\":[{\"HostName\":\"a1\"}]},"
+	                       "\"2\":{\"Nodes\":[{\"HostName\":\"b1\"}]}}}",
+	                       NULL),
+	                0);
+	regions_note(&regions, &map.regions[0], 3);
+	regions_note(&regions, &map.regions[1], 0);
+	regions_settle(&regions);
+	assert_string_equal(order(), "a1 b1");
+}
+
 static void a_region_that_is_named_is_the_only_one(void **state)
 {
 	(void)state;
@@ -174,6 +189,7 @@ int main(void)
 		T(who_is_avoided_is_not_measured),
 		T(failing_leads_through_the_region_then_to_the_next),
 		T(scores_weigh_latencies),
+		T(a_score_counts_below_a_millisecond_too),
 		T(a_region_that_is_named_is_the_only_one),
 		T(a_region_that_is_not_there_is_told),
 	};
