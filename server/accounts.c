@@ -31,6 +31,23 @@ static const char *const migrations[] = {
 	"  kid TEXT PRIMARY KEY, account INTEGER NOT NULL REFERENCES account(id),"
 	"  hash BLOB NOT NULL, bound_id TEXT, created INTEGER NOT NULL, expires INTEGER,"
 	"  revoked INTEGER) WITHOUT ROWID;",
+	/* Accounts of before tiers were a self-hoster's: without limits they stay. */
+	"ALTER TABLE account ADD COLUMN tier TEXT NOT NULL DEFAULT 'unlimited';"
+	"ALTER TABLE account ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE account ADD COLUMN relay INTEGER;" /* its own limits; NULL: the tier's */
+	"ALTER TABLE account ADD COLUMN tunnels INTEGER;"
+	"ALTER TABLE account ADD COLUMN rate INTEGER;"
+	"ALTER TABLE account ADD COLUMN burst_ms INTEGER;"
+	"ALTER TABLE account ADD COLUMN volume INTEGER;"
+	"CREATE INDEX token_of_account ON token (account);"
+	/* Totals of one account and UTC month (202611) that one run of the server counted. */
+	"CREATE TABLE usage ("
+	"  account INTEGER NOT NULL REFERENCES account(id), month INTEGER NOT NULL,"
+	"  boot INTEGER NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL,"
+	"  packets_sent INTEGER NOT NULL, packets_received INTEGER NOT NULL,"
+	"  PRIMARY KEY (account, month, boot)) WITHOUT ROWID;"
+	"CREATE TABLE audit ("
+	"  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL);",
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
