@@ -15,6 +15,7 @@
 #include "common/base/token.h"
 #include "server/state.h"
 
+struct account;
 struct accounts;
 
 enum { ACCOUNTS_ERROR_LEN = STATE_ERROR_LEN };
@@ -25,6 +26,8 @@ struct identity {
 	char account[NAME_MAX_LEN + 1];
 	bool has_bound;
 	char bound_id[NAME_MAX_LEN + 1]; /* the only id it may claim */
+	char token_id[TOKEN_ID_LEN + 1];
+	struct account *payer; /* a reference that goes with it; NULL: nobody counts */
 };
 
 /* Errors are negative with error_out in words; ERR_INVALID is a name outside its

@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/log.h"
+#include "server/account.h"
 
 enum { MAIL_QUESTION, MAIL_STOP, JUMP_S = 60 };
 
@@ -32,7 +33,12 @@ struct auth {
 	atomic_uint waiting; /* relaxed: a bound, not an order */
 };
 
-void identity_free(struct identity *who) { free(who); }
+void identity_free(struct identity *who)
+{
+	if (who)
+		account_unref(who->payer);
+	free(who);
+}
 
 static void question_free(struct question *q)
 {

@@ -23,8 +23,10 @@ struct presence *presence_ref(struct presence *p)
 
 void presence_unref(struct presence *p)
 {
-	if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
+	if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
+		account_unref(p->payer);
 		free(p);
+	}
 }
 
 struct presence *presence_renew(const struct presence *p)
@@ -44,6 +46,7 @@ struct presence *presence_renew(const struct presence *p)
 	q->bidirectional = p->bidirectional;
 	q->native_flags = p->native_flags;
 	q->native = q->renewed = true;
+	q->payer = account_ref(p->payer);
 	return q;
 }
 

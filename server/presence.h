@@ -13,6 +13,7 @@
 #include "common/base/key.h"
 #include "common/base/list.h"
 #include "common/transport/transport.h"
+#include "server/account.h"
 
 struct presence {
 	atomic_uint refs;
@@ -20,6 +21,7 @@ struct presence {
 	uint64_t seq; /* of its join, from one counter: the highest has the key */
 	struct key key;
 	char account[NAME_MAX_LEN + 1], id[NAME_MAX_LEN + 1];
+	struct account *payer; /* what it sends and receives counts for; NULL: nobody counts */
 	uint8_t instance[INSTANCE_LEN];
 	enum role role;
 	bool bidirectional;

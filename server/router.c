@@ -111,6 +111,9 @@ static void tell(struct router *r, struct decl *d, enum peer_state state, uint64
 		return;
 	if (state == PEER_UP)
 		p.role = d->peer->role;
+	else if (state == PEER_OVER_LIMIT)
+		snprintf(text, sizeof text,
+		         "its account is over its rate: some datagrams are dropped");
 	else if (state == PEER_NOT_MUTUAL)
 		snprintf(text, sizeof text, "%s is connected but has not declared --peer %s",
 		         d->peer->id, d->by->who->id);
@@ -278,6 +281,13 @@ static int announce(struct router *r, struct member *m)
 	return rc;
 }
 
+bool router_replaces(struct router *r, const struct member *m)
+{
+	const struct place *pl = map_get(&r->places, &m->who->key);
+
+	return pl && pl->holder && !m->who->native;
+}
+
 enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)
 {
 	struct place *pl;
@@ -414,6 +424,13 @@ struct decl *router_decl(struct member *m, const struct key *key)
 	return m->last;
 }
 
+struct place *place_of_packet(struct router *r, const struct key *dst)
+{
+	if (!r->last || !key_eq(&r->last->key, dst))
+		r->last = map_get(&r->places, dst);
+	return r->last;
+}
+
 static enum drop_why why_not(const struct decl *d)
 {
 	if (!d)
@@ -425,17 +442,51 @@ static enum drop_why why_not(const struct decl *d)
 	return d->peer->bidirectional ? DROP_N : DROP_ONE_WAY;
 }
 
-void router_route(struct router *r, struct member *from, struct pkt *p, uint64_t now_ms)
+bool router_has_room(const struct presence *from, const struct presence *to, const struct pkt *p,
+                     uint64_t now_ms)
+{
+	return !to->payer || to->payer == from->payer ||
+	       (!account_is_spent(to->payer) && account_take(to->payer, p->len, now_ms) == 0);
+}
+
+bool router_pays_both(struct router *r, struct member *from, const struct key *dst)
+{
+	const struct presence *to;
+
+	if (from->who->native) {
+		struct place *pl = place_of_packet(r, dst);
+		to = pl ? pl->holder : NULL;
+	} else {
+		struct decl *d = router_decl(from, dst);
+		to = d ? d->peer : NULL;
+	}
+	return to && to->payer == from->who->payer;
+}
+
+/* A receiver over its rate, or no longer so: each said when it is new, and now and then. */
+static void tell_limit(struct router *r, struct decl *d, bool is_over, uint64_t now_ms)
+{
+	bool was_over = d->told == PEER_OVER_LIMIT;
+
+	if (is_over ? !was_over || now_ms - d->told_ms >= RETELL_MS :
+	              was_over && now_ms - d->told_ms >= RELIEF_MS)
+		tell(r, d, is_over ? PEER_OVER_LIMIT : state_of(d), now_ms);
+}
+
+bool router_route(struct router *r, struct member *from, struct pkt *p, uint64_t now_ms)
 {
 	struct decl *d;
 	enum drop_why why;
 
-	if (from->who->native) {
-		native_route(r, from, p, now_ms);
-		return;
-	}
+	if (from->who->native)
+		return native_route(r, from, p, now_ms);
 	d = router_decl(from, &p->dst);
 	why = why_not(d);
+	if (why == DROP_N && d->peer->payer) {
+		bool is_over = !router_has_room(from->who, d->peer, p, now_ms);
+		tell_limit(r, d, is_over, now_ms);
+		why = is_over ? DROP_OVER_LIMIT : DROP_N;
+	}
 	if (why == DROP_N) {
 		p->src = from->who->key;
 		if (d->local && d->local->who->native)
@@ -444,18 +495,12 @@ void router_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 			r->events->deliver(d->local->owner, p);
 		else
 			r->events->forward(r->conf.mates, d->peer->worker, p);
-		return;
+		return true;
 	}
-	if (d && why != DROP_ONE_WAY && now_ms - d->told_ms >= RETELL_MS)
+	if (d && why != DROP_ONE_WAY && why != DROP_OVER_LIMIT && now_ms - d->told_ms >= RETELL_MS)
 		tell(r, d, state_of(d), now_ms);
 	pkt_drop(p, why);
-}
-
-struct place *place_of_packet(struct router *r, const struct key *dst)
-{
-	if (!r->last || !key_eq(&r->last->key, dst))
-		r->last = map_get(&r->places, dst);
-	return r->last;
+	return false;
 }
 
 /* The sender's side of the peering was seen by its worker; things may have changed

@@ -35,6 +35,7 @@ enum {
 	FIGHT_WINDOW_MS = 60000, /* ... within this: the id rests */
 	FIGHT_REST_MS = 10000,
 	RETELL_MS = 10000, /* a state is told again to a sender who goes on */
+	RELIEF_MS = 1000,  /* after "over limit" it is quiet for so long */
 };
 
 struct place;
@@ -95,6 +96,8 @@ void router_free(struct router *);
 unsigned router_n_members(const struct router *); /* of this worker */
 size_t router_n_places(const struct router *);    /* keys it remembers anything of */
 
+/* Would it take the place of somebody who is there? */
+bool router_replaces(struct router *, const struct member *);
 /* Puts the member at its key, replacing who was there: newest wins. CLOSE_NONE:
  * joined; CLOSE_FIGHT, CLOSE_NOMEM: not joined. */
 enum close_why router_join(struct router *, struct member *, uint64_t now_ms);
@@ -102,8 +105,11 @@ enum close_why router_join(struct router *, struct member *, uint64_t now_ms);
 void router_greet(struct router *, struct member *, uint64_t now_ms);
 void router_leave(struct router *, struct member *, uint64_t now_ms); /* idempotent */
 
-/* Takes the packet; src is stamped with the member's key here. */
-void router_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
+/* Takes the packet; src is stamped with the member's key here. True: it went on. Whose
+ * account is over its rate gets none, and the sender is told. */
+bool router_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
+/* Does a packet to `dst` count twice for the sender's account? */
+bool router_pays_both(struct router *, struct member *from, const struct key *dst);
 
 /* ---- native ends ---- */
 

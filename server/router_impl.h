@@ -45,13 +45,17 @@ void place_changed(struct router *, struct place *, uint64_t now_ms);
 void place_vacate(struct place *);
 int router_tell(struct router *, enum router_news, struct presence *);
 struct decl *router_decl(struct member *, const struct key *); /* or NULL */
+/* Takes the packet's bytes from the rate of the receiver's account, unless the sender, whose
+ * account it is as well, has paid. False: it is over its rate, or its volume is used up. */
+bool router_has_room(const struct presence *from, const struct presence *to, const struct pkt *,
+                     uint64_t now_ms);
 
 /* router_native.c */
 enum close_why native_join(struct router *, struct member *, uint64_t now_ms);
 void native_leave(struct router *, struct member *, uint64_t now_ms);
 int native_on_join(struct router *, struct presence *, uint64_t now_ms);   /* takes */
 void native_on_leave(struct router *, struct presence *, uint64_t now_ms); /* borrows */
-void native_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
+bool native_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
 void native_hand(struct router *, struct member *to, struct pkt *);
 /* Of the native ends of a place that are on this worker the one that spoke last, or NULL. */
 struct member *native_here(struct place *);

@@ -473,17 +473,22 @@ static void pass_on(struct router *r, struct place *pl, struct pkt *p)
 		r->events->deliver(pl->member->owner, p);
 }
 
-void native_route(struct router *r, struct member *from, struct pkt *p, uint64_t now_ms)
+bool native_route(struct router *r, struct member *from, struct pkt *p, uint64_t now_ms)
 {
 	if (from->place->member != from)
 		renew(r, from, now_ms);
 	struct place *pl = place_of_packet(r, &p->dst);
 	enum drop_why why = why_not(r, from, pl);
 	p->src = from->who->key;
+	if (why == DROP_N && !router_has_room(from->who, pl->holder, p, now_ms))
+		why = DROP_OVER_LIMIT;
 	if (why == DROP_N)
 		pass_on(r, pl, p);
+	else if (why == DROP_OVER_LIMIT)
+		pkt_drop(p, why); /* DERP has no words for it */
 	else
 		nobody(r, from, p, why);
+	return why == DROP_N;
 }
 
 /* Bit 255 is of keys of named tunnels: no other relay has those (product.md 4); the key

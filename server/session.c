@@ -21,15 +21,23 @@
 /* Its first words are stable: a client that reads them waits (grpc_close_why). */
 #define FIGHT_TEXT "several instances keep taking this id from each other; stop all but one"
 
-void sessions_init(struct sessions *ss)
+int sessions_init(struct sessions *ss, struct loop *loop)
 {
 	map_init(&ss->by_number, sizeof(uint64_t));
 	list_init(&ss->named);
 	list_init(&ss->natives);
+	list_init(&ss->holding);
 	ss->next_number = 1;
+	ss->loop = loop;
+	ss->release = timer_new(loop, sessions_release, ss);
+	return ss->release ? 0 : -ENOMEM;
 }
 
-void sessions_done(struct sessions *ss) { map_done(&ss->by_number); }
+void sessions_done(struct sessions *ss)
+{
+	map_done(&ss->by_number);
+	timer_free(ss->release);
+}
 
 /* ---- life ---- */
 
@@ -42,6 +50,9 @@ static void session_free(struct session *s)
 		map_del(&s->all->by_number, &s->number);
 	if (s->lane)
 		lane_set_user(s->lane, NULL);
+	session_drop_held(s);
+	if (s->entered)
+		account_leave(s->member.who->payer);
 	presence_unref(s->member.who);
 	free(s->member.decls);
 	free(s->peers);
@@ -87,6 +98,7 @@ struct session *session_new(struct sessions *ss, struct lane *lane, const struct
 	s->all = ss;
 	s->lane = lane;
 	list_add_tail(h->n_peers ? &ss->named : &ss->natives, &s->node);
+	list_init(&s->holding);
 	s->number = ss->next_number++;
 	s->member.owner = s;
 	s->has_id = h->id.len > 0;
@@ -180,8 +192,9 @@ static void welcome(struct session *s)
 
 void session_join(struct session *s)
 {
+	if (!session_enter(s))
+		return;
 	enum close_why why = router_join(s->all->router, &s->member, loop_now_ms(s->all->loop));
-
 	if (why != CLOSE_NONE)
 		session_refuse(s, why, why == CLOSE_FIGHT ? FIGHT_TEXT : close_text(why));
 	else
@@ -212,6 +225,8 @@ void session_on_auth(struct sessions *ss, uint64_t number, const struct identity
 		return;
 	}
 	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
+	snprintf(s->token_id, sizeof s->token_id, "%s", who->token_id);
+	s->member.who->payer = account_ref(who->payer);
 	if (who->has_bound && s->has_id && strcmp(who->bound_id, s->member.who->id) != 0) {
 		snprintf(text, sizeof text, "the token is bound to the id %s", who->bound_id);
 		session_refuse(s, CLOSE_DENIED, text);
@@ -281,15 +296,27 @@ int session_on_hello(void *owner, struct lane *lane, const struct hello *h)
 
 void session_on_packet(void *owner, struct lane *lane, struct pkt *p)
 {
-	struct sessions *ss = owner;
 	struct session *s = lane_user(lane);
 
+	(void)owner;
 	s->packets_in++;
 	metric_add(METRIC_PKTS_IN, 1);
 	metric_add(METRIC_BYTES_IN, p->len);
 	if (s->member.who->native && pkt_is_disco(p))
 		metric_add(METRIC_DERP_DISCO_IN, 1);
-	router_route(ss->router, &s->member, p, loop_now_ms(ss->loop));
+	if (s->member.who->payer)
+		session_spend(s, p);
+	else
+		session_pass(s, p);
+}
+
+void session_pass(struct session *s, struct pkt *p)
+{
+	size_t len = p->len;
+	bool went = router_route(s->all->router, &s->member, p, loop_now_ms(s->all->loop));
+
+	if (went && s->member.who->payer)
+		account_count_sent(s->member.who->payer, s->all->worker, len);
 }
 
 static void session_deliver(void *owner, struct pkt *p)
@@ -299,6 +326,8 @@ static void session_deliver(void *owner, struct pkt *p)
 	s->packets_out++;
 	metric_add(METRIC_PKTS_OUT, 1);
 	metric_add(METRIC_BYTES_OUT, p->len);
+	if (s->member.who->payer)
+		account_count_received(s->member.who->payer, s->all->worker, p->len);
 	link_send(s->lane, p);
 }
 

@@ -31,11 +31,14 @@ struct sessions {
 	struct map by_number;               /* those whose token is with auth */
 	struct list named, natives;         /* all of them, by kind */
 	uint64_t next_number;
+	unsigned worker;            /* our number, for counting */
+	struct list holding;        /* those whose account is over its rate; ... */
+	struct timer *release;      /* ... looks at them again */
 	struct log_limit strangers; /* lines that anybody can cause */
 };
 
-void sessions_init(struct sessions *);
-void sessions_done(struct sessions *); /* after the links are gone */
+int sessions_init(struct sessions *, struct loop *); /* 0 or -ENOMEM */
+void sessions_done(struct sessions *);               /* after the links are gone */
 
 /* Whether a line may be logged that needs no account to cause: at most 500 in 10 s
  * of a worker, so that strangers fill no disk. How many were left out is said with the
@@ -54,6 +57,12 @@ void session_on_forward(void *owner, struct lane *, struct pkt *);
 void sessions_take_policy(struct sessions *, const struct native_policy *);
 /* The answer of auth for the session of that number, which may be gone. Borrows. */
 void session_on_auth(struct sessions *, uint64_t number, const struct identity *);
+
+/* News of the accounts thread. What the account may has changed; so much of its volume is
+ * used; a token of it is not valid any more. */
+void sessions_on_account(struct sessions *, const struct account *);
+void sessions_on_percent(struct sessions *, const struct account *, unsigned percent);
+void sessions_on_revoked(struct sessions *, const char *token_id);
 
 /* Tells every end that the relay stops; then ends them. */
 void sessions_tell_draining(struct sessions *, uint32_t within_ms);

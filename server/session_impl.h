@@ -1,12 +1,14 @@
 /*
  * The inside of sessions, shared by their files only:
  *   session.c         life, named tunnels, packets
+ *   session_account.c what its account allows: entering, rate, volume
  *   session_native.c  native DERP ends: who may enter, what they ask of the relay
  */
 #ifndef TUNN_SERVER_SESSION_IMPL_H
 #define TUNN_SERVER_SESSION_IMPL_H
 
 #include "common/base/bucket.h"
+#include "common/base/token.h"
 #include "server/derp_verify.h"
 #include "server/session.h"
 
@@ -25,6 +27,13 @@ struct session {
 	uint64_t joined_ms;
 	char address[ADDR_TEXT_LEN];
 	uint64_t packets_in, packets_out;
+	char token_id[TOKEN_ID_LEN + 1]; /* by which it came in; empty: none */
+	bool entered;                    /* its account counts it */
+	/* While its account is over its rate: what came, and that it is read more slowly. */
+	struct pktq held;
+	struct list holding; /* in all->holding, if anything is held */
+	uint64_t waited_ms;  /* when it last had to */
+	bool narrow;
 };
 
 struct session *session_new(struct sessions *, struct lane *, const struct hello *);
@@ -33,6 +42,18 @@ void session_refuse(struct session *, enum close_why, const char *text); /* it i
 void session_join(struct session *);
 /* Out of the router, its lane ended: it is gone. */
 void session_dismiss(struct session *, enum close_why, const char *text);
+
+/* Takes the packet, which is paid for: to the router. */
+void session_pass(struct session *, struct pkt *);
+
+/* session_account.c; of sessions whose presence has a payer, where not said otherwise */
+bool session_enter(struct session *); /* of any; false: it was refused, and is gone */
+/* Takes the packet: passes it on, or holds it until the account's rate allows it. The
+ * session may be gone afterwards. */
+void session_spend(struct session *, struct pkt *);
+void session_drop_held(struct session *);     /* of any */
+void session_check_account(struct session *); /* ended, if its account may not be here */
+void sessions_release(void *sessions);        /* handler of all->release */
 
 /* session_native.c */
 int native_on_hello(struct sessions *, struct lane *, const struct hello *);

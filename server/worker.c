@@ -308,7 +308,8 @@ static int set_up(struct worker *w)
 		return -ENOMEM;
 	w->links = links_new(w->loop);
 	w->stage_timer = timer_new(w->loop, on_stage, w);
-	w->sessions.loop = w->loop;
+	if (sessions_init(&w->sessions, w->loop) < 0)
+		return -ENOMEM;
 	w->sessions.node = w->conf->node;
 	if (w->policy->verify_url) {
 		w->verify = derp_verify_new(w->loop, w->policy->verify_url, w->conf->verify_tls);
@@ -332,7 +333,6 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 	w->policy = native_policy_ref(conf->policy);
 	w->limits = conf->limits;
 	map_init(&w->newcomers, sizeof(uint64_t));
-	sessions_init(&w->sessions);
 	int rc = set_up(w);
 	if (rc < 0) {
 		worker_free(w);
@@ -350,6 +350,7 @@ void worker_know_mates(struct worker *w, struct worker *const *all, unsigned n, 
 	w->mates.n = n;
 	w->mates.self = self;
 	router_set_worker(w->sessions.router, self);
+	w->sessions.worker = self;
 	for (unsigned i = 0; i < n; i++)
 		w->mates.box[i] = all[i]->mailbox;
 }

@@ -1,6 +1,7 @@
 #include "common/net/conn.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -219,6 +220,14 @@ void conn_rest(struct conn *c, uint32_t ms)
 		return; /* out of memory: it was only a kindness to the others */
 	timer_set(c->rest, ms);
 	rewatch(c);
+}
+
+void conn_narrow(struct conn *c, size_t window)
+{
+	int clamp = window && window < INT_MAX ? (int)window : INT_MAX;
+
+	if (c->state != CONN_CLOSED) /* where the kernel refuses it things are later, not wrong */
+		setsockopt(c->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp);
 }
 
 void conn_flush(struct conn *c)

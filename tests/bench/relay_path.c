@@ -342,8 +342,8 @@ int main(int argc, char **argv)
 	crypto_start();
 	loop = loop_new();
 	struct links *links = links_new(loop);
-	sessions_init(&sessions);
-	sessions.loop = loop;
+	if (sessions_init(&sessions, loop) < 0)
+		exit(1);
 	sessions.router = router_new(&router_conf);
 	sessions.node = "n";
 	sessions_take_policy(&sessions, native_policy_new(&policy));

@@ -294,8 +294,8 @@ static void open_relay(const char *dir)
 	relay = links_new(loop);
 	ends = links_new(loop);
 	over = timer_new(loop, on_over, NULL);
-	sessions_init(&sessions);
-	sessions.loop = loop;
+	if (sessions_init(&sessions, loop) < 0)
+		exit(1);
 	sessions.node = "n1";
 	sessions.router = router_new(&router_conf);
 }

@@ -1,0 +1,226 @@
+#include "server/session_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+
+enum {
+	HELD_BYTES = 524288, /* more than what was read already when reading began to rest */
+	HELD_MAX = 8192,     /* datagrams, also empty ones */
+	STEP_MS = 5,         /* between two looks at who waits for the rate */
+	NARROW_MIN = 65536,  /* bytes on their way to us, while it waits */
+	NARROW_MS = 250,     /* or so much of its rate: what waits in the kernel is late by it */
+	WIDE_MS = 1000,      /* without waiting: it may send as it likes again */
+};
+
+/* ---- entering ---- */
+
+/* Accounts begin anew with the UTC month. */
+static int64_t month_ends_unix_s(void)
+{
+	time_t now = (time_t)(clock_unix_ms() / 1000);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	struct tm next = { .tm_year = tm.tm_year, .tm_mon = tm.tm_mon + 1, .tm_mday = 1 };
+	return timegm(&next);
+}
+
+static const char *text_of(const struct session *s, enum close_why why, char out[static 200])
+{
+	char until[32];
+	time_t at;
+
+	if (why != CLOSE_QUOTA)
+		return account_why_text(s->member.who->payer, why);
+	at = (time_t)month_ends_unix_s();
+	strftime(until, sizeof until, "%Y-%m-%d %H:%M", gmtime(&at));
+	snprintf(out, 200, "%s; the next begins on %s UTC",
+	         account_why_text(s->member.who->payer, why), until);
+	return out;
+}
+
+bool session_enter(struct session *s)
+{
+	struct account *a = s->member.who->payer;
+	char text[200];
+
+	if (!a)
+		return true;
+	enum close_why why = account_check(a);
+	if (why == CLOSE_NONE)
+		why = account_enter(a, router_replaces(s->all->router, &s->member));
+	if (why != CLOSE_NONE) {
+		session_refuse(s, why, text_of(s, why, text));
+		return false;
+	}
+	s->entered = true;
+	return true;
+}
+
+/* ---- the rate ---- */
+
+/* Whoever sends to its own account pays for both ends at once. */
+static uint32_t ask(struct session *s, const struct pkt *p)
+{
+	bool both = router_pays_both(s->all->router, &s->member, &p->dst);
+
+	return account_take(s->member.who->payer, both ? 2 * p->len : p->len,
+	                    loop_now_ms(s->all->loop));
+}
+
+static void wait_for(struct session *s, uint32_t ms)
+{
+	struct sessions *ss = s->all;
+
+	s->waited_ms = loop_now_ms(ss->loop);
+	if (!s->narrow) {
+		struct account_terms t;
+		account_terms(s->member.who->payer, &t);
+		uint64_t window = t.rate * NARROW_MS / 1000;
+		s->narrow = true;
+		lane_narrow(s->lane, window < NARROW_MIN ? NARROW_MIN : window);
+	}
+	if (list_empty(&s->holding))
+		list_add_tail(&ss->holding, &s->holding);
+	if (!timer_is_set(ss->release))
+		timer_set(ss->release, STEP_MS);
+	lane_rest(s->lane, ms > STEP_MS ? ms : STEP_MS);
+}
+
+static void hold(struct session *s, struct pkt *p, uint32_t ms)
+{
+	if (s->held.bytes + p->len > HELD_BYTES ||
+	    s->held.n == HELD_MAX) { /* streams of others go on on its connection */
+		pkt_drop(p, DROP_OVER_LIMIT);
+		return;
+	}
+	pktq_push(&s->held, p);
+	wait_for(s, ms);
+}
+
+static void widen(struct session *s)
+{
+	if (loop_now_ms(s->all->loop) - s->waited_ms < WIDE_MS)
+		return;
+	s->narrow = false;
+	lane_narrow(s->lane, 0);
+}
+
+void session_spend(struct session *s, struct pkt *p)
+{
+	uint32_t ms;
+
+	if (account_is_spent(s->member.who->payer)) {
+		pkt_drop(p, DROP_OVER_LIMIT);
+		session_check_account(s);
+		return;
+	}
+	ms = s->held.head ? STEP_MS : ask(s, p);
+	if (ms) {
+		hold(s, p, ms);
+		return;
+	}
+	if (s->narrow)
+		widen(s);
+	session_pass(s, p);
+}
+
+static void release(struct session *s)
+{
+	uint32_t ms = 0;
+
+	while (s->held.head && (ms = ask(s, s->held.head)) == 0)
+		session_pass(s, pktq_pop(&s->held));
+	if (s->held.head)
+		wait_for(s, ms);
+	else
+		list_del(&s->holding);
+}
+
+void sessions_release(void *arg)
+{
+	struct sessions *ss = arg;
+
+	list_each(it, tmp, &ss->holding)
+		release(container_of(it, struct session, holding));
+	if (!list_empty(&ss->holding))
+		timer_set(ss->release, STEP_MS);
+}
+
+void session_drop_held(struct session *s)
+{
+	list_del(&s->holding);
+	for (struct pkt *p; (p = pktq_pop(&s->held)) != NULL;)
+		pkt_drop(p, DROP_LINK_CLOSED);
+}
+
+/* ---- what changes while it is here ---- */
+
+static void tell_percent(struct session *s, unsigned percent)
+{
+	struct notice n = { .kind = NOTICE_QUOTA,
+		            .percent = percent,
+		            .resets_unix_s = month_ends_unix_s() };
+
+	lane_tell_notice(s->lane, &n);
+}
+
+void session_check_account(struct session *s)
+{
+	enum close_why why = account_check(s->member.who->payer);
+	char text[200];
+
+	if (why == CLOSE_NONE)
+		return;
+	if (why == CLOSE_QUOTA)
+		tell_percent(s, 100);
+	session_dismiss(s, why, text_of(s, why, text));
+}
+
+/* One thing for each session that is in, of whichever kind. */
+static void each(struct list *sessions, void (*visit)(struct session *, const void *),
+                 const void *arg)
+{
+	list_each(it, tmp, sessions) {
+		struct session *s = container_of(it, struct session, node);
+		if (s->member.joined)
+			visit(s, arg);
+	}
+}
+
+static void check_if_of(struct session *s, const void *account)
+{
+	if (s->member.who->payer == account)
+		session_check_account(s);
+}
+
+void sessions_on_account(struct sessions *ss, const struct account *a)
+{
+	each(&ss->named, check_if_of, a);
+	each(&ss->natives, check_if_of, a);
+}
+
+void sessions_on_percent(struct sessions *ss, const struct account *a, unsigned percent)
+{
+	list_each(it, tmp, &ss->named) { /* DERP has no words for it */
+		struct session *s = container_of(it, struct session, node);
+		if (s->member.joined && s->member.who->payer == a)
+			tell_percent(s, percent);
+	}
+}
+
+static void end_if_by(struct session *s, const void *token_id)
+{
+	if (strcmp(s->token_id, token_id) == 0)
+		session_dismiss(s, CLOSE_UNAUTHENTICATED, "the token was revoked");
+}
+
+void sessions_on_revoked(struct sessions *ss, const char *token_id)
+{
+	each(&ss->named, end_if_by, token_id);
+}
