@@ -425,6 +425,88 @@ static void fights_of_the_past_are_forgotten(void **state)
 	assert_int_equal(router_n_places(router), 0);
 }
 
+/* ---- accounts ---- */
+
+/* The receiver's account: 250 KB at once, then 1 kB/s. */
+static struct account *slow_account(void)
+{
+	const struct account_terms t = { .relay = true, .rate = 1000 };
+	struct account *a = account_new("slow", 1, 1, &t, &(struct account_usage){ 0 });
+
+	assert_non_null(a);
+	return a;
+}
+
+static unsigned send_many(struct end *from, struct end *to, unsigned n)
+{
+	unsigned before = to->n_packets;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct pkt *p = pkt_new(1000);
+		assert_non_null(p);
+		p->dst = to->member.who->key;
+		router_route(router, &from->member, p, now_ms);
+	}
+	return to->n_packets - before;
+}
+
+static void a_receiver_over_its_rate_gets_nothing_and_its_sender_is_told(void **state)
+{
+	struct end *a = join(0, "acme", "a", "slow/b"), *b = end_of(1, "slow", "b", "acme/a");
+	uint64_t before = metric_drop_sum(DROP_OVER_LIMIT);
+
+	(void)state;
+	b->member.who->payer = slow_account();
+	assert_int_equal(try_join(b), CLOSE_NONE);
+	assert_int_equal(send_many(a, b, 1000), ACCOUNT_BURST_MIN / 1000);
+	assert_int_equal(metric_drop_sum(DROP_OVER_LIMIT) - before,
+	                 1000 - ACCOUNT_BURST_MIN / 1000);
+	assert_int_equal(a->last_state, PEER_OVER_LIMIT);
+	assert_int_equal(a->n_told, 3); /* absent, up, over limit: not with every packet */
+	now_ms += 3000;
+	assert_int_equal(send_many(a, b, 2), 2);
+	assert_int_equal(a->last_state, PEER_UP);
+}
+
+static void a_receiver_without_volume_gets_nothing(void **state)
+{
+	struct account_terms t = { .relay = true, .volume = 1000 };
+	struct end *a = join(0, "acme", "a", "spent/b"), *b = end_of(1, "spent", "b", "acme/a");
+
+	(void)state;
+	b->member.who->payer = account_new("spent", 1, 1, &t, &(struct account_usage){ 0 });
+	assert_non_null(b->member.who->payer);
+	assert_int_equal(try_join(b), CLOSE_NONE);
+	account_count_received(b->member.who->payer, 0, 1000);
+	assert_int_equal(send_many(a, b, 1), 0);
+	assert_int_equal(a->last_state, PEER_OVER_LIMIT);
+}
+
+/* Its session has asked the bucket for both before. */
+static void who_sends_to_its_own_account_is_not_charged_again(void **state)
+{
+	struct end *a = end_of(0, "slow", "a", "b"), *b = end_of(1, "slow", "b", "a");
+
+	(void)state;
+	a->member.who->payer = slow_account();
+	b->member.who->payer = account_ref(a->member.who->payer);
+	assert_int_equal(try_join(a), CLOSE_NONE);
+	assert_int_equal(try_join(b), CLOSE_NONE);
+	assert_true(router_pays_both(router, &a->member, &b->member.who->key));
+	assert_false(router_pays_both(router, &a->member, &a->member.who->key));
+	assert_int_equal(send_many(a, b, 1000), 1000);
+}
+
+static void an_end_that_is_there_would_be_replaced(void **state)
+{
+	struct end *a = join(0, "acme", "a", "b"), *again = end_of(1, "acme", "a", "b");
+
+	(void)state;
+	assert_true(router_replaces(router, &again->member));
+	leave(a);
+	assert_false(router_replaces(router, &again->member));
+}
+
 /* ---- at random, against two lines of a model ---- */
 
 static void pick_peers(unsigned *seed, unsigned own, char *out)
@@ -499,6 +581,10 @@ int main(void)
 		TEST(takeovers_far_apart_are_no_fight),
 		TEST(a_fight_is_known_to_the_peers),
 		TEST(fights_of_the_past_are_forgotten),
+		TEST(a_receiver_over_its_rate_gets_nothing_and_its_sender_is_told),
+		TEST(a_receiver_without_volume_gets_nothing),
+		TEST(who_sends_to_its_own_account_is_not_charged_again),
+		TEST(an_end_that_is_there_would_be_replaced),
 		TEST(nothing_ever_arrives_where_it_was_not_declared_on_both_sides),
 	};
 	if (crypto_start() < 0)
