@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/crc.h"
 #include "common/base/crypto.h"
 #include "common/base/err.h"
 
@@ -15,19 +16,6 @@ enum {
 	SECRET_AT = PREFIX_LEN + TOKEN_ID_LEN + 1,
 	CRC_AT = SECRET_AT + TOKEN_SECRET_LEN + 1
 };
-
-/* CRC-32 as in IEEE 802.3, reflected. */
-static uint32_t crc32_of(const char *p, size_t n)
-{
-	uint32_t crc = 0xffffffff;
-
-	while (n--) {
-		crc ^= (uint8_t)*p++;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-	}
-	return ~crc;
-}
 
 /* Divides the big-endian number by 62, gives the remainder. */
 static unsigned divide(uint8_t *number, size_t n)
@@ -44,7 +32,7 @@ static unsigned divide(uint8_t *number, size_t n)
 
 static void crc_text(const char *token, char out[static TOKEN_CRC_LEN + 1])
 {
-	snprintf(out, TOKEN_CRC_LEN + 1, "%08x", crc32_of(token, CRC_AT - 1));
+	snprintf(out, TOKEN_CRC_LEN + 1, "%08x", crc_32(0, token, CRC_AT - 1));
 }
 
 void token_new(char out[static TOKEN_LEN + 1])

@@ -2,9 +2,9 @@
 
 #include <stdbool.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "common/base/bytes.h"
+#include "common/base/crc.h"
 #include "common/base/err.h"
 
 enum {
@@ -40,7 +40,7 @@ static uint8_t *put_bytes(uint8_t *p, const void *bytes, size_t n)
 
 static uint32_t fingerprint_of(const uint8_t *p, size_t len)
 {
-	return (uint32_t)crc32(0, p, (uInt)len) ^ fingerprint_xor;
+	return crc_32(0, p, len) ^ fingerprint_xor;
 }
 
 /* ---- header and attributes ---- */
