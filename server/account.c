@@ -126,22 +126,32 @@ void account_terms(const struct account *a, struct account_terms *out)
 
 /* Workers go on counting meanwhile: what they count is of one month or the other, and is
  * in neither twice. */
-void account_new_month(struct account *a)
+void account_new_month(struct account *a, const struct account_usage *used,
+                       struct account_usage *ended_out)
 {
 	struct account_usage u;
 
 	account_usage(a, &u);
-	a->before.sent -= u.sent;
-	a->before.received -= u.received;
-	a->before.packets_sent -= u.packets_sent;
-	a->before.packets_received -= u.packets_received;
+	a->before.sent += used->sent - u.sent;
+	a->before.received += used->received - u.received;
+	a->before.packets_sent += used->packets_sent - u.packets_sent;
+	a->before.packets_received += used->packets_received - u.packets_received;
 	if (get(&a->volume))
-		atomic_fetch_sub_explicit(&a->used, u.sent + u.received, memory_order_relaxed);
+		add(&a->used, used->sent + used->received - u.sent - u.received);
+	*ended_out = u;
+}
+
+/* A worker counts in its tally first: for that moment a new month may be "below" nothing. */
+static uint64_t used_of(const struct account *a)
+{
+	int64_t used = (int64_t)get(&a->used);
+
+	return used < 0 ? 0 : (uint64_t)used;
 }
 
 unsigned account_percent(const struct account *a)
 {
-	uint64_t volume = get(&a->volume), used = get(&a->used);
+	uint64_t volume = get(&a->volume), used = used_of(a);
 
 	return !volume        ? 0 :
 	       used >= volume ? 100 :
@@ -174,7 +184,7 @@ bool account_is_spent(const struct account *a)
 {
 	uint64_t volume = get(&a->volume);
 
-	return volume && get(&a->used) >= volume;
+	return volume && used_of(a) >= volume;
 }
 
 /* ---- admission ---- */

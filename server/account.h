@@ -53,8 +53,10 @@ void account_terms(const struct account *, struct account_terms *terms_out);
 /* What it has used in this month: what was known when it was made, and what the workers
  * have counted since. */
 void account_usage(const struct account *, struct account_usage *usage_out);
-/* A new month begins: usage starts from nothing. */
-void account_new_month(struct account *);
+/* A new month begins, of which `used` is known already (of one that the clock went back to;
+ * else nothing). ended_out is what the one that ends has in the end: not a byte is between both. */
+void account_new_month(struct account *, const struct account_usage *used,
+                       struct account_usage *ended_out);
 /* Percent of the month's volume that is used; 0: it may use as much as it likes. */
 unsigned account_percent(const struct account *);
 /* True when nobody else has a reference. */

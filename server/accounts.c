@@ -1,8 +1,7 @@
-#include "server/accounts.h"
+#include "server/accounts_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +13,7 @@
 #include "common/base/crypto.h"
 #include "common/base/opts.h"
 
-enum { PATH_LEN = STATE_DIR_MAX + 32, BUSY_MS = 5000, SKEW_S = 60 };
-
-struct accounts {
-	sqlite3 *db;
-	char db_path[PATH_LEN];
-	uint8_t pepper[TOKEN_PEPPER_LEN];
-	sqlite3_stmt *find;
-};
+enum { PATH_LEN = ACCOUNTS_PATH_LEN, BUSY_MS = 5000, SKEW_S = 60 };
 
 /* Schema n is reached by running entry n - 1; only ever append. */
 static const char *const migrations[] = {
@@ -46,13 +38,13 @@ static const char *const migrations[] = {
 	"  boot INTEGER NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL,"
 	"  packets_sent INTEGER NOT NULL, packets_received INTEGER NOT NULL,"
 	"  PRIMARY KEY (account, month, boot)) WITHOUT ROWID;"
+	"CREATE INDEX usage_of_boots ON usage (boot) WHERE boot <> 0;" /* those to be merged */
 	"CREATE TABLE audit ("
 	"  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL);",
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
-__attribute__((format(printf, 2, 3))) static int say(char error_out[static ACCOUNTS_ERROR_LEN],
-                                                     const char *fmt, ...)
+int say(char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
 {
 	va_list ap;
 
@@ -62,7 +54,7 @@ __attribute__((format(printf, 2, 3))) static int say(char error_out[static ACCOU
 	return -EIO;
 }
 
-static int say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+int say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	return say(error_out, "accounts database %s: %s", a->db_path, sqlite3_errmsg(a->db));
 }

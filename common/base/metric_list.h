@@ -61,6 +61,8 @@ METRIC(LOG_LINES_LOST, "log_lines_lost_total", "log lines that standard error di
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")
 METRIC(DENS_ASLEEP, "dens_asleep", "parts of idle connections that are packed, two of each")
 METRIC(DENS_PACKED_BYTES, "dens_packed_bytes", "what is left of them in memory")
+METRIC(USAGE_FAILURES, "usage_write_failures_total",
+       "times that usage could not be put into its journal or into the database")
 METRIC(STUN_SUCCESS, "stun_success_total", "STUN requests answered")
 METRIC(STUN_NOT_STUN, "stun_not_stun_total",
        "datagrams on the STUN port that are no request of Tailscale's form, left unanswered")

@@ -160,13 +160,35 @@ static void a_new_month_begins_with_nothing(void **state)
 	account_count_received(a, 0, 600);
 	assert_true(account_is_spent(a));
 	assert_int_equal(account_check(a), CLOSE_QUOTA);
-	account_new_month(a);
+	account_new_month(a, &none, &u);
+	assert_int_equal(u.sent, 400);
+	assert_int_equal(u.received, 600);
 	assert_int_equal(account_check(a), CLOSE_NONE);
 	assert_int_equal(account_percent(a), 0);
 	account_count_sent(a, 0, 3);
 	account_usage(a, &u);
 	assert_int_equal(u.sent, 3);
 	assert_int_equal(u.received, 0);
+	account_unref(a);
+}
+
+static void a_month_that_was_there_before_goes_on(void **state)
+{
+	struct account *a = of(&(struct account_terms){ .relay = true, .volume = 1000 });
+	struct account_usage u;
+
+	(void)state;
+	account_count_sent(a, 0, 30);
+	account_new_month(a, &(struct account_usage){ .sent = 700, .packets_sent = 5 }, &u);
+	assert_int_equal(u.sent, 30);
+	assert_int_equal(account_percent(a), 70);
+	account_count_sent(a, 1, 299);
+	assert_false(account_is_spent(a));
+	account_usage(a, &u);
+	assert_int_equal(u.sent, 999);
+	assert_int_equal(u.packets_sent, 6);
+	account_count_received(a, 1, 1);
+	assert_true(account_is_spent(a));
 	account_unref(a);
 }
 
@@ -248,6 +270,7 @@ int main(void)
 		cmocka_unit_test(workers_together_get_no_more_than_one_would),
 		cmocka_unit_test(both_directions_of_all_workers_are_usage),
 		cmocka_unit_test(a_new_month_begins_with_nothing),
+		cmocka_unit_test(a_month_that_was_there_before_goes_on),
 		cmocka_unit_test(percent_of_the_volume_is_rounded_down),
 		cmocka_unit_test(a_volume_that_is_set_later_counts_what_was_used),
 		cmocka_unit_test(A06_as_many_tunnels_as_the_terms_say),
