@@ -8,6 +8,7 @@
 #include "tests/unit/said.h"
 
 #include "common/base/crypto.h"
+#include "common/base/log.h"
 #include "server/accounts_usage.h"
 #include "server/journal.h"
 #include "server/ledger.h"
