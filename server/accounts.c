@@ -1,19 +1,16 @@
-#include "server/accounts_impl.h"
-
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/base/crypto.h"
 #include "common/base/opts.h"
+#include "server/accounts_impl.h"
 
-enum { PATH_LEN = ACCOUNTS_PATH_LEN, BUSY_MS = 5000, SKEW_S = 60 };
+enum { BUSY_MS = 5000 };
 
 /* Schema n is reached by running entry n - 1; only ever append. */
 static const char *const migrations[] = {
@@ -40,101 +37,38 @@ static const char *const migrations[] = {
 	"  PRIMARY KEY (account, month, boot)) WITHOUT ROWID;"
 	"CREATE INDEX usage_of_boots ON usage (boot) WHERE boot <> 0;" /* those to be merged */
 	"CREATE TABLE audit ("
-	"  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL);",
+	"  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL);"
+	/* The greatest id of an account that was removed: no later one gets it, or it would
+	 * inherit what is still counted for the former. */
+	"CREATE TABLE gone (account INTEGER NOT NULL);"
+	"INSERT INTO gone VALUES (0);",
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
-int say(char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
+int accounts_say(int rc, char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(error_out, ACCOUNTS_ERROR_LEN, fmt, ap);
 	va_end(ap);
-	return -EIO;
+	return rc;
 }
 
-int say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+int accounts_say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	return say(error_out, "accounts database %s: %s", a->db_path, sqlite3_errmsg(a->db));
+	return accounts_say(-EIO, error_out, "accounts database %s: %s", a->db_path,
+	                    sqlite3_errmsg(a->db));
+}
+
+int accounts_say_name(const char *what, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	return accounts_say(ERR_INVALID, error_out,
+	                    "%s is 1 to 63 of a-z, 0-9 and -, the first no -, not %s", what,
+	                    opts_quote(name).s);
 }
 
 /* ---- opening ---- */
-
-static int read_pepper(const char *path, uint8_t pepper_out[static TOKEN_PEPPER_LEN],
-                       char error_out[static ACCOUNTS_ERROR_LEN])
-{
-	uint8_t bytes[TOKEN_PEPPER_LEN + 1] = { 0 };
-	struct stat st = { 0 };
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 && errno == ENOENT)
-		return ERR_NOT_FOUND;
-	ssize_t n = fd < 0 || fstat(fd, &st) < 0 ? -1 : read(fd, bytes, sizeof bytes);
-	if (n < 0)
-		say(error_out, "cannot read %s: %s", path, strerror(errno));
-	else if (n != TOKEN_PEPPER_LEN)
-		say(error_out, "%s has not %d bytes: restore it from a backup", path,
-		    TOKEN_PEPPER_LEN);
-	else if (st.st_mode & 077)
-		say(error_out, "others may read %s: chmod 600 it", path);
-	else
-		memcpy(pepper_out, bytes, TOKEN_PEPPER_LEN);
-	if (fd >= 0)
-		close(fd);
-	crypto_wipe(bytes, sizeof bytes);
-	return n == TOKEN_PEPPER_LEN && !(st.st_mode & 077) ? 0 : -EIO;
-}
-
-static bool write_pepper(int fd)
-{
-	uint8_t pepper[TOKEN_PEPPER_LEN];
-
-	crypto_random(pepper, sizeof pepper);
-	bool ok = write(fd, pepper, sizeof pepper) == sizeof pepper && fsync(fd) == 0;
-	crypto_wipe(pepper, sizeof pepper);
-	return ok;
-}
-
-/* Two processes may start at once: the file appears whole, by link(2). */
-static int make_pepper(const char *path, char error_out[static ACCOUNTS_ERROR_LEN])
-{
-	char tmp[PATH_LEN + 8];
-
-	snprintf(tmp, sizeof tmp, "%s.XXXXXX", path);
-	int fd = mkostemp(tmp, O_CLOEXEC);
-	bool ok = fd >= 0 && write_pepper(fd) && (link(tmp, path) == 0 || errno == EEXIST);
-	if (!ok)
-		say(error_out, "cannot write %s: %s", path, strerror(errno));
-	if (fd >= 0) {
-		close(fd);
-		unlink(tmp);
-	}
-	return ok ? 0 : -EIO;
-}
-
-/* The pepper is made before the database. A database without one has lost it:
- * with a new one every token would silently be wrong. */
-static int load_pepper(struct accounts *a, const char *dir,
-                       char error_out[static ACCOUNTS_ERROR_LEN])
-{
-	char path[PATH_LEN];
-
-	snprintf(path, sizeof path, "%s/pepper", dir);
-	int rc = read_pepper(path, a->pepper, error_out);
-	if (rc != ERR_NOT_FOUND)
-		return rc;
-	bool had_db = access(a->db_path, F_OK) == 0;
-	rc = read_pepper(path, a->pepper, error_out); /* somebody may have made both meanwhile */
-	if (rc == ERR_NOT_FOUND && had_db)
-		return say(error_out,
-		           "%s is missing, and no token in %s works without it: restore it from a "
-		           "backup, or remove the database to start anew",
-		           path, a->db_path);
-	if (rc == ERR_NOT_FOUND)
-		rc = make_pepper(path, error_out);
-	return rc < 0 ? rc : read_pepper(path, a->pepper, error_out);
-}
 
 static int schema_version(struct accounts *a)
 {
@@ -151,10 +85,11 @@ static int schema_version(struct accounts *a)
 
 static int too_new(struct accounts *a, int v, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	return say(error_out,
-	           "the accounts database %s has schema %d, this tunn knows up to %d: use the newer "
-	           "tunn that wrote it",
-	           a->db_path, v, (int)SCHEMA);
+	return accounts_say(
+	                -EIO, error_out,
+	                "the accounts database %s has schema %d, this tunn knows up to %d: use the newer "
+	                "tunn that wrote it",
+	                a->db_path, v, (int)SCHEMA);
 }
 
 static int step_up(struct accounts *a, int v)
@@ -183,7 +118,7 @@ static int migrate(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 	if (v > (int)SCHEMA)
 		rc = too_new(a, v, error_out);
 	else
-		rc = v >= 0 && step_up(a, v) == SQLITE_OK ? 0 : say_db(a, error_out);
+		rc = v >= 0 && step_up(a, v) == SQLITE_OK ? 0 : accounts_say_db(a, error_out);
 	if (!sqlite3_get_autocommit(a->db))
 		sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
 	return rc;
@@ -191,15 +126,17 @@ static int migrate(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 
 static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	static const char find[] = "SELECT a.name, t.hash, t.bound_id, t.expires, t.revoked "
-	                           "FROM token t JOIN account a ON a.id = t.account "
-	                           "WHERE t.kid = ?1";
+	static const char find[] =
+	                "SELECT a.name, t.hash, t.bound_id, t.expires, t.revoked, a.id, a.tier, "
+	                "a.suspended, t.kid, " ACCOUNTS_OWN_COLUMNS " "
+	                "FROM token t JOIN account a ON a.id = t.account WHERE t.kid = ?1";
 	mode_t old = umask(077);
 	int rc = sqlite3_open(a->db_path, &a->db);
 
 	umask(old);
 	if (rc != SQLITE_OK)
-		return say(error_out, "cannot open %s: %s", a->db_path, sqlite3_errmsg(a->db));
+		return accounts_say(-EIO, error_out, "cannot open %s: %s", a->db_path,
+		                    sqlite3_errmsg(a->db));
 	sqlite3_busy_timeout(a->db, BUSY_MS);
 	/* WAL is a matter of speed: where it is refused the rest works too. */
 	sqlite3_exec(a->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
@@ -207,20 +144,20 @@ static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 	rc = migrate(a, error_out);
 	if (rc < 0)
 		return rc;
-	if (sqlite3_prepare_v2(a->db, find, -1, &a->find, NULL) != SQLITE_OK)
-		return say_db(a, error_out);
-	return 0;
+	a->find = accounts_prepare(a, find, error_out);
+	return a->find ? 0 : -EIO;
 }
 
 int accounts_open(const char *state_dir, struct accounts **accounts_out,
                   char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct accounts *a = crypto_secret_new(sizeof *a); /* the pepper */
-	int rc = a ? state_ensure(state_dir, error_out) : say(error_out, "out of memory");
+	int rc = a ? state_ensure(state_dir, error_out) :
+	             accounts_say(-ENOMEM, error_out, "out of memory");
 
 	if (rc == 0) {
 		snprintf(a->db_path, sizeof a->db_path, "%s/accounts.db", state_dir);
-		rc = load_pepper(a, state_dir, error_out);
+		rc = accounts_load_pepper(state_dir, a->db_path, a->pepper, error_out);
 	}
 	if (rc == 0)
 		rc = open_db(a, error_out);
@@ -241,111 +178,106 @@ void accounts_close(struct accounts *a)
 	crypto_secret_free(a);
 }
 
-/* ---- commands ---- */
+/* ---- statements ---- */
 
-int accounts_count(struct accounts *a, unsigned *n_out, char error_out[static ACCOUNTS_ERROR_LEN])
+sqlite3_stmt *accounts_prepare(struct accounts *a, const char *sql,
+                               char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL;
 
-	if (sqlite3_prepare_v2(a->db, "SELECT count(*) FROM account", -1, &st, NULL) != SQLITE_OK)
-		return say_db(a, error_out);
-	int rc = sqlite3_step(st) == SQLITE_ROW ? 0 : say_db(a, error_out);
-	if (rc == 0)
-		*n_out = (unsigned)sqlite3_column_int(st, 0);
+	if (sqlite3_prepare_v2(a->db, sql, -1, &st, NULL) == SQLITE_OK)
+		return st;
+	accounts_say_db(a, error_out);
+	return NULL;
+}
+
+int accounts_run(struct accounts *a, sqlite3_stmt *st, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	int rc = st ? sqlite3_step(st) : SQLITE_OK;
+
+	if (st && rc != SQLITE_DONE)
+		accounts_say_db(a, error_out);
 	sqlite3_finalize(st);
-	return rc;
+	return rc == SQLITE_DONE ? 0 : -EIO;
 }
 
-static int bad_name(const char *what, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+bool accounts_take_text(sqlite3_stmt *st, int column, char *out, size_t cap)
 {
-	say(error_out, "%s is 1 to 63 of a-z, 0-9 and -, the first no -, not %s", what,
-	    opts_quote(name).s);
-	return ERR_INVALID;
+	const unsigned char *text = sqlite3_column_text(st, column);
+
+	snprintf(out, cap, "%s", text ? (const char *)text : "");
+	return text != NULL;
 }
 
-int accounts_add(struct accounts *a, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+/* The columns are in the order of enum term. */
+void accounts_take_own(sqlite3_stmt *st, int at, struct account_overrides *out)
 {
-	sqlite3_stmt *st;
+	struct account_overrides own = { 0 };
 
-	if (!name_is_valid(str_of(name)))
-		return bad_name("an account name", name, error_out);
-	if (sqlite3_prepare_v2(a->db, "INSERT INTO account (name, created) VALUES (?1, ?2)", -1,
-	                       &st, NULL) != SQLITE_OK)
-		return say_db(a, error_out);
-	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(st, 2, time(NULL));
-	int rc = sqlite3_step(st);
-	sqlite3_finalize(st);
-	if (rc == SQLITE_CONSTRAINT)
-		return say(error_out, "the account \"%s\" exists already", name);
-	return rc == SQLITE_DONE ? 0 : say_db(a, error_out);
+	for (int i = 0; i < TERM_N; i++) {
+		if (sqlite3_column_type(st, at + i) == SQLITE_NULL)
+			continue;
+		terms_put(&own.terms, (enum term)i, (uint64_t)sqlite3_column_int64(st, at + i));
+		own.has |= 1u << i;
+	}
+	*out = own;
 }
 
-static int insert_token(struct accounts *a, const char *account, const char *id, int64_t expires,
-                        struct str token, char error_out[static ACCOUNTS_ERROR_LEN])
-{
-	static const char insert[] =
-	                "INSERT INTO token (kid, account, hash, bound_id, created, expires) "
-	                "SELECT ?1, id, ?2, ?3, ?4, ?5 FROM account WHERE name = ?6";
-	uint8_t hash[TOKEN_HASH_LEN];
-	sqlite3_stmt *st;
+/* ---- several changes in one ---- */
 
-	if (sqlite3_prepare_v2(a->db, insert, -1, &st, NULL) != SQLITE_OK)
-		return say_db(a, error_out);
-	token_hash(a->pepper, token_secret(token), hash);
-	sqlite3_bind_text(st, 1, token_id(token).p, TOKEN_ID_LEN, SQLITE_STATIC);
-	sqlite3_bind_blob(st, 2, hash, sizeof hash, SQLITE_STATIC);
-	if (id)
-		sqlite3_bind_text(st, 3, id, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(st, 4, time(NULL));
-	if (expires)
-		sqlite3_bind_int64(st, 5, expires);
-	sqlite3_bind_text(st, 6, account, -1, SQLITE_STATIC);
-	int rc = sqlite3_step(st);
-	sqlite3_finalize(st);
-	if (rc != SQLITE_DONE)
-		return say_db(a, error_out);
-	if (sqlite3_changes(a->db) == 0)
-		return say(error_out, "there is no account \"%s\": tunn account add %s", account,
-		           account);
-	return 0;
+static int exec(struct accounts *a, const char *sql, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	return sqlite3_exec(a->db, sql, NULL, NULL, NULL) == SQLITE_OK ?
+	                       0 :
+	                       accounts_say_db(a, error_out);
 }
 
-int accounts_token_new(struct accounts *a, const char *account, const char *id,
-                       int64_t expires_unix_s, char token_out[static TOKEN_LEN + 1],
-                       char error_out[static ACCOUNTS_ERROR_LEN])
+int accounts_begin(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	if (id && !name_is_valid(str_of(id)))
-		return bad_name("a tunnel id", id, error_out);
-	if (!name_is_valid(str_of(account)))
-		return bad_name("an account name", account, error_out);
-	token_new(token_out);
-	int rc = insert_token(a, account, id, expires_unix_s, (struct str){ token_out, TOKEN_LEN },
-	                      error_out);
-	if (rc < 0)
-		crypto_wipe(token_out, TOKEN_LEN + 1);
-	return rc;
+	return exec(a, "BEGIN IMMEDIATE", error_out);
+}
+
+int accounts_commit(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	return exec(a, "COMMIT", error_out);
+}
+
+void accounts_rollback(struct accounts *a)
+{
+	if (!sqlite3_get_autocommit(a->db))
+		sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int accounts_audit(struct accounts *a, const char *who, const char *what,
+                   char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	sqlite3_stmt *st = accounts_prepare(
+	                a, "INSERT INTO audit (at, who, what) VALUES (?1, ?2, ?3)", error_out);
+
+	sqlite3_bind_int64(st, 1, time(NULL));
+	sqlite3_bind_text(st, 2, who, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 3, what, -1, SQLITE_STATIC);
+	return accounts_run(a, st, error_out);
 }
 
 /* ---- the question ---- */
 
-/* False: out of memory. */
-static bool copy_column(sqlite3_stmt *st, int column, char out[static NAME_MAX_LEN + 1])
-{
-	const unsigned char *text = sqlite3_column_text(st, column);
-
-	snprintf(out, NAME_MAX_LEN + 1, "%s", text ? (const char *)text : "");
-	return text != NULL;
-}
-
 static void take_identity(sqlite3_stmt *st, struct identity *who)
 {
-	bool ok = copy_column(st, 0, who->account);
+	bool ok = accounts_take_text(st, 0, who->account, sizeof who->account) &&
+	          accounts_take_text(st, 6, who->tier, sizeof who->tier) &&
+	          accounts_take_text(st, 8, who->token_id, sizeof who->token_id);
 
 	who->has_bound = sqlite3_column_type(st, 2) != SQLITE_NULL;
 	if (who->has_bound)
-		ok = copy_column(st, 2, who->bound_id) && ok;
-	who->why = ok ? CLOSE_NONE : CLOSE_UNAVAILABLE;
+		ok = accounts_take_text(st, 2, who->bound_id, sizeof who->bound_id) && ok;
+	who->expires_unix_s = sqlite3_column_int64(st, 3);
+	who->row = sqlite3_column_int64(st, 5);
+	who->suspended = sqlite3_column_int(st, 7);
+	accounts_take_own(st, 9, &who->own);
+	who->why = CLOSE_NONE;
+	if (!ok)
+		*who = (struct identity){ .why = CLOSE_UNAVAILABLE };
 }
 
 void accounts_authenticate(struct accounts *a, struct str token, int64_t now_unix_s,
@@ -361,8 +293,7 @@ void accounts_authenticate(struct accounts *a, struct str token, int64_t now_uni
 	known = rc == SQLITE_ROW && sqlite3_column_bytes(a->find, 1) == TOKEN_HASH_LEN;
 	if (known) {
 		memcpy(stored, sqlite3_column_blob(a->find, 1), TOKEN_HASH_LEN);
-		int64_t expires = sqlite3_column_int64(a->find, 3);
-		alive = (!expires || now_unix_s < expires + SKEW_S) &&
+		alive = !token_has_expired(sqlite3_column_int64(a->find, 3), now_unix_s) &&
 		        sqlite3_column_type(a->find, 4) == SQLITE_NULL;
 	}
 	/* Hashed and compared also for an id nobody has (A02). */

@@ -49,14 +49,14 @@ int accounts_usage_open(struct accounts *a, struct accounts_usage **usage_out,
                         char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct accounts_usage *u = calloc(1, sizeof *u);
-	int rc = u ? 0 : say(error_out, "out of memory");
+	int rc = u ? 0 : accounts_say(-ENOMEM, error_out, "out of memory");
 
 	if (u)
 		u->accounts = a;
 	for (unsigned i = 0; i < STATEMENTS && rc == 0; i++)
 		if (sqlite3_prepare_v3(a->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
 		                       &u->st[i], NULL) != SQLITE_OK)
-			rc = say_db(a, error_out);
+			rc = accounts_say_db(a, error_out);
 	if (rc < 0) {
 		accounts_usage_close(u);
 		return rc;
@@ -80,7 +80,7 @@ static int run(struct accounts_usage *u, const char *sql, char error_out[static 
 {
 	return sqlite3_exec(u->accounts->db, sql, NULL, NULL, NULL) == SQLITE_OK ?
 	                       0 :
-	                       say_db(u->accounts, error_out);
+	                       accounts_say_db(u->accounts, error_out);
 }
 
 /* The journal is deleted on the word of COMMIT: it has to be on the disk by then. */
@@ -126,7 +126,7 @@ int accounts_usage_put(struct accounts_usage *u, int64_t boot, const struct usag
 	sqlite3_bind_int64(st, 3, boot);
 	for (int i = 0; i < N_COLUMNS; i++)
 		sqlite3_bind_int64(st, 4 + i, column_value(v[i]));
-	return step_once(st) == SQLITE_DONE ? 0 : say_db(u->accounts, error_out);
+	return step_once(st) == SQLITE_DONE ? 0 : accounts_say_db(u->accounts, error_out);
 }
 
 /* ---- a month ---- */
@@ -157,7 +157,7 @@ int accounts_usage_month(struct accounts_usage *u, int64_t row, uint32_t month, 
 	}
 	sqlite3_reset(st);
 	if (rc != SQLITE_DONE)
-		return say_db(u->accounts, error_out);
+		return accounts_say_db(u->accounts, error_out);
 	*all_out = all;
 	*boot_out = own;
 	return 0;
@@ -172,7 +172,7 @@ static int run_merge(struct accounts_usage *u, enum statement which, int64_t boo
 	sqlite3_bind_int64(u->st[which], 1, boot);
 	sqlite3_bind_int64(u->st[which], 2, most);
 	if (step_once(u->st[which]) != SQLITE_DONE)
-		return say_db(u->accounts, error_out);
+		return accounts_say_db(u->accounts, error_out);
 	return sqlite3_changes(u->accounts->db);
 }
 

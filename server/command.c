@@ -146,7 +146,7 @@ int account_command(int argc, char **argv)
 	}
 	if (accounts_open(o.state ? o.state : state_default_dir(), &a, error) < 0)
 		return failed("account", error);
-	int rc = accounts_add(a, words.v[1], error);
+	int rc = accounts_add(a, words.v[1], NULL, error);
 	accounts_close(a);
 	if (rc < 0)
 		return failed("account", error);

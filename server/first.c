@@ -43,7 +43,7 @@ static int make(struct accounts *a, const char *state_dir,
                 char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	char token[TOKEN_LEN + 1];
-	int rc = accounts_add(a, FIRST_ACCOUNT, error_out);
+	int rc = accounts_add(a, FIRST_ACCOUNT, NULL, error_out);
 
 	if (rc == 0)
 		rc = accounts_token_new(a, FIRST_ACCOUNT, NULL, 0, token, error_out);

@@ -21,8 +21,9 @@ struct reader { /* one config_read() */
 
 enum {
 	KEYS_MAX = 1000,
-	VALUES_MAX = 4096
-}; /* far above any use; the search for doubles is linear */
+	VALUES_MAX = 4096, /* far above any use; the search for doubles is linear */
+	MAPS_MAX = 2,      /* in each other, the file itself not counted */
+};
 
 static int fail(struct reader *r, const char *what, const char *about)
 {
@@ -187,7 +188,7 @@ static int add_value(struct reader *r, struct config_entry *entry, const yaml_ev
 static const char *unwanted(const yaml_event_t *event)
 {
 	switch (event->type) {
-	case YAML_MAPPING_START_EVENT: return "a map deeper than one level, which no key here has";
+	case YAML_MAPPING_START_EVENT: return "a map deeper than two levels, which no key here has";
 	case YAML_SEQUENCE_START_EVENT: return "a list inside a list";
 	case YAML_ALIAS_EVENT: return "aliases have no use here";
 	default: return "not expected here";
@@ -215,20 +216,31 @@ static int read_list(struct reader *r, struct config_entry *entry)
 	return rc;
 }
 
-static int read_map(struct reader *r, const char *prefix);
+/* A map that is read: the file itself, or one that has a name. */
+struct map {
+	const char *prefix; /* "map" or "map.map"; NULL: the file */
+	unsigned depth;
+};
+
+static int read_map(struct reader *r, const struct map *);
 
 /* A map stands for its keys: the entry at hand goes. */
-static int read_inner_map(struct reader *r)
+static int read_inner_map(struct reader *r, const struct map *outer)
 {
-	struct config_entry *entry = &r->config->v[--r->config->n];
-	char *prefix = entry->key.text;
+	struct config_value key = r->config->v[--r->config->n].key;
+	const struct map inner = { .prefix = key.text, .depth = outer->depth + 1 };
+	unsigned before = r->config->n;
+	int rc = read_map(r, &inner);
 
-	int rc = read_map(r, prefix);
-	free(prefix);
+	/* Nothing would be left of what was written; the outer one may be empty, as the file may.
+	 */
+	if (rc == 0 && r->config->n == before && outer->depth)
+		rc = fail_at(r, key.line, key.column, "there is nothing in the map ", key.text);
+	free(key.text);
 	return rc;
 }
 
-static int read_value(struct reader *r, struct config_entry *entry, bool may_be_map)
+static int read_value(struct reader *r, struct config_entry *entry, const struct map *in)
 {
 	yaml_event_t event;
 	int rc = next_event(r, &event);
@@ -239,8 +251,8 @@ static int read_value(struct reader *r, struct config_entry *entry, bool may_be_
 		rc = add_value(r, entry, &event);
 	else if (event.type == YAML_SEQUENCE_START_EVENT)
 		rc = read_list(r, entry);
-	else if (event.type == YAML_MAPPING_START_EVENT && may_be_map)
-		rc = read_inner_map(r);
+	else if (event.type == YAML_MAPPING_START_EVENT && in->depth < MAPS_MAX)
+		rc = read_inner_map(r, in);
 	else
 		rc = fail_mark(r, event.start_mark, unwanted(&event));
 	yaml_event_delete(&event);
@@ -283,7 +295,7 @@ static int add_prefix(struct reader *r, struct config_value *key, const char *pr
 	return 0;
 }
 
-static int read_entry(struct reader *r, const yaml_event_t *key, const char *prefix)
+static int read_entry(struct reader *r, const yaml_event_t *key, const struct map *in)
 {
 	if (key->type != YAML_SCALAR_EVENT)
 		return fail_mark(r, key->start_mark, "a key is a word, nothing else");
@@ -296,15 +308,14 @@ static int read_entry(struct reader *r, const yaml_event_t *key, const char *pre
 	struct config_entry *entry = &r->config->v[r->config->n++];
 	memset(entry, 0, sizeof *entry);
 	int rc = copy_scalar(r, key, &entry->key);
-	if (rc == 0 && prefix)
-		rc = add_prefix(r, &entry->key, prefix);
+	if (rc == 0 && in->prefix)
+		rc = add_prefix(r, &entry->key, in->prefix);
 	if (rc == 0)
 		rc = check_twice(r, &entry->key);
-	return rc ? rc : read_value(r, entry, !prefix);
+	return rc ? rc : read_value(r, entry, in);
 }
 
-/* prefix: name of the map, NULL for the file itself. */
-static int read_map(struct reader *r, const char *prefix)
+static int read_map(struct reader *r, const struct map *in)
 {
 	yaml_event_t event;
 	bool more = true;
@@ -316,7 +327,7 @@ static int read_map(struct reader *r, const char *prefix)
 			break;
 		more = event.type != YAML_MAPPING_END_EVENT;
 		if (more)
-			rc = read_entry(r, &event, prefix);
+			rc = read_entry(r, &event, in);
 		yaml_event_delete(&event);
 	}
 	return rc;
@@ -324,6 +335,7 @@ static int read_map(struct reader *r, const char *prefix)
 
 static int read_documents(struct reader *r)
 {
+	static const struct map file = { 0 };
 	yaml_event_type_t type = YAML_NO_EVENT;
 	yaml_event_t event;
 	unsigned n_documents = 0;
@@ -338,7 +350,7 @@ static int read_documents(struct reader *r)
 			rc = fail_mark(r, event.start_mark,
 			               "a second document: one file is one document");
 		else if (type == YAML_MAPPING_START_EVENT)
-			rc = read_map(r, NULL);
+			rc = read_map(r, &file);
 		else if (type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT ||
 		         (type == YAML_SCALAR_EVENT && !is_null(&event)))
 			rc = fail_mark(r, event.start_mark, "lines of `key: value` are expected");

@@ -1,10 +1,11 @@
 /*
  * The one door to libyaml: a config file as a flat list of keys, each with one
- * value or a list of values; a key in a map is written "map.key". Blocks on the file; any thread.
+ * value or a list of values; a key in a map is written "map.key", in a map in a map
+ * "map.map.key". Blocks on the file; any thread.
  *
  * Strict: a regular file of at most 1 MiB, UTF-8 without NUL, one document, maps
- * one level deep, no key twice, no anchors. A byte order mark, CRLF and a
- * missing last newline are fine.
+ * two levels deep, no key twice, no anchors, no empty map within a map. A byte order
+ * mark, CRLF and a missing last newline are fine.
  */
 #ifndef TUNN_BASE_CONFIG_H
 #define TUNN_BASE_CONFIG_H

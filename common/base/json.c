@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <setjmp.h>
+#include <stdlib.h>
 
 #include "common/base/crypto.h"
 #include "common/base/err.h"
@@ -274,6 +275,7 @@ struct json *json_new_object(void) { return given(json_object()); }
 struct json *json_new_array(void) { return given(json_array()); }
 struct json *json_new_text(struct str s) { return given(json_stringn(s.len ? s.p : "", s.len)); }
 struct json *json_new_int(int64_t n) { return given(json_integer(n)); }
+struct json *json_new_null(void) { return given(json_null()); }
 struct json *json_new_bool(bool truth) { return given(json_boolean(truth)); }
 
 int json_put(struct json *object, const char *name, struct json *value)
@@ -299,10 +301,14 @@ static void blanks_to_tabs(char *text, size_t len)
 	}
 }
 
+static size_t flags_of(enum json_style style)
+{
+	return JSON_ENCODE_ANY | (style == JSON_TABS ? JSON_INDENT(1) : JSON_COMPACT);
+}
+
 int json_print(const struct json *j, enum json_style style, char *out, size_t cap)
 {
-	size_t flags = JSON_ENCODE_ANY | (style == JSON_TABS ? JSON_INDENT(1) : JSON_COMPACT);
-	size_t len = j ? json_dumpb(borrowed(j), out, cap, flags) : 0;
+	size_t len = j ? json_dumpb(borrowed(j), out, cap, flags_of(style)) : 0;
 
 	if (len == 0 || len >= cap || len > INT_MAX) /* 0: also memory to find circles is missing */
 		return ERR_TOO_BIG;
@@ -310,6 +316,20 @@ int json_print(const struct json *j, enum json_style style, char *out, size_t ca
 		blanks_to_tabs(out, len);
 	out[len] = 0;
 	return (int)len;
+}
+
+char *json_text(const struct json *j, enum json_style style, size_t *len_out)
+{
+	size_t cap = 1 + (j ? json_dumpb(borrowed(j), NULL, 0, flags_of(style)) : 0);
+	char *text = cap > 1 && cap <= INT_MAX ? malloc(cap) : NULL;
+	int len = text ? json_print(j, style, text, cap) : -1;
+
+	if (len < 0) {
+		free(text);
+		return NULL;
+	}
+	*len_out = (size_t)len;
+	return text;
 }
 
 const char *json_library_version(void) { return jansson_version_str(); }

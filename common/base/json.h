@@ -70,6 +70,7 @@ struct json *json_new_array(void);
 struct json *json_new_text(struct str); /* NULL also if it is not UTF-8 */
 struct json *json_new_int(int64_t n);
 struct json *json_new_bool(bool truth);
+struct json *json_new_null(void);
 /* Takes the value, which may be NULL: then -ENOMEM. Names are UTF-8. 0 or -ENOMEM. */
 int json_put(struct json *object, const char *name, struct json *value);
 int json_add(struct json *array, struct json *value);
@@ -77,6 +78,10 @@ int json_add(struct json *array, struct json *value);
 enum json_style { JSON_ONE_LINE, JSON_TABS /* as Go's MarshalIndent with tabs */ };
 /* Length of what is written with a NUL behind it, or ERR_TOO_BIG for cap bytes. */
 int json_print(const struct json *, enum json_style, char *out, size_t cap);
+
+/* However long it is: the caller's to free, and to wipe if it is a secret. NULL: out of
+ * memory. */
+char *json_text(const struct json *, enum json_style, size_t *len_out);
 
 const char *json_library_version(void); /* of jansson */
 

@@ -282,7 +282,7 @@ static int read_env(const struct opts_reading *r)
 
 	for (size_t i = 0; rc == 0 && i < r->n_slots; i++) {
 		struct opts_slot *slot = &r->slots[i];
-		if (!(slot->opt->traits & (OPT_SECRET | OPT_FILE)) &&
+		if (!(slot->opt->traits & (OPT_SECRET | OPT_FILE | OPT_LINE)) &&
 		    strcmp(slot->opt->name, "help") != 0 && !is_outranked(r, slot, OPTS_ENV))
 			rc = read_variable(r, slot);
 	}
@@ -294,19 +294,57 @@ static int read_env(const struct opts_reading *r)
 static int unknown_key(const struct opts_reading *r, const char *file,
                        const struct config_value *key)
 {
-	const char *near = nearest_name(r, key->text, OPT_SECRET);
+	const char *near = nearest_name(r, key->text, OPT_SECRET | OPT_LINE);
 
 	return opts_fail(r->cmd->name, "%s:%u:%u: unknown key %s%s%s%s", file, key->line,
 	                 key->column, opts_quote(key->text).s, near ? ", did you mean \"" : "",
 	                 near ? near : "", near ? "\"?" : "");
 }
 
+/* Where the key is a path below that tree: what follows its name, else NULL. */
+static const char *path_in(const struct opt *o, const char *key)
+{
+	size_t len = strlen(o->name);
+
+	return o->kind == OPT_TREE && strncmp(key, o->name, len) == 0 && key[len] == '.' ?
+	                       key + len + 1 :
+	                       NULL;
+}
+
 static bool is_of_other(const struct opt *o, const char *key)
 {
 	for (; o && o->kind != OPT_END; o++)
-		if (strcmp(o->name, key) == 0)
+		if (strcmp(o->name, key) == 0 || path_in(o, key))
 			return true;
 	return false;
+}
+
+static int read_leaves(const struct opts_reading *r, struct opts_slot *slot, const char *file,
+                       const struct config_entry *e)
+{
+	struct opt_leaf leaf = { .path = path_in(slot->opt, e->key.text), .file = file };
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < e->n; i++) {
+		leaf.value = e->v[i].text;
+		leaf.line = e->v[i].line;
+		leaf.column = e->v[i].column;
+		rc = e->is_list ? opts_refuse_leaf(r->cmd->name, slot->opt->name, &leaf,
+		                                   "takes one value, not a list") :
+		                  opts_add_leaf(r, slot, &leaf);
+	}
+	return rc;
+}
+
+/* NULL: no key of this command's file. */
+static struct opts_slot *find_key(const struct opts_reading *r, const char *key)
+{
+	struct opts_slot *slot = opts_find(r, key, strlen(key));
+
+	for (size_t i = 0; !slot && i < r->n_slots; i++)
+		if (path_in(r->slots[i].opt, key))
+			slot = &r->slots[i];
+	return slot && (slot->opt->traits & OPT_LINE) ? NULL : slot;
 }
 
 static int read_values(const struct opts_reading *r, struct opts_slot *slot, const char *file,
@@ -325,7 +363,7 @@ static int read_values(const struct opts_reading *r, struct opts_slot *slot, con
 
 static int read_entry(const struct opts_reading *r, const char *file, const struct config_entry *e)
 {
-	struct opts_slot *slot = opts_find(r, e->key.text, strlen(e->key.text));
+	struct opts_slot *slot = find_key(r, e->key.text);
 	struct opts_origin from = {
 		.source = OPTS_FILE, .file = file, .line = e->key.line, .column = e->key.column
 	};
@@ -334,6 +372,8 @@ static int read_entry(const struct opts_reading *r, const char *file, const stru
 		return 0;
 	if (!slot)
 		return unknown_key(r, file, &e->key);
+	if (path_in(slot->opt, e->key.text))
+		return read_leaves(r, slot, file, e);
 	if (slot->opt->traits & OPT_SECRET)
 		return opts_refuse(r, slot, &from, "is no key: %s", slot->opt->help);
 	if (strcmp(slot->opt->name, "config") == 0 || strcmp(slot->opt->name, "help") == 0)

@@ -24,6 +24,17 @@ struct opt_list { /* strings live until the process ends */
 	unsigned n;
 };
 
+struct opt_leaf {         /* a value in a tree of maps; lives like a list's strings */
+	const char *path; /* "pro.rate", below the option's name */
+	const char *value;
+	const char *file;
+	unsigned line, column; /* of the value */
+};
+struct opt_tree {
+	struct opt_leaf *v;
+	unsigned n;
+};
+
 enum opt_kind {
 	OPT_FLAG,     /* bool */
 	OPT_TEXT,     /* const char * */
@@ -33,6 +44,9 @@ enum opt_kind {
 	OPT_DURATION, /* unsigned milliseconds; the unit (ms, s, m, h, d) is mandatory */
 	OPT_OPTIONAL, /* bool, then at `value_offset` a const char *: the argument may be left out;
 	                 the next word is it unless it begins with - or is a bare number (a PORT) */
+	OPT_TREE,     /* struct opt_tree: a map, or a map of maps, of the config file and nothing
+	                 else, with whatever keys; who knows them checks the leaves and answers by
+	                 opts_refuse_leaf() */
 	OPT_END       /* last row */
 };
 
@@ -44,6 +58,7 @@ enum opt_trait {
 	OPT_FILE = 16,      /* a key of the config file and nothing else; "map.key" stands as
 	                       key in the map of that name there; not in --help */
 	OPT_ONE_OF = 8,     /* only one of these per command; of two sources the stronger wins */
+	OPT_LINE = 32,      /* of the command line and nothing else: what is done, not how */
 };
 
 /* Checks a value: NULL, or words for people about what is allowed, which follow
@@ -85,6 +100,9 @@ void opts_help(const struct opt_command *);
 void opts_usage(const struct opt_command *); /* two lines on standard error */
 /* "tunn NAME: text" on standard error; returns ERR_CONFIG. command NULL: "tunn: text". */
 int opts_fail(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "tunn COMMAND: FILE:LINE:COLUMN: NAME.PATH text"; returns ERR_CONFIG. */
+int opts_refuse_leaf(const char *command, const char *name, const struct opt_leaf *,
+                     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* The candidate that differs least from `word`, or NULL if none is near. */
 const char *opts_nearest(const char *word, const char *const *candidates, size_t n);
 /* A word of the user's in quotes for a message: control characters escaped,

@@ -40,6 +40,8 @@ struct opts_slot *opts_find(const struct opts_reading *, const char *name, size_
 /* Checks and stores. value NULL: given without. 0 or ERR_CONFIG after printing. */
 int opts_set(const struct opts_reading *, struct opts_slot *, const struct opts_origin *,
              const char *value);
+/* To an OPT_TREE; borrows the strings for good. 0 or ERR_CONFIG after printing. */
+int opts_add_leaf(const struct opts_reading *, struct opts_slot *, const struct opt_leaf *);
 /* "tunn relay: --peer WORDS", from whatever source. Returns ERR_CONFIG. */
 int opts_refuse(const struct opts_reading *, const struct opts_slot *, const struct opts_origin *,
                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));

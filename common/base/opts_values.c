@@ -8,6 +8,7 @@
 #include "common/base/bytes.h"
 #include "common/base/err.h"
 #include "common/base/opts_impl.h"
+#include "common/base/units.h"
 
 enum { MESSAGE_LEN = 1024 };
 
@@ -131,6 +132,19 @@ int opts_refuse(const struct opts_reading *r, const struct opts_slot *slot,
 	return opts_fail(r->cmd->name, "%s%s %s", from->bare ? "" : "--", slot->opt->name, words);
 }
 
+int opts_refuse_leaf(const char *command, const char *name, const struct opt_leaf *leaf,
+                     const char *fmt, ...)
+{
+	char words[MESSAGE_LEN];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(words, sizeof words, fmt, ap);
+	va_end(ap);
+	return opts_fail(command, "%s:%u:%u: %s.%s %s", leaf->file, leaf->line, leaf->column, name,
+	                 leaf->path, words);
+}
+
 static int refuse_value(const struct opts_reading *r, const struct opts_slot *slot,
                         const struct opts_origin *from, const char *words, const char *value)
 {
@@ -201,33 +215,6 @@ static int set_number(const struct opts_reading *r, struct opts_slot *slot,
 	return 0;
 }
 
-struct unit {
-	const char *name;
-	unsigned each;
-};
-
-static int with_unit(const char *value, const struct unit *units, uint64_t *n_out)
-{
-	const char *unit;
-	uint64_t n;
-
-	if (digits_of(value, 10, &n, &unit))
-		return ERR_INVALID;
-	for (; units->name; units++) {
-		if (strcmp(unit, units->name) == 0) {
-			*n_out = n * units->each; /* below 2^36 times 2^30 */
-			return 0;
-		}
-	}
-	return ERR_INVALID;
-}
-
-static const struct unit sizes[] = {
-	{ "", 1 },         { "B", 1 },         { "kB", 1000 },       { "KiB", 1024 },
-	{ "MB", 1000000 }, { "MiB", 1 << 20 }, { "GB", 1000000000 }, { "GiB", 1 << 30 },
-	{ NULL, 0 },
-};
-
 static int set_size(const struct opts_reading *r, struct opts_slot *slot,
                     const struct opts_origin *from, const char *value)
 {
@@ -235,7 +222,7 @@ static int set_size(const struct opts_reading *r, struct opts_slot *slot,
 	char words[128];
 	uint64_t n;
 
-	if (with_unit(value, sizes, &n) || n < o->min || n > o->max) {
+	if (units_size(value, &n) < 0 || n < o->min || n > o->max) {
 		snprintf(words, sizeof words,
 		         "must be a size from %u to %u bytes (unit: B, kB, KiB, MB, MiB, GB, GiB)",
 		         o->min, o->max);
@@ -244,9 +231,6 @@ static int set_size(const struct opts_reading *r, struct opts_slot *slot,
 	*(uint32_t *)(void *)(slot->target + o->offset) = (uint32_t)n;
 	return 0;
 }
-
-static const struct unit times[] = { { "ms", 1 },      { "s", 1000 },     { "m", 60000 },
-	                             { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
 
 static const char *duration_text(unsigned ms, char out[static 16])
 {
@@ -264,7 +248,7 @@ static int set_duration(const struct opts_reading *r, struct opts_slot *slot,
 	char words[128], low[16], high[16];
 	uint64_t ms;
 
-	if (with_unit(value, times, &ms) || ms < o->min || ms > o->max) {
+	if (units_duration(value, &ms) < 0 || ms < o->min || ms > o->max) {
 		snprintf(words, sizeof words,
 		         "must be a time from %s to %s with its unit (ms, s, m, h, d)",
 		         duration_text(o->min, low), duration_text(o->max, high));
@@ -296,20 +280,16 @@ static int set_text(const struct opts_reading *r, struct opts_slot *slot,
 	return rc;
 }
 
-/* Room for one more at the end of the list, doubling where n is a power of two. */
-static bool list_grow(struct opt_list *list)
+/* Room for one more at the end of n of that size, doubling where n is a power of two; v
+ * where there is some. NULL: out of memory. */
+static void *grown(const void *v, unsigned n, size_t size)
 {
-	unsigned n = list->n;
-
 	if (n && (n & (n - 1)))
-		return true;
-	const char **v = opts_alloc((n ? 2 * n : 1) * sizeof *v);
-	if (!v)
-		return false;
-	if (n)
-		memcpy(v, list->v, n * sizeof *v);
-	list->v = v;
-	return true;
+		return (void *)(uintptr_t)v;
+	void *bigger = opts_alloc((n ? 2 * n : 1) * size);
+	if (bigger && n)
+		memcpy(bigger, v, n * size);
+	return bigger;
 }
 
 static int add_to_list(const struct opts_reading *r, struct opts_slot *slot,
@@ -327,9 +307,24 @@ static int add_to_list(const struct opts_reading *r, struct opts_slot *slot,
 			return opts_refuse(r, slot, from, "%s is given twice", opts_quote(value).s);
 	if (slot->opt->max && list->n == slot->opt->max)
 		return opts_refuse(r, slot, from, "is given more than %u times", slot->opt->max);
-	if (!list_grow(list))
+	const char **v = grown(list->v, list->n, sizeof *v);
+	if (!v)
 		return opts_fail(r->cmd->name, "out of memory");
+	list->v = v;
 	list->v[list->n++] = value;
+	return 0;
+}
+
+int opts_add_leaf(const struct opts_reading *r, struct opts_slot *slot, const struct opt_leaf *leaf)
+{
+	struct opt_tree *tree = (struct opt_tree *)(void *)(slot->target + slot->opt->offset);
+	struct opt_leaf *v = grown(tree->v, tree->n, sizeof *v);
+
+	if (!v)
+		return opts_fail(r->cmd->name, "out of memory");
+	tree->v = v;
+	tree->v[tree->n++] = *leaf;
+	slot->by = OPTS_FILE;
 	return 0;
 }
 
@@ -374,6 +369,7 @@ int opts_set(const struct opts_reading *r, struct opts_slot *slot, const struct 
 	case OPT_NUMBER: rc = set_number(r, slot, from, value); break;
 	case OPT_SIZE: rc = set_size(r, slot, from, value); break;
 	case OPT_DURATION: rc = set_duration(r, slot, from, value); break;
+	case OPT_TREE: rc = opts_refuse(r, slot, from, "is a map of the config file"); break;
 	case OPT_END: break;
 	}
 	if (rc == 0)

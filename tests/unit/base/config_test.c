@@ -68,6 +68,42 @@ static void keys_in_a_map_carry_its_name(void **state)
 	config_free(c);
 }
 
+static void keys_in_a_map_in_a_map_carry_both_names(void **state)
+{
+	(void)state;
+	struct config *c = read_text("t:\n  pro:\n    rate: 5\n    burst: 1\n  free: {rate: 2}\n"
+	                             "  x: 3\nid: a\n");
+	assert_non_null(c);
+	assert_int_equal(c->n, 5);
+	assert_value(&c->v[0], "t.pro.rate", "5");
+	assert_int_equal(c->v[0].v[0].line, 3);
+	assert_int_equal(c->v[0].v[0].column, 11);
+	assert_value(&c->v[1], "t.pro.burst", "1");
+	assert_value(&c->v[2], "t.free.rate", "2");
+	assert_value(&c->v[3], "t.x", "3");
+	assert_value(&c->v[4], "id", "a");
+	config_free(c);
+}
+
+static void C13_what_is_twice_in_a_map_in_a_map_is_refused(void **state)
+{
+	(void)state;
+	assert_refused("t:\n  a:\n    r: 1\n    r: 2\n",
+	               "c.yaml:4:5: key \"t.a.r\" is there already, in line 3");
+	assert_refused("t:\n  a: {r: 1}\n  a: {s: 2}\n", "c.yaml:3:3: key \"t.a\" is there");
+	assert_refused("t:\n  a: {r: 1}\nt:\n  b: {r: 1}\n", "c.yaml:3:1: key \"t\" is there");
+	assert_refused("t:\n  a: {r: 1}\n  a: 1\n", "c.yaml:3:3: key \"t.a\" is there");
+}
+
+static void a_map_in_a_map_is_not_empty(void **state)
+{
+	(void)state;
+	assert_refused("t:\n  a: {}\n  b: {r: 1}\n", "c.yaml:2:3: there is nothing in the map t.a");
+	struct config *c = read_text("t: {}\n"); /* as a file with nothing in it */
+	assert_non_null(c);
+	config_free(c);
+}
+
 static void a_map_or_a_key_of_one_twice_is_refused(void **state)
 {
 	(void)state;
@@ -151,9 +187,10 @@ static void C13_a_key_twice_is_refused(void **state)
 static void what_is_not_flat_is_refused(void **state)
 {
 	(void)state;
-	assert_refused("a:\n  b:\n    c: d\n", "c.yaml:3:5: a map deeper than one level");
+	assert_refused("a:\n  b:\n    c:\n      d: e\n",
+	               "c.yaml:4:7: a map deeper than two levels");
 	assert_refused("peer: [[a]]\n", "a list inside a list");
-	assert_refused("peer: [{a: b}]\n", "a map deeper than one level");
+	assert_refused("peer: [{a: b}]\n", "a map deeper than two levels");
 	assert_refused("- a\n", "c.yaml:1:1: lines of `key: value`");
 	assert_refused("just words\n", "lines of `key: value`");
 	assert_refused("[a]: b\n", "a key is a word");
@@ -203,6 +240,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_lists_and_places_are_read),
 		cmocka_unit_test(keys_in_a_map_carry_its_name),
+		cmocka_unit_test(keys_in_a_map_in_a_map_carry_both_names),
+		cmocka_unit_test(C13_what_is_twice_in_a_map_in_a_map_is_refused),
+		cmocka_unit_test(a_map_in_a_map_is_not_empty),
 		cmocka_unit_test(a_map_or_a_key_of_one_twice_is_refused),
 		cmocka_unit_test(an_empty_file_has_no_keys),
 		cmocka_unit_test(C09_only_regular_files_of_a_mebibyte),

@@ -43,7 +43,7 @@ static struct accounts *with_account(const char *name)
 {
 	struct accounts *a = open_accounts();
 
-	if (accounts_add(a, name, words) < 0)
+	if (accounts_add(a, name, NULL, words) < 0)
 		fail_msg("%s", words);
 	return a;
 }
@@ -242,7 +242,7 @@ static void account_exists_once(void **state)
 	struct accounts *a = with_account("main");
 
 	(void)state;
-	assert_true(accounts_add(a, "main", words) < 0);
+	assert_true(accounts_add(a, "main", NULL, words) < 0);
 	assert_words("\"main\" exists already");
 	accounts_close(a);
 }
@@ -265,7 +265,7 @@ static void names_outside_the_grammar_are_refused(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
-		assert_int_equal(accounts_add(a, bad[i], words), ERR_INVALID);
+		assert_int_equal(accounts_add(a, bad[i], NULL, words), ERR_INVALID);
 		assert_int_equal(accounts_token_new(a, bad[i], NULL, 0, token, words), ERR_INVALID);
 		assert_int_equal(accounts_token_new(a, "main", bad[i], 0, token, words),
 		                 ERR_INVALID);
@@ -283,7 +283,7 @@ static void A12_token_in_place_of_a_name_is_not_repeated(void **state)
 	make_token(a, NULL, 0, token);
 	assert_int_equal(accounts_token_new(a, token, NULL, 0, other, words), ERR_INVALID);
 	assert_null(strstr(words, token + 14));
-	assert_int_equal(accounts_add(a, token, words), ERR_INVALID);
+	assert_int_equal(accounts_add(a, token, NULL, words), ERR_INVALID);
 	assert_null(strstr(words, token + 14));
 	accounts_close(a);
 }
@@ -394,7 +394,7 @@ static void newer_schema_is_refused_and_left_alone(void **state)
 	assert_words("schema 99");
 	assert_words("newer tunn");
 	assert_words(in_dir("accounts.db"));
-	sql("PRAGMA user_version = 1");
+	sql("PRAGMA user_version = 2");
 	a = open_accounts(); /* the lock is gone and the account still there */
 	unsigned n = 0;
 	assert_int_equal(accounts_count(a, &n, words), 0);
@@ -442,7 +442,7 @@ static int add_some(unsigned process, int start_fd)
 	}
 	for (unsigned i = 0; i < 5; i++) {
 		snprintf(name, sizeof name, "a%u-%u", process, i);
-		if (accounts_add(a, name, said_here) < 0 ||
+		if (accounts_add(a, name, NULL, said_here) < 0 ||
 		    accounts_token_new(a, name, NULL, 0, token, said_here) < 0 ||
 		    who_is(a, token).why != CLOSE_NONE) {
 			fprintf(stderr, "process %u: %s\n", process, said_here);

@@ -234,7 +234,7 @@ static int prepare(void **state)
 	(void)state;
 	sqlite3_auto_extension((void (*)(void))on_connection);
 	snprintf(dir, sizeof dir, "%s", file_path("state"));
-	return accounts_open(dir, &a, words) < 0 || accounts_add(a, "main", words) < 0 ||
+	return accounts_open(dir, &a, words) < 0 || accounts_add(a, "main", NULL, words) < 0 ||
 	       accounts_token_new(a, "main", "kitchen", 0, token, words) < 0 ||
 	       (accounts_close(a), false);
 }
