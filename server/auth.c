@@ -11,6 +11,7 @@
 #include "common/base/crypto.h"
 #include "common/base/log.h"
 #include "server/account.h"
+#include "server/control.h"
 
 enum { MAIL_QUESTION, MAIL_STOP, JUMP_S = 60 };
 
@@ -25,6 +26,9 @@ struct question {
 
 struct auth {
 	struct accounts *accounts;
+	struct tiers tiers;
+	struct commands commands; /* of the control socket */
+	struct control *control;
 	struct loop *loop;
 	struct mailbox *mailbox;
 	struct letter *last; /* for MAIL_STOP */
@@ -115,18 +119,11 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct auth *a)
-{
-	a->loop = loop_new();
-	a->last = letter_new();
-	int rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, NULL, a, &a->mailbox) : -ENOMEM;
-	return rc < 0 ? rc : -pthread_create(&a->thread, NULL, run, a);
-}
-
 static void auth_free(struct auth *a)
 {
 	if (!a)
 		return;
+	control_close(a->control);
 	mailbox_free(a->mailbox);
 	letter_free(a->last);
 	loop_free(a->loop);
@@ -134,20 +131,51 @@ static void auth_free(struct auth *a)
 	free(a);
 }
 
-int auth_start(const char *state_dir, struct auth **auth_out,
+static int cannot(int rc, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot start the accounts thread: %s",
+	         strerror(-rc));
+	return rc;
+}
+
+static int open_control(struct auth *a, const char *state_dir,
+                        char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	a->commands = (struct commands){
+		.accounts = a->accounts, .tiers = &a->tiers, .logs = true, .owner = a
+	};
+	commands_warn_of_tiers(&a->commands);
+	return control_open(a->loop, state_dir, &a->commands, &a->control, error_out);
+}
+
+static int start(struct auth *a, const char *state_dir, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	int rc = accounts_open(state_dir, &a->accounts, error_out);
+
+	if (rc < 0)
+		return rc;
+	a->loop = loop_new();
+	a->last = letter_new();
+	rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, NULL, a, &a->mailbox) : -ENOMEM;
+	if (rc < 0)
+		return cannot(rc, error_out);
+	rc = open_control(a, state_dir, error_out);
+	if (rc < 0)
+		return rc;
+	rc = -pthread_create(&a->thread, NULL, run, a);
+	return rc < 0 ? cannot(rc, error_out) : 0;
+}
+
+int auth_start(const char *state_dir, const struct tiers *tiers, struct auth **auth_out,
                char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct auth *a = calloc(1, sizeof *a);
-	int rc = a ? accounts_open(state_dir, &a->accounts, error_out) : 0;
 
+	if (!a)
+		return cannot(-ENOMEM, error_out);
+	a->tiers = *tiers;
+	int rc = start(a, state_dir, error_out);
 	if (rc < 0) {
-		auth_free(a);
-		return rc;
-	}
-	rc = a ? start_thread(a) : -ENOMEM;
-	if (rc < 0) {
-		snprintf(error_out, ACCOUNTS_ERROR_LEN, "cannot start the accounts thread: %s",
-		         strerror(-rc));
 		auth_free(a);
 		return rc;
 	}

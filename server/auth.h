@@ -9,12 +9,14 @@
 
 #include "common/net/mailbox.h"
 #include "server/accounts.h"
+#include "server/tiers.h"
 
 struct auth;
 
 enum { AUTH_WAITING_MAX = 4096 }; /* questions at once; more are refused as unavailable */
 
-int auth_start(const char *state_dir, struct auth **auth_out,
+/* The tiers are copied. Opens the control socket too: the state directory is locked. */
+int auth_start(const char *state_dir, const struct tiers *, struct auth **auth_out,
                char error_out[static ACCOUNTS_ERROR_LEN]);
 /* After the askers have stopped, before their mailboxes are freed: what was
  * asked is still answered. NULL allowed. */

@@ -230,6 +230,7 @@ const struct opt server_opts[] = {
 	  .check = sandbox_mode_check,
 	  .help = "what a system call does that is not needed after start: kill, log (in the kernel's "
 	          "log, to find what is missing) or off; default: kill" },
+	TIERS_OPTS(struct server_options, tiers_words, 0),
 #define LIMITS_ROW(field, kind_, key, value, least, most, words)                                   \
 	{ .kind = OPT_##kind_,                                                                     \
 	  .name = "limits." key,                                                                   \
@@ -412,6 +413,8 @@ int server_options_read(int argc, char **argv, struct server_options *opts_out, 
 		return rc;
 	fill_defaults(&o);
 	rc = check_together(&o);
+	if (rc == 0)
+		rc = tiers_read(command.name, &o.tiers_words, &o.tiers);
 	if (rc == 0)
 		*opts_out = o;
 	return rc;

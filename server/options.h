@@ -9,6 +9,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/opts.h"
+#include "server/tiers.h"
 
 enum { LISTEN_MAX = 16, NAMES_MAX = 32 };
 
@@ -39,6 +40,8 @@ struct server_options {
 	struct opt_list mesh_with;   /* as mesh_with_of() takes them */
 	const char *mesh_ca;         /* NULL: the system's store */
 	bool reflection;             /* --reflection: tools may ask which services there are */
+	struct tiers_words tiers_words;
+	struct tiers tiers; /* what those words say */
 };
 
 extern const struct opt server_opts[];

@@ -425,7 +425,7 @@ static int start_accounts(struct server *s)
 	if (s->opts->open)
 		return 0;
 	if (first_start(s->opts->state, error) < 0 ||
-	    auth_start(s->opts->state, &s->auth, error) < 0)
+	    auth_start(s->opts->state, &s->opts->tiers, &s->auth, error) < 0)
 		return complain(EXIT_RUNTIME, error);
 	return 0;
 }

@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "common/base/process.h"
 
-enum { PATH_LEN = STATE_DIR_MAX + 32 };
+enum { PATH_LEN = STATE_DIR_MAX + 32, LOCK_WAIT_MS = 300, LOCK_PAUSE_MS = 20 };
 
 const char *state_default_dir(void)
 {
@@ -103,7 +105,24 @@ int state_give(const char *dir, uid_t uid, gid_t gid, char error_out[static STAT
 	return rc;
 }
 
-int state_lock(const char *dir, char error_out[static STATE_ERROR_LEN])
+int state_become_owner(const char *dir, char error_out[static STATE_ERROR_LEN])
+{
+	struct process_user user = { .changes = true };
+	struct stat st;
+
+	if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
+		return 0;
+	user.uid = st.st_uid;
+	user.gid = st.st_gid;
+	int rc = process_become(&user, 0);
+	if (rc < 0)
+		snprintf(error_out, STATE_ERROR_LEN,
+		         "cannot become the owner of the state directory \"%.400s\" (uid %u): %s",
+		         dir, (unsigned)user.uid, strerror(-rc));
+	return rc;
+}
+
+int state_lock_now(const char *dir, char error_out[static STATE_ERROR_LEN])
 {
 	char path[PATH_LEN];
 	int rc = state_ensure(dir, error_out);
@@ -124,5 +143,17 @@ int state_lock(const char *dir, char error_out[static STATE_ERROR_LEN])
 		         dir);
 	else
 		snprintf(error_out, STATE_ERROR_LEN, "cannot lock %s: %s", path, strerror(-rc));
+	return rc;
+}
+
+int state_lock(const char *dir, char error_out[static STATE_ERROR_LEN])
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+	int rc = state_lock_now(dir, error_out);
+
+	for (unsigned ms = 0; rc == -EWOULDBLOCK && ms < LOCK_WAIT_MS; ms += LOCK_PAUSE_MS) {
+		nanosleep(&pause, NULL);
+		rc = state_lock_now(dir, error_out);
+	}
 	return rc;
 }

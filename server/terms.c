@@ -94,6 +94,14 @@ const char *terms_read(struct account_overrides *o, enum term t, const char *val
 	return NULL;
 }
 
+const char *term_check(enum term t, const char *value)
+{
+	struct account_overrides unused;
+
+	memset(&unused, 0, sizeof unused);
+	return terms_read(&unused, t, value);
+}
+
 const char *terms_text(const struct account_terms *terms, enum term t, char out[static UNITS_LEN])
 {
 	uint64_t n = terms_number(terms, t);
@@ -137,4 +145,23 @@ struct json *terms_json(const struct account_terms *terms, const struct account_
 		}
 	}
 	return o;
+}
+
+void terms_of_json(const struct json *o, struct account_overrides *out)
+{
+	struct account_overrides found = { 0 };
+
+	for (unsigned i = 0; i < TERM_N; i++) {
+		const struct json *value = json_get(o, rows[i].json);
+		int64_t n = 0;
+		bool truth = false;
+		enum json_read r = i == TERM_RELAY ? json_as_bool(value, &truth) :
+		                                     json_as_int(value, &n);
+		if (r != JSON_READ && r != JSON_IS_NULL)
+			continue;
+		uint64_t number = i == TERM_RELAY ? truth : (uint64_t)n;
+		terms_put(&found.terms, (enum term)i, i == TERM_RATE ? number / 8 : number);
+		found.has |= 1u << i;
+	}
+	*out = found;
 }

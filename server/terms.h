@@ -28,6 +28,7 @@ bool term_of_name(const char *name, enum term *term_out);
 /* NULL, or what is allowed, which follows the name: "must be ...". `unlimited` stands for
  * no limit; 0 for nothing (C22). */
 const char *terms_read(struct account_overrides *, enum term, const char *value);
+const char *term_check(enum term, const char *value); /* without taking it; an opt_check */
 static inline bool terms_have(const struct account_overrides *o, enum term t)
 {
 	return o->has & 1u << t;
@@ -43,5 +44,7 @@ void terms_put(struct account_terms *, enum term, uint64_t number);
 /* {relay: bool, tunnels, rate_bits_per_s, burst_ms, volume_bytes: number or null for
  * unlimited}; with `only` just those. NULL: out of memory. */
 struct json *terms_json(const struct account_terms *, const struct account_overrides *only);
+/* What terms_json() wrote; what is missing is not among `has`. */
+void terms_of_json(const struct json *, struct account_overrides *out);
 
 #endif

@@ -98,3 +98,19 @@ const char *units_duration_text(uint64_t ms, char out[static UNITS_LEN])
 {
 	return write_with(ms, times, out);
 }
+
+const char *units_size_brief(uint64_t bytes, char out[static UNITS_LEN])
+{
+	static const char *const names[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
+	double n = (double)bytes;
+	unsigned i = 0;
+
+	for (; n >= 999.5 && i + 1 < sizeof names / sizeof *names; i++)
+		n /= 1000;
+	snprintf(out, UNITS_LEN, "%.*f %s",
+	         i == 0 || n >= 99.95 ? 0 :
+	         n >= 9.995           ? 1 :
+	                                2,
+	         n, names[i]);
+	return out;
+}

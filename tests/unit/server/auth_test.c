@@ -21,6 +21,7 @@ struct asker {
 	bool late;
 };
 
+static struct tiers tiers;
 static char dir[256], words[ACCOUNTS_ERROR_LEN], token[TOKEN_LEN + 1];
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: the database is slow */
 
@@ -87,7 +88,7 @@ static struct auth *start(void)
 {
 	struct auth *auth = NULL;
 
-	if (auth_start(dir, &auth, words) < 0)
+	if (auth_start(dir, &tiers, &auth, words) < 0)
 		fail_msg("%s", words);
 	return auth;
 }
@@ -221,7 +222,7 @@ static void unusable_state_is_said_at_start(void **state)
 	struct auth *auth = NULL;
 
 	(void)state;
-	assert_true(auth_start("/proc/tunn-state", &auth, words) < 0);
+	assert_true(auth_start("/proc/tunn-state", &tiers, &auth, words) < 0);
 	assert_non_null(strstr(words, "/proc/tunn-state"));
 	assert_null(auth);
 	auth_stop(auth);
@@ -252,6 +253,7 @@ int main(void)
 		cmocka_unit_test(unusable_state_is_said_at_start),
 	};
 
+	tiers_builtin(&tiers);
 	if (crypto_start() < 0)
 		return 1;
 	return cmocka_run_group_tests(tests, prepare, NULL);

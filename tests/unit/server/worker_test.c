@@ -34,6 +34,7 @@ struct client {
 	struct key peer_key;
 };
 
+static struct tiers tiers;
 static struct links *links;
 static struct tls_ctx *server_tls, *client_tls;
 static struct native_policy *policy;
@@ -431,7 +432,7 @@ static int make_shared(void **state)
 	    accounts_token_new(accounts, "other", NULL, 0, other_token, words) < 0)
 		fail_msg("%s", words);
 	accounts_close(accounts);
-	if (auth_start(dir, &auth, words) < 0)
+	if (auth_start(dir, &tiers, &auth, words) < 0)
 		fail_msg("%s", words);
 	return 0;
 }
@@ -463,6 +464,7 @@ int main(void)
 		TEST(the_same_instance_takes_its_id_back_silently),
 		TEST(a_drain_tells_the_ends_and_then_ends_them),
 	};
+	tiers_builtin(&tiers);
 	if (crypto_start() < 0)
 		return 1;
 	log_set_level(LOG_ERROR);
