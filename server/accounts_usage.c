@@ -1,5 +1,6 @@
 #include "server/accounts_usage.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "server/accounts_impl.h"
