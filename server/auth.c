@@ -11,9 +11,8 @@
 #include "common/base/crypto.h"
 #include "common/base/log.h"
 #include "server/account.h"
-#include "server/control.h"
 
-enum { MAIL_QUESTION, MAIL_STOP, JUMP_S = 60 };
+enum { MAIL_QUESTION, MAIL_TIERS, MAIL_STOP, JUMP_S = 60 };
 
 struct question {
 	struct mailbox *reply;
@@ -25,10 +24,7 @@ struct question {
 };
 
 struct auth {
-	struct accounts *accounts;
-	struct tiers tiers;
-	struct commands commands; /* of the control socket */
-	struct control *control;
+	struct books *books;
 	struct loop *loop;
 	struct mailbox *mailbox;
 	struct letter *last; /* for MAIL_STOP */
@@ -93,12 +89,28 @@ static void answer(struct auth *a, struct question *q)
 {
 	struct mail m = { .kind = q->kind, .number = q->number, .ptr = q->who };
 
-	accounts_authenticate(a->accounts, (struct str){ q->token, TOKEN_LEN }, now_s(a), q->who);
+	books_identify(a->books, (struct str){ q->token, TOKEN_LEN }, now_s(a), q->who);
 	mailbox_post_letter(q->reply, q->letter, &m);
 	q->who = NULL;
 	q->letter = NULL;
 	leave(a);
 	question_free(q);
+}
+
+/* What a reload brings for the books. */
+struct reload {
+	struct tiers tiers;
+	char derp_account[NAME_MAX_LEN + 1]; /* "": none */
+};
+
+static void take(struct auth *a, struct reload *r)
+{
+	char error[ACCOUNTS_ERROR_LEN];
+
+	books_take_tiers(a->books, &r->tiers);
+	if (r->derp_account[0] && books_name_derp(a->books, r->derp_account, error) < 0)
+		log_error("%s", error);
+	free(r);
 }
 
 static void on_mail(void *owner, struct mail *m)
@@ -107,6 +119,8 @@ static void on_mail(void *owner, struct mail *m)
 
 	if (m->kind == MAIL_STOP)
 		loop_stop(a->loop, 0);
+	else if (m->kind == MAIL_TIERS)
+		take(a, m->ptr);
 	else
 		answer(a, m->ptr);
 }
@@ -123,11 +137,10 @@ static void auth_free(struct auth *a)
 {
 	if (!a)
 		return;
-	control_close(a->control);
+	books_close(a->books);
 	mailbox_free(a->mailbox);
 	letter_free(a->last);
 	loop_free(a->loop);
-	accounts_close(a->accounts);
 	free(a);
 }
 
@@ -138,43 +151,30 @@ static int cannot(int rc, char error_out[static ACCOUNTS_ERROR_LEN])
 	return rc;
 }
 
-static int open_control(struct auth *a, const char *state_dir,
-                        char error_out[static ACCOUNTS_ERROR_LEN])
+static int start(struct auth *a, const struct books_conf *conf,
+                 char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	a->commands = (struct commands){
-		.accounts = a->accounts, .tiers = &a->tiers, .logs = true, .owner = a
-	};
-	commands_warn_of_tiers(&a->commands);
-	return control_open(a->loop, state_dir, &a->commands, &a->control, error_out);
-}
-
-static int start(struct auth *a, const char *state_dir, char error_out[static ACCOUNTS_ERROR_LEN])
-{
-	int rc = accounts_open(state_dir, &a->accounts, error_out);
-
-	if (rc < 0)
-		return rc;
 	a->loop = loop_new();
 	a->last = letter_new();
-	rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, NULL, a, &a->mailbox) : -ENOMEM;
+	int rc = a->loop && a->last ? mailbox_new(a->loop, on_mail, NULL, a, &a->mailbox) : -ENOMEM;
+
 	if (rc < 0)
 		return cannot(rc, error_out);
-	rc = open_control(a, state_dir, error_out);
+	rc = books_open(a->loop, conf, &a->books, error_out);
 	if (rc < 0)
 		return rc;
 	rc = -pthread_create(&a->thread, NULL, run, a);
 	return rc < 0 ? cannot(rc, error_out) : 0;
 }
 
-int auth_start(const char *state_dir, const struct tiers *tiers, struct auth **auth_out,
+int auth_start(const struct books_conf *conf, struct auth **auth_out,
                char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct auth *a = calloc(1, sizeof *a);
 
 	if (!a)
 		return cannot(-ENOMEM, error_out);
-	a->tiers = *tiers;
-	int rc = start(a, state_dir, error_out);
+	int rc = start(a, conf, error_out);
 	if (rc < 0) {
 		auth_free(a);
 		return rc;
@@ -211,5 +211,20 @@ int auth_ask(struct auth *a, struct mailbox *reply, unsigned kind, uint64_t numb
 		question_free(q);
 		leave(a);
 	}
+	return rc;
+}
+
+int auth_reload(struct auth *a, const struct tiers *tiers, const char *derp_account)
+{
+	struct reload *r = calloc(1, sizeof *r);
+	struct mail m = { .kind = MAIL_TIERS, .ptr = r };
+
+	if (!r)
+		return -ENOMEM;
+	r->tiers = *tiers;
+	snprintf(r->derp_account, sizeof r->derp_account, "%s", derp_account ? derp_account : "");
+	int rc = mailbox_post(a->mailbox, &m);
+	if (rc < 0)
+		free(r);
 	return rc;
 }

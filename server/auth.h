@@ -8,15 +8,14 @@
 #include <stdint.h>
 
 #include "common/net/mailbox.h"
-#include "server/accounts.h"
-#include "server/tiers.h"
+#include "server/books.h"
 
 struct auth;
 
 enum { AUTH_WAITING_MAX = 4096 }; /* questions at once; more are refused as unavailable */
 
-/* The tiers are copied. Opens the control socket too: the state directory is locked. */
-int auth_start(const char *state_dir, const struct tiers *, struct auth **auth_out,
+/* Opens the books: the state directory is locked. */
+int auth_start(const struct books_conf *, struct auth **auth_out,
                char error_out[static ACCOUNTS_ERROR_LEN]);
 /* After the askers have stopped, before their mailboxes are freed: what was
  * asked is still answered. NULL allowed. */
@@ -28,5 +27,8 @@ void auth_stop(struct auth *);
 int auth_ask(struct auth *, struct mailbox *reply, unsigned kind, uint64_t number,
              struct str token);
 void identity_free(struct identity *);
+/* From any thread: what the config file says now; derp_account as in struct books_conf. 0 or
+ * -ENOMEM. */
+int auth_reload(struct auth *, const struct tiers *, const char *derp_account);
 
 #endif

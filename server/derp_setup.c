@@ -138,3 +138,8 @@ void derp_setup_done(struct derp_setup *s)
 	tls_ctx_unref(s->mesh.tls);
 	*s = (struct derp_setup){ 0 };
 }
+
+const char *derp_setup_account(const struct native_policy *p)
+{
+	return p->allow == NATIVE_ALLOW_NONE ? NULL : p->account;
+}

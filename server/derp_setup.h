@@ -28,5 +28,7 @@ int derp_setup(struct derp_setup *, const struct server_options *,
 void derp_setup_done(struct derp_setup *);
 /* The policy of fresh options. NULL: out of memory. */
 struct native_policy *derp_setup_policy(const struct server_options *);
+/* The account that native ends count for; NULL where none is let in. */
+const char *derp_setup_account(const struct native_policy *);
 
 #endif

@@ -213,6 +213,8 @@ static void reload(struct server *s)
 	int64_t not_after_unix_s = tls_not_after_unix_s(ctx);
 	rights_fit(&s->rights, &news.limits);
 	int rc = news.policy ? workers_reload(s->workers, &news) : -ENOMEM;
+	if (rc == 0 && s->auth)
+		rc = auth_reload(s->auth, &fresh.tiers, derp_setup_account(news.policy));
 	tls_ctx_unref(ctx); /* each has references of its own */
 	native_policy_unref(news.policy);
 	if (rc < 0) {
@@ -424,8 +426,12 @@ static int start_accounts(struct server *s)
 
 	if (s->opts->open)
 		return 0;
-	if (first_start(s->opts->state, error) < 0 ||
-	    auth_start(s->opts->state, &s->opts->tiers, &s->auth, error) < 0)
+	const struct books_conf conf = { .state_dir = s->opts->state,
+		                         .tiers = &s->opts->tiers,
+		                         .derp_account = derp_setup_account(s->derp.policy),
+		                         .n_workers = workers_count(s->workers),
+		                         .workers = workers_mailboxes(s->workers) };
+	if (first_start(s->opts->state, error) < 0 || auth_start(&conf, &s->auth, error) < 0)
 		return complain(EXIT_RUNTIME, error);
 	return 0;
 }

@@ -37,6 +37,7 @@ void sessions_done(struct sessions *ss)
 {
 	map_done(&ss->by_number);
 	timer_free(ss->release);
+	account_unref(ss->native_payer);
 }
 
 /* ---- life ---- */

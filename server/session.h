@@ -26,6 +26,7 @@ struct sessions {
 	struct auth *auth;       /* NULL: open relay, nobody needs a token */
 	const char *node;
 	const struct native_policy *policy; /* of native DERP ends */
+	struct account *native_payer;       /* what they count for; a reference, or NULL */
 	struct derp_verify *verify;         /* NULL: no URL is asked about them */
 	struct key own_key;                 /* this relay's node key */
 	struct map by_number;               /* those whose token is with auth */
@@ -58,8 +59,10 @@ void sessions_take_policy(struct sessions *, const struct native_policy *);
 /* The answer of auth for the session of that number, which may be gone. Borrows. */
 void session_on_auth(struct sessions *, uint64_t number, const struct identity *);
 
-/* News of the accounts thread. What the account may has changed; so much of its volume is
+/* News of the accounts thread. Native ends that come count for that account (takes). What
+ * an account (NULL: any) may has changed; so much of its volume is
  * used; a token of it is not valid any more. */
+void sessions_take_payer(struct sessions *, struct account *);
 void sessions_on_account(struct sessions *, const struct account *);
 void sessions_on_percent(struct sessions *, const struct account *, unsigned percent);
 void sessions_on_revoked(struct sessions *, const char *token_id);

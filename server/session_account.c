@@ -195,7 +195,7 @@ static void each(struct list *sessions, void (*visit)(struct session *, const vo
 
 static void check_if_of(struct session *s, const void *account)
 {
-	if (s->member.who->payer == account)
+	if (s->member.who->payer && (!account || s->member.who->payer == account))
 		session_check_account(s);
 }
 

@@ -94,6 +94,7 @@ int native_on_hello(struct sessions *ss, struct lane *lane, const struct hello *
 		return -ENOMEM;
 	}
 	introduce(s, h);
+	s->member.who->payer = account_ref(ss->native_payer);
 	error = ss->verify ? NULL : objection(s);
 	if (error)
 		session_refuse(s, CLOSE_DENIED, error);
@@ -102,6 +103,12 @@ int native_on_hello(struct sessions *ss, struct lane *lane, const struct hello *
 	else
 		session_join(s);
 	return ERR_AGAIN; /* who was not asked about has been told */
+}
+
+void sessions_take_payer(struct sessions *ss, struct account *a)
+{
+	account_unref(ss->native_payer);
+	ss->native_payer = a;
 }
 
 /* Who is no longer allowed is cut off; a URL is not asked again. */

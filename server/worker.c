@@ -277,6 +277,19 @@ static void on_mail(void *owner, struct mail *m)
 		session_on_auth(&w->sessions, m->number, m->ptr);
 		identity_free(m->ptr);
 		break;
+	case MAIL_ACCOUNT:
+		sessions_on_account(&w->sessions, m->ptr);
+		account_unref(m->ptr);
+		break;
+	case MAIL_PERCENT:
+		sessions_on_percent(&w->sessions, m->ptr, (unsigned)m->number);
+		account_unref(m->ptr);
+		break;
+	case MAIL_REVOKED:
+		sessions_on_revoked(&w->sessions, m->ptr);
+		free(m->ptr);
+		break;
+	case MAIL_DERP: sessions_take_payer(&w->sessions, m->ptr); break;
 	case MAIL_CONFIG: take_news(w, m->ptr); break;
 	case MAIL_ALIVE: answer(w, m->number); break;
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;

@@ -16,6 +16,7 @@ struct workers {
 	_Atomic uint64_t seq;
 	unsigned n, n_ended;
 	struct worker *worker[WORKERS_MAX];
+	struct mailbox *mailbox[WORKERS_MAX];
 	struct letter *last[WORKERS_MAX]; /* for MAIL_DRAIN */
 	uint64_t round;                   /* of asking whether they live */
 	unsigned n_answers;
@@ -37,6 +38,7 @@ static int make_all(struct workers *ws, unsigned n)
 		int rc = worker_new(&ws->conf, &ws->worker[ws->n]);
 		if (rc < 0)
 			return rc;
+		ws->mailbox[ws->n] = worker_mailbox(ws->worker[ws->n]);
 		ws->last[ws->n] = letter_new();
 		if (!ws->last[ws->n]) {
 			worker_free(ws->worker[ws->n]);
@@ -99,6 +101,7 @@ int workers_start(struct workers *ws, struct auth *auth)
 	return 0;
 }
 
+struct mailbox *const *workers_mailboxes(const struct workers *ws) { return ws->mailbox; }
 unsigned workers_count(const struct workers *ws) { return ws->n; }
 
 bool workers_ended(struct workers *ws) { return ++ws->n_ended == ws->n; }
@@ -128,7 +131,7 @@ void workers_drain(struct workers *ws, uint32_t within_ms)
 	const struct mail m = { .kind = MAIL_DRAIN, .number = within_ms };
 
 	for (unsigned i = 0; i < ws->n; i++) {
-		mailbox_post_letter(worker_mailbox(ws->worker[i]), ws->last[i], &m);
+		mailbox_post_letter(ws->mailbox[i], ws->last[i], &m);
 		ws->last[i] = NULL;
 	}
 }
@@ -154,7 +157,7 @@ int workers_reload(struct workers *ws, const struct worker_news *fresh)
 		tls_ctx_ref(fresh->tls);
 		native_policy_ref(fresh->policy);
 		const struct mail m = { .kind = MAIL_CONFIG, .ptr = news[i] };
-		mailbox_post_letter(worker_mailbox(ws->worker[i]), letters[i], &m);
+		mailbox_post_letter(ws->mailbox[i], letters[i], &m);
 	}
 	if (whole)
 		admit_set_limits(ws->conf.admit, &fresh->limits);
@@ -169,7 +172,7 @@ void workers_ask(struct workers *ws)
 
 	ws->n_answers = 0;
 	for (unsigned i = 0; i < ws->n; i++)
-		mailbox_post(worker_mailbox(ws->worker[i]), &m); /* else it does not answer */
+		mailbox_post(ws->mailbox[i], &m); /* else it does not answer */
 }
 
 /* Answers of an earlier round say nothing about this one. */

@@ -17,6 +17,7 @@ int workers_new(const struct worker_conf *, unsigned n, struct workers **workers
 int workers_listen(struct workers *, int fd, struct addr *bound_out);
 int workers_start(struct workers *, struct auth *); /* auth: see worker_conf */
 unsigned workers_count(const struct workers *);
+struct mailbox *const *workers_mailboxes(const struct workers *); /* of each; they live as long */
 
 /* All or none of them get it: 0 or -ENOMEM. */
 int workers_reload(struct workers *, const struct worker_news *); /* its references are borrowed */

@@ -88,7 +88,8 @@ static struct auth *start(void)
 {
 	struct auth *auth = NULL;
 
-	if (auth_start(dir, &tiers, &auth, words) < 0)
+	if (auth_start(&(struct books_conf){ .state_dir = dir, .tiers = &tiers, .n_workers = 1 },
+	               &auth, words) < 0)
 		fail_msg("%s", words);
 	return auth;
 }
@@ -222,7 +223,9 @@ static void unusable_state_is_said_at_start(void **state)
 	struct auth *auth = NULL;
 
 	(void)state;
-	assert_true(auth_start("/proc/tunn-state", &tiers, &auth, words) < 0);
+	assert_true(auth_start(&(struct books_conf){ .state_dir = "/proc/tunn-state",
+	                                             .tiers = &tiers },
+	                       &auth, words) < 0);
 	assert_non_null(strstr(words, "/proc/tunn-state"));
 	assert_null(auth);
 	auth_stop(auth);

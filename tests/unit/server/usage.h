@@ -152,9 +152,9 @@ static inline int usage_fresh(void **state)
 	n_usage_news = 0;
 	if (!usage_try_open())
 		return 0; /* without memory: the test says so */
-	accounts_add(usage_accounts, "acme", usage_words);
-	accounts_add(usage_accounts, "bolt", usage_words);
-	accounts_add(usage_accounts, "coil", usage_words);
+	accounts_add(usage_accounts, "acme", NULL, usage_words);
+	accounts_add(usage_accounts, "bolt", NULL, usage_words);
+	accounts_add(usage_accounts, "coil", NULL, usage_words);
 	return 0;
 }
 

@@ -425,14 +425,16 @@ static int make_shared(void **state)
 	client_tls = certs_client(NULL, certs_pin, certs_h2);
 	snprintf(dir, sizeof dir, "%s", file_path("."));
 	chmod(dir, 0700);
-	if (accounts_open(dir, &accounts, words) < 0 || accounts_add(accounts, "main", NULL, words) < 0 ||
+	if (accounts_open(dir, &accounts, words) < 0 ||
+	    accounts_add(accounts, "main", NULL, words) < 0 ||
 	    accounts_add(accounts, "other", NULL, words) < 0 ||
 	    accounts_token_new(accounts, "main", NULL, 0, main_token, words) < 0 ||
 	    accounts_token_new(accounts, "main", "kitchen", 0, kitchen_token, words) < 0 ||
 	    accounts_token_new(accounts, "other", NULL, 0, other_token, words) < 0)
 		fail_msg("%s", words);
 	accounts_close(accounts);
-	if (auth_start(dir, &tiers, &auth, words) < 0)
+	if (auth_start(&(struct books_conf){ .state_dir = dir, .tiers = &tiers, .n_workers = WORKERS_MAX },
+	               &auth, words) < 0)
 		fail_msg("%s", words);
 	return 0;
 }
