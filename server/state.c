@@ -59,7 +59,17 @@ int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN])
 	return rc;
 }
 
-/* The names are root's own: nobody else could have put a link among them. */
+static int give_files(int dir_fd, uid_t uid, gid_t gid);
+
+/* The one directory in it, of the journals. */
+static int give_usage(int dir_fd, uid_t uid, gid_t gid)
+{
+	int fd = openat(dir_fd, "usage", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : give_files(fd, uid, gid);
+}
+
+/* The names are root's own: nobody else could have put a link among them. Takes dir_fd. */
 static int give_files(int dir_fd, uid_t uid, gid_t gid)
 {
 	DIR *d = fdopendir(dir_fd);
@@ -67,11 +77,15 @@ static int give_files(int dir_fd, uid_t uid, gid_t gid)
 	struct stat st;
 	int rc = d ? 0 : -errno;
 
-	while (rc == 0 && (e = readdir(d)))
-		if (fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode) && st.st_nlink == 1 &&
-		    fchownat(dir_fd, e->d_name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+	while (rc == 0 && (e = readdir(d))) {
+		if (fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode) && strcmp(e->d_name, "usage") == 0)
+			rc = give_usage(dir_fd, uid, gid);
+		else if (S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+		         fchownat(dir_fd, e->d_name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 			rc = -errno;
+	}
 	if (rc == 0 && fchown(dir_fd, uid, gid) < 0) /* last: a next start repeats what failed */
 		rc = -errno;
 	if (d)

@@ -1,8 +1,6 @@
 /* The ledger: months, news, live accounts that come and go, what stands in the database. */
 #include "tests/unit/server/usage.h"
 
-#include <sqlite3.h>
-
 static void what_was_counted_is_in_the_database_when_it_closes(void **state)
 {
 	struct account *a = usage_get(1);
@@ -220,21 +218,9 @@ static void an_account_without_terms_is_not_made(void **state)
 {
 	(void)state;
 	usage_terms_rc = ERR_NOT_FOUND;
+	assert_non_null(usage_ledger);
 	assert_null(ledger_get(usage_ledger, 1, "acme"));
 	assert_null(ledger_find(usage_ledger, 1));
-}
-
-static void sql(const char *text)
-{
-	char path[512];
-	sqlite3 *db;
-
-	snprintf(path, sizeof path, "%s/accounts.db", usage_dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	sqlite3_busy_timeout(db, 5000);
-	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
-		fail_msg("%s: %s", text, sqlite3_errmsg(db));
-	sqlite3_close(db);
 }
 
 static void usage_of_a_removed_account_is_left_out(void **state)
@@ -245,7 +231,7 @@ static void usage_of_a_removed_account_is_left_out(void **state)
 	usage_count(a, 1, 1);
 	usage_count(b, 2, 2);
 	usage_ticks(1);
-	sql("DELETE FROM usage WHERE account = 1; DELETE FROM account WHERE id = 1");
+	usage_sql("DELETE FROM usage WHERE account = 1; DELETE FROM account WHERE id = 1");
 	usage_count(a, 1, 1);
 	usage_ticks(10);
 	usage_assert(usage_of(1, NOVEMBER), 0, 0);
@@ -254,30 +240,6 @@ static void usage_of_a_removed_account_is_left_out(void **state)
 	account_unref(b);
 	usage_ticks(30);
 	assert_null(ledger_find(usage_ledger, 1));
-}
-
-/* Shows by what SQLite does: with a table of usage as large, a plan that reads it all would
- * take as many steps. */
-static void one_account_is_read_without_the_others(void **state)
-{
-	int now = 0, before = 0;
-
-	(void)state;
-	usage_close();
-	sql("PRAGMA foreign_keys = OFF; WITH RECURSIVE n(i) AS (SELECT 4 UNION ALL SELECT i + 1 "
-	    "FROM n WHERE i < 100000) INSERT INTO account (id, name, created) SELECT i, 'n' || i, 0 "
-	    "FROM n; INSERT INTO usage (account, month, boot, sent, received, packets_sent, "
-	    "packets_received) SELECT id, 202611, 0, 1000, 0, 1, 0 FROM account");
-	sqlite3_status(SQLITE_STATUS_PAGECACHE_OVERFLOW, &now, &before, 1);
-	usage_open();
-	struct account *a = usage_get(50000);
-	struct account_usage u;
-	account_usage(a, &u);
-	usage_assert(u, 1, 0);
-	usage_ticks(3);
-	sqlite3_status(SQLITE_STATUS_PAGECACHE_OVERFLOW, &now, &before, 0);
-	assert_true(before < 1 << 20); /* bytes of the pages it had at most; all are 8 MB */
-	account_unref(a);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, usage_fresh, usage_done)
@@ -298,7 +260,6 @@ int main(void)
 		T(changed_terms_are_read_again),
 		T(an_account_without_terms_is_not_made),
 		T(usage_of_a_removed_account_is_left_out),
-		T(one_account_is_read_without_the_others),
 	};
 
 	if (crypto_start() < 0)

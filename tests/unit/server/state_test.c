@@ -61,6 +61,25 @@ static void second_server_on_a_directory_is_refused(void **state)
 	close(next);
 }
 
+static void user_gets_the_journals_too(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(state_ensure(file_path("given/usage"), words), 0);
+	assert_int_equal(state_ensure(file_path("given/other"), words), 0);
+	file_with("given/usage/a.journal", "x");
+	assert_int_equal(state_give(file_path("given"), 4321, 4321, words), 0);
+	assert_int_equal(stat(file_path("given/usage"), &st), 0);
+	assert_int_equal(st.st_uid, 4321);
+	assert_int_equal(stat(file_path("given/usage/a.journal"), &st), 0);
+	assert_int_equal(st.st_uid, 4321);
+	assert_int_equal(stat(file_path("given/other"), &st), 0);
+	assert_int_equal(st.st_uid, 0);
+}
+
 static void default_directory_follows_the_environment(void **state)
 {
 	(void)state;
@@ -84,6 +103,7 @@ int main(void)
 		cmocka_unit_test(directory_and_parents_are_made_for_the_owner_alone),
 		cmocka_unit_test(unusable_directory_is_refused_by_name),
 		cmocka_unit_test(second_server_on_a_directory_is_refused),
+		cmocka_unit_test(user_gets_the_journals_too),
 		cmocka_unit_test(default_directory_follows_the_environment),
 	};
 

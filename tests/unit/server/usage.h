@@ -7,6 +7,8 @@
 
 #include "tests/unit/said.h"
 
+#include <sqlite3.h>
+
 #include "common/base/crypto.h"
 #include "common/base/log.h"
 #include "server/accounts_usage.h"
@@ -90,6 +92,28 @@ static inline void usage_copy(const char *name)
 	assert_int_equal(system(command), 0);
 }
 
+/* By another connection, as a command does. */
+static inline void usage_sql(const char *text)
+{
+	char path[512];
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/accounts.db", usage_dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 5000);
+	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
+		fail_msg("%s: %s", text, sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+/* Another state directory from here on, mostly one of usage_copy(). */
+static inline void usage_go_to(const char *name)
+{
+	usage_close();
+	snprintf(usage_dir, sizeof usage_dir, "%s", file_path(name));
+	usage_open();
+}
+
 /* Seconds pass. */
 static inline void usage_ticks(unsigned n)
 {
@@ -112,6 +136,7 @@ static inline struct account_usage usage_of(int64_t row, uint32_t month)
 
 static inline struct account *usage_get(int64_t row)
 {
+	assert_non_null(usage_ledger);
 	struct account *a = ledger_get(usage_ledger, row, "acme");
 
 	assert_non_null(a);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -26,13 +25,6 @@ int fdatasync(int fd)
 	n_failing_syncs--;
 	errno = EIO;
 	return -1;
-}
-
-static void go_to(const char *name)
-{
-	usage_close();
-	snprintf(usage_dir, sizeof usage_dir, "%s", file_path(name));
-	usage_open();
 }
 
 static unsigned n_files(void)
@@ -119,7 +111,7 @@ static void F25_a_full_disk_is_said_once_and_loses_nothing(void **state)
 	assert_int_equal(n_said("is written again"), 1);
 	usage_copy("freed");
 	account_unref(a);
-	go_to("freed");
+	usage_go_to("freed");
 	usage_assert(usage_of(1, NOVEMBER), 130, 10);
 	usage_ticks(2);
 	usage_assert(usage_of(1, NOVEMBER), 130, 10);
@@ -149,7 +141,7 @@ static void a_limit_of_file_sizes_only_begins_other_files(void **state)
 	usage_ticks(1);
 	usage_copy("killed");
 	account_unref(a);
-	go_to("killed");
+	usage_go_to("killed");
 	usage_assert(usage_of(1, NOVEMBER), 100, 200);
 }
 
@@ -175,21 +167,8 @@ static void F25_after_an_error_of_the_disk_another_file_has_it_all(void **state)
 	assert_int_equal(n_files(), 1); /* what it gave up is gone */
 	usage_copy("killed");
 	account_unref(a);
-	go_to("killed");
+	usage_go_to("killed");
 	usage_assert(usage_of(1, NOVEMBER), 10, 0);
-}
-
-static void sql(const char *text)
-{
-	char path[512];
-	sqlite3 *db;
-
-	snprintf(path, sizeof path, "%s/accounts.db", usage_dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	sqlite3_busy_timeout(db, 5000);
-	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
-		fail_msg("%s: %s", text, sqlite3_errmsg(db));
-	sqlite3_close(db);
 }
 
 /* The journal has all of it, of both months, and grows by no more than that. */
@@ -201,8 +180,8 @@ static void a_database_that_refuses_is_waited_for(void **state)
 	usage_open();
 	struct account *a = usage_get(1);
 	usage_ticks(1);
-	sql("CREATE TRIGGER refuse BEFORE INSERT ON usage BEGIN SELECT RAISE(ABORT, 'refused'); "
-	    "END");
+	usage_sql("CREATE TRIGGER refuse BEFORE INSERT ON usage BEGIN SELECT RAISE(ABORT, 'refused'); "
+	          "END");
 	said_begin();
 	for (unsigned i = 0; i < 200; i++) {
 		if (i == 150)
@@ -219,7 +198,7 @@ static void a_database_that_refuses_is_waited_for(void **state)
 	usage_count(a, 3, 0);
 	usage_ticks(1);
 	usage_copy("killed");
-	sql("DROP TRIGGER refuse");
+	usage_sql("DROP TRIGGER refuse");
 	said_begin();
 	usage_ticks(10);
 	said_end();
@@ -229,11 +208,11 @@ static void a_database_that_refuses_is_waited_for(void **state)
 	account_unref(a);
 
 	said_begin(); /* killed while it refused, and refuses still when it starts again */
-	go_to("killed");
+	usage_go_to("killed");
 	usage_ticks(3);
 	said_end();
 	assert_int_equal(n_said("refused"), 1);
-	sql("DROP TRIGGER refuse");
+	usage_sql("DROP TRIGGER refuse");
 	usage_ticks(11);
 	usage_assert(usage_of(1, NOVEMBER), 153, 150);
 	usage_assert(usage_of(1, DECEMBER), 50, 50);

@@ -164,13 +164,6 @@ int unlink(const char *path)
 	return rc;
 }
 
-static void go_to(const char *name)
-{
-	usage_close();
-	snprintf(usage_dir, sizeof usage_dir, "%s", file_path(name));
-	usage_open();
-}
-
 /* A server that was killed with 9 and 3 counted, some of it in the journal only. */
 static void leave_a_journal(void)
 {
@@ -188,7 +181,7 @@ static void leave_a_journal(void)
 static void what_is_there_is_right(const char *name)
 {
 	for (unsigned i = 0; i < 3; i++) {
-		go_to(name);
+		usage_go_to(name);
 		usage_assert(usage_of(1, NOVEMBER), 9, 3);
 		usage_ticks(2);
 		usage_assert(usage_of(1, NOVEMBER), 9, 3);
@@ -200,7 +193,7 @@ static void between_any_two_steps_nothing_is_counted_twice(void **state)
 	(void)state;
 	leave_a_journal();
 	is_watching = true;
-	go_to("killed");
+	usage_go_to("killed");
 	is_watching = false;
 	usage_copy("opened");
 	usage_ticks(1);
