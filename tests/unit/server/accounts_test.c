@@ -1,52 +1,11 @@
 #include "tests/unit/said.h"
 
-#include <sqlite3.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "common/base/crypto.h"
 #include "server/accounts.h"
-
-static char dir[256], words[ACCOUNTS_ERROR_LEN];
-
-/* A new state directory for each test. */
-static int fresh(void **state)
-{
-	static unsigned n;
-	char name[16];
-
-	(void)state;
-	snprintf(name, sizeof name, "state%u", n++);
-	snprintf(dir, sizeof dir, "%s", file_path(name));
-	words[0] = 0;
-	return 0;
-}
-
-static const char *in_dir(const char *name)
-{
-	static char path[512];
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	return path;
-}
-
-static struct accounts *open_accounts(void)
-{
-	struct accounts *a = NULL;
-
-	if (accounts_open(dir, &a, words) < 0)
-		fail_msg("%s", words);
-	return a;
-}
-
-static struct accounts *with_account(const char *name)
-{
-	struct accounts *a = open_accounts();
-
-	if (accounts_add(a, name, NULL, words) < 0)
-		fail_msg("%s", words);
-	return a;
-}
+#include "tests/unit/server/database.h"
 
 static void make_token(struct accounts *a, const char *id, int64_t expires,
                        char token_out[static TOKEN_LEN + 1])
@@ -67,22 +26,6 @@ static struct identity who_at(struct accounts *a, const char *token, int64_t now
 static struct identity who_is(struct accounts *a, const char *token)
 {
 	return who_at(a, token, time(NULL));
-}
-
-static void assert_words(const char *part)
-{
-	if (!strstr(words, part))
-		fail_msg("not said: %s\nbut: %s", part, words);
-}
-
-static void sql(const char *text)
-{
-	sqlite3 *db;
-
-	assert_int_equal(sqlite3_open(in_dir("accounts.db"), &db), SQLITE_OK);
-	sqlite3_busy_timeout(db, 5000);
-	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
 }
 
 /* The same id with another secret, or the same secret under another id, and
