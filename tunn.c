@@ -144,6 +144,7 @@ int main(int argc, char **argv)
 	fill_standard_descriptors();
 	process_hide_memory();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on files costs a journal, not the relay */
 	if (crypto_start() < 0) {
 		opts_fail(NULL, "no source of randomness");
 		return EXIT_FAILED;

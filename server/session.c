@@ -30,13 +30,15 @@ int sessions_init(struct sessions *ss, struct loop *loop)
 	ss->next_number = 1;
 	ss->loop = loop;
 	ss->release = timer_new(loop, sessions_release, ss);
-	return ss->release ? 0 : -ENOMEM;
+	ss->expire = timer_new(loop, sessions_expire, ss);
+	return ss->release && ss->expire ? 0 : -ENOMEM;
 }
 
 void sessions_done(struct sessions *ss)
 {
 	map_done(&ss->by_number);
 	timer_free(ss->release);
+	timer_free(ss->expire);
 	account_unref(ss->native_payer);
 }
 
@@ -187,8 +189,11 @@ static void welcome(struct session *s)
 	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u worker=%u", who->id,
 	         who->account, s->address, link_transport_name(lane_link(s->lane)), who->n_peers,
 	         who->worker);
-	if (lane_admit(s->lane, &w) == 0)
-		router_greet(router, &s->member, now_ms);
+	if (lane_admit(s->lane, &w) < 0)
+		return;
+	router_greet(router, &s->member, now_ms);
+	session_tell_quota(s);
+	session_watch_expiry(s);
 }
 
 void session_join(struct session *s)
@@ -227,6 +232,7 @@ void session_on_auth(struct sessions *ss, uint64_t number, const struct identity
 	}
 	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
 	snprintf(s->token_id, sizeof s->token_id, "%s", who->token_id);
+	s->expires_unix_s = who->expires_unix_s;
 	s->member.who->payer = account_ref(who->payer);
 	if (who->has_bound && s->has_id && strcmp(who->bound_id, s->member.who->id) != 0) {
 		snprintf(text, sizeof text, "the token is bound to the id %s", who->bound_id);

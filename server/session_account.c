@@ -7,13 +7,16 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "server/accounts.h"
 
 enum {
 	HELD_BYTES = 524288, /* more than what was read already when reading began to rest */
 	HELD_MAX = 8192,     /* datagrams, also empty ones */
 	STEP_MS = 5,         /* between two looks at who waits for the rate */
-	NARROW_MIN = 65536,  /* bytes on their way to us, while it waits */
+	NARROW_MIN = 32768,  /* bytes on their way to us, while it waits */
 	NARROW_MS = 250,     /* or so much of its rate: what waits in the kernel is late by it */
+	MUCH_PERCENT = 80,   /* of the month's volume: worth saying */
+	LOOK_MS = 3600000,   /* between two looks at the clock of the wall, which may be set */
 	WIDE_MS = 1000,      /* without waiting: it may send as it likes again */
 };
 
@@ -81,7 +84,8 @@ static void wait_for(struct session *s, uint32_t ms)
 	if (!s->narrow) {
 		struct account_terms t;
 		account_terms(s->member.who->payer, &t);
-		uint64_t window = t.rate * NARROW_MS / 1000;
+		uint64_t window = t.rate * NARROW_MS / 1000 /
+		                  account_n_tunnels(s->member.who->payer);
 		s->narrow = true;
 		lane_narrow(s->lane, window < NARROW_MIN ? NARROW_MIN : window);
 	}
@@ -134,8 +138,11 @@ static void release(struct session *s)
 {
 	uint32_t ms = 0;
 
-	while (s->held.head && (ms = ask(s, s->held.head)) == 0)
-		session_pass(s, pktq_pop(&s->held));
+	while (s->held.head && (ms = ask(s, s->held.head)) == 0) {
+		struct pkt *p = pktq_pop(&s->held);
+		p->born_ms = loop_now_ms(s->all->loop); /* it was no queue that it waited in */
+		session_pass(s, p);
+	}
 	if (s->held.head)
 		wait_for(s, ms);
 	else
@@ -168,6 +175,14 @@ static void tell_percent(struct session *s, unsigned percent)
 		            .resets_unix_s = month_ends_unix_s() };
 
 	lane_tell_notice(s->lane, &n);
+}
+
+void session_tell_quota(struct session *s)
+{
+	unsigned percent = s->member.who->payer ? account_percent(s->member.who->payer) : 0;
+
+	if (percent >= MUCH_PERCENT && !s->member.who->native)
+		tell_percent(s, percent);
 }
 
 void session_check_account(struct session *s)
@@ -223,4 +238,38 @@ static void end_if_by(struct session *s, const void *token_id)
 void sessions_on_revoked(struct sessions *ss, const char *token_id)
 {
 	each(&ss->named, end_if_by, token_id);
+}
+
+/* ---- tokens that expire ---- */
+
+static int64_t now_s(void) { return clock_unix_ms() / 1000; }
+
+void session_watch_expiry(struct session *s)
+{
+	struct sessions *ss = s->all;
+
+	if (!s->expires_unix_s)
+		return;
+	int64_t left_s = s->expires_unix_s + TOKEN_SKEW_S - now_s();
+	uint64_t ms = left_s < 0 ? 0 : left_s > LOOK_MS / 1000 ? LOOK_MS : (uint64_t)left_s * 1000;
+	if (timer_is_set(ss->expire) && loop_now_ms(ss->loop) + ms >= ss->expire_ms)
+		return;
+	ss->expire_ms = loop_now_ms(ss->loop) + ms;
+	timer_set(ss->expire, ms);
+}
+
+static void end_if_expired(struct session *s, const void *unused)
+{
+	(void)unused;
+	if (token_has_expired(s->expires_unix_s, now_s()))
+		session_dismiss(s, CLOSE_UNAUTHENTICATED, "the token has expired");
+	else
+		session_watch_expiry(s);
+}
+
+void sessions_expire(void *arg)
+{
+	struct sessions *ss = arg;
+
+	each(&ss->named, end_if_expired, NULL);
 }

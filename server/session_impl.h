@@ -28,6 +28,7 @@ struct session {
 	char address[ADDR_TEXT_LEN];
 	uint64_t packets_in, packets_out;
 	char token_id[TOKEN_ID_LEN + 1]; /* by which it came in; empty: none */
+	int64_t expires_unix_s;          /* that token; 0: never */
 	bool entered;                    /* its account counts it */
 	/* While its account is over its rate: what came, and that it is read more slowly. */
 	struct pktq held;
@@ -53,7 +54,10 @@ bool session_enter(struct session *); /* of any; false: it was refused, and is g
 void session_spend(struct session *, struct pkt *);
 void session_drop_held(struct session *);     /* of any */
 void session_check_account(struct session *); /* ended, if its account may not be here */
-void sessions_release(void *sessions);        /* handler of all->release */
+void session_tell_quota(struct session *);    /* of any: how much is used, if that is much */
+void session_watch_expiry(struct session *);  /* of any: ended when its token expires */
+void sessions_release(void *sessions);        /* handlers of all->release and expire */
+void sessions_expire(void *sessions);
 
 /* session_native.c */
 int native_on_hello(struct sessions *, struct lane *, const struct hello *);

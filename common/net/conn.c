@@ -18,6 +18,8 @@
 
 enum {
 	READ_BYTES = 65536,
+	READ_FEW = 4096, /* of a conn that was narrowed; what makes a record whole is the rest of it
+	                  */
 	BATCH_MIN = 16384, /* what may wait in the kernel: TCP_NOTSENT_LOWAT */
 	BATCH_MAX = 65536, /* sealed at once while the socket is found empty */
 	USER_TIMEOUT_MS = 15000,
@@ -51,6 +53,7 @@ struct conn {
 	bool no_room;         /* the owner was told that there is none */
 	uint64_t progress_ms;
 	struct timer *rest;   /* NULL: never rested */
+	bool narrow;          /* conn_narrow() */
 	unsigned late_before; /* tls_late_messages() when the minute began */
 	uint64_t minute_ms;
 	struct task start, sweep;
@@ -226,6 +229,7 @@ void conn_narrow(struct conn *c, size_t window)
 {
 	int clamp = window && window < INT_MAX ? (int)window : INT_MAX;
 
+	c->narrow = window > 0;
 	if (c->state != CONN_CLOSED) /* where the kernel refuses it things are later, not wrong */
 		setsockopt(c->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp);
 }
@@ -417,7 +421,8 @@ static void on_readable(struct conn *c)
 
 	while (c->state != CONN_CLOSED && !is_resting(c) && total < c->limits->turn_bytes &&
 	       have_scratch()) {
-		ssize_t n = recv(c->fd, scratch->wire, sizeof scratch->wire, 0);
+		size_t most = c->narrow ? READ_FEW : sizeof scratch->wire;
+		ssize_t n = recv(c->fd, scratch->wire, most, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -432,7 +437,7 @@ static void on_readable(struct conn *c)
 		metric_add(METRIC_TLS_BYTES_IN, n);
 		total += (size_t)n;
 		take(c, scratch->wire, (size_t)n);
-		if ((size_t)n < sizeof scratch->wire)
+		if ((size_t)n < most)
 			return;
 	}
 }

@@ -59,8 +59,8 @@ uint64_t conn_progress_ms(const struct conn *);
 void conn_nap(struct conn *);
 /* Reads nothing for so long, beyond what was read already. 0: nothing happens. */
 void conn_rest(struct conn *, uint32_t ms);
-/* So much may be on its way to us (TCP_WINDOW_CLAMP): what waits in the kernel while we rest is
- * late. 0: as much as the kernel likes. */
+/* So much may be on its way to us (TCP_WINDOW_CLAMP), and little is read at a time: what waits
+ * while we rest is late. 0: as much as the kernel likes. */
 void conn_narrow(struct conn *, size_t window);
 /* Flushes what the socket takes at once, says close_notify, closes. */
 void conn_close(struct conn *); /* NULL allowed */
