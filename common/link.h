@@ -125,6 +125,13 @@ void lane_rest(struct lane *, uint32_t ms);
 void lane_narrow(struct lane *, size_t window);
 /* Packets of link_send() that went no further: dropped, or still waiting. */
 uint64_t lane_n_unsent(const struct lane *);
+/* What waits at the moment, and what went no further since it began. */
+struct lane_load {
+	unsigned packets;
+	size_t bytes;
+	uint64_t n_stale, n_full, n_other; /* dropped: too old, no room, for another reason */
+};
+void lane_load(const struct lane *, struct lane_load *load_out);
 /* Datagrams that came and were dropped before link_events.packet. */
 uint64_t lane_n_ignored(const struct lane *);
 struct link *lane_link(const struct lane *);

@@ -19,6 +19,16 @@ void lane_drop_queues(struct lane *la, enum drop_why why)
 uint64_t lane_n_unsent(const struct lane *la) { return la->queue.n_dropped + la->queue.n; }
 uint64_t lane_n_ignored(const struct lane *la) { return la->chan ? la->chan->n_ignored : 0; }
 
+void lane_load(const struct lane *la, struct lane_load *load_out)
+{
+	const struct link_queue *q = &la->queue;
+
+	*load_out = (struct lane_load){ .packets = q->n, .bytes = q->bytes };
+	load_out->n_stale = q->n_stale;
+	load_out->n_full = q->n_full;
+	load_out->n_other = q->n_dropped - q->n_stale - q->n_full;
+}
+
 void link_mark_dirty(struct link *l)
 {
 	if (l->dirty || l->state == LINK_DEAD)

@@ -327,6 +327,8 @@ static bool split(struct link_queue *q, enum link_sharing by)
 static void drop(struct link_queue *q, struct pkt *p, enum drop_why why)
 {
 	q->n_dropped++;
+	q->n_stale += why == DROP_STALE;
+	q->n_full += why == DROP_QUEUE_FULL;
 	pkt_drop(p, why);
 }
 

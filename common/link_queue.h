@@ -55,9 +55,10 @@ struct link_queue {                    /* zero-initialise; link_queue_drop_all()
 	struct link_ring *urgent;      /* those with handshakes, and a share left */
 	struct link_source *last;      /* who got the last packet, or NULL */
 	uint64_t n_dropped;
-	size_t bytes;    /* payload that waits */
-	unsigned n;      /* packets that wait */
-	unsigned n_kept; /* so many of them whatever their age; set by the owner */
+	uint64_t n_stale, n_full; /* of those */
+	size_t bytes;             /* payload that waits */
+	unsigned n;               /* packets that wait */
+	unsigned n_kept;          /* so many of them whatever their age; set by the owner */
 };
 
 /* Takes the packet. Beyond LINK_QUEUE_PACKETS_MAX the oldest goes, of who has most packets. */

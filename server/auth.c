@@ -12,7 +12,12 @@
 #include "common/base/log.h"
 #include "server/account.h"
 
-enum { MAIL_QUESTION, MAIL_TIERS, MAIL_STOP, JUMP_S = 60 };
+enum { MAIL_QUESTION, MAIL_TIERS, MAIL_JOB, MAIL_STOP, JUMP_S = 60 };
+
+struct job {
+	void (*run)(struct books *, void *arg);
+	void *arg;
+};
 
 struct question {
 	struct mailbox *reply;
@@ -113,6 +118,12 @@ static void take(struct auth *a, struct reload *r)
 	free(r);
 }
 
+static void do_job(struct auth *a, struct job *j)
+{
+	j->run(a->books, j->arg);
+	free(j);
+}
+
 static void on_mail(void *owner, struct mail *m)
 {
 	struct auth *a = owner;
@@ -121,6 +132,8 @@ static void on_mail(void *owner, struct mail *m)
 		loop_stop(a->loop, 0);
 	else if (m->kind == MAIL_TIERS)
 		take(a, m->ptr);
+	else if (m->kind == MAIL_JOB)
+		do_job(a, m->ptr);
 	else
 		answer(a, m->ptr);
 }
@@ -226,5 +239,19 @@ int auth_reload(struct auth *a, const struct tiers *tiers, const char *derp_acco
 	int rc = mailbox_post(a->mailbox, &m);
 	if (rc < 0)
 		free(r);
+	return rc;
+}
+
+int auth_run(struct auth *a, void (*run_job)(struct books *, void *arg), void *arg)
+{
+	struct job *j = malloc(sizeof *j);
+	struct mail m = { .kind = MAIL_JOB, .ptr = j };
+
+	if (!j)
+		return -ENOMEM;
+	*j = (struct job){ run_job, arg };
+	int rc = mailbox_post(a->mailbox, &m);
+	if (rc < 0)
+		free(j);
 	return rc;
 }

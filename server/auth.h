@@ -26,6 +26,9 @@ void auth_stop(struct auth *);
  * the length of a token), ERR_AGAIN (AUTH_WAITING_MAX) or -ENOMEM. */
 int auth_ask(struct auth *, struct mailbox *reply, unsigned kind, uint64_t number,
              struct str token);
+/* Runs a job on the accounts thread, which has the books. From any thread. 0, or -ENOMEM:
+ * it will not run. */
+int auth_run(struct auth *, void (*job)(struct books *, void *arg), void *arg);
 void identity_free(struct identity *);
 /* From any thread: what the config file says now; derp_account as in struct books_conf. 0 or
  * -ENOMEM. */

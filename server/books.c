@@ -163,6 +163,8 @@ void books_take_tiers(struct books *b, const struct tiers *tiers)
 	tell_all(b, MAIL_ACCOUNT, 0, NULL);
 }
 
+struct accounts *books_accounts(struct books *b) { return b->accounts; }
+
 /* ---- questions ---- */
 
 void books_identify(struct books *b, struct str token, int64_t now_unix_s, struct identity *out)

@@ -32,6 +32,7 @@ void books_close(struct books *);
 /* As accounts_authenticate(), and the account, live. */
 void books_identify(struct books *, struct str token, int64_t now_unix_s,
                     struct identity *identity_out);
+struct accounts *books_accounts(struct books *); /* borrowed */
 void books_take_tiers(struct books *, const struct tiers *);
 /* Native DERP ends count for the account of that name from now on; it is added if there is
  * none. 0, or negative with words. */

@@ -20,6 +20,7 @@ enum mail_kind {
 	MAIL_JOIN,    /* worker -> worker: ptr struct presence (a reference, given) has its key */
 	MAIL_LEAVE,   /* the same: it has it no more */
 	MAIL_CLOSE,   /* the same: a mate of the mesh wants that native end closed */
+	MAIL_SURVEY,  /* admin -> worker, and back: ptr struct survey (given) */
 	MAIL_FIGHT,   /* the same: instances fight for its key, which rests; whoever has it goes */
 };
 

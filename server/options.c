@@ -19,7 +19,7 @@
 
 enum { DRAIN_MAX_MS = 8000, DRAIN_MS = 2000, KEYS_MAX = 4096 };
 
-static const char stun_off[] = "off";
+static const char off[] = "off";
 
 /* ---- checks: NULL, or what is allowed ---- */
 
@@ -35,12 +35,12 @@ static const char *check_listen(const char *v)
 	return "must be ADDR:PORT, [IPV6]:PORT or :PORT with a port of 1 to 65535 (0: any free one)";
 }
 
-static const char *check_stun(const char *v)
+static const char *check_listen_or_off(const char *v)
 {
 	struct addr a;
 	bool any;
 
-	if (strcmp(v, stun_off) == 0 || addr_of_listen(v, &a, &any) == 0)
+	if (strcmp(v, off) == 0 || addr_of_listen(v, &a, &any) == 0)
 		return NULL;
 	return "must be off, ADDR:PORT, [IPV6]:PORT or :PORT";
 }
@@ -92,9 +92,23 @@ const struct opt server_opts[] = {
 	  .arg = "ADDR:PORT|off",
 	  AT(stun),
 	  .max = LISTEN_MAX,
-	  .check = check_stun,
+	  .check = check_listen_or_off,
 	  .help = "where to answer STUN, by which DERP clients choose their region; default: port "
 	          "3478 of the addresses of --listen" },
+	{ .kind = OPT_TEXT,
+	  .name = "admin",
+	  .arg = "ADDR:PORT|off",
+	  AT(admin),
+	  .check = check_listen_or_off,
+	  .help = "where programs and people of the operator may look, by HTTP: /metrics, /healthz, "
+	          "/readyz, /api/v1/; default: " ADMIN_DEFAULT
+	          ", if it is free; other than loopback it speaks TLS and needs --admin-token-file" },
+	{ .kind = OPT_TEXT,
+	  .name = "admin-token-file",
+	  .arg = "FILE",
+	  AT(admin_token_file),
+	  .help = "what every request to --admin must bring as Authorization: Bearer TOKEN (at least "
+	          "32 characters, mode 0600)" },
 	{ .kind = OPT_TEXT,
 	  .name = "cert",
 	  .arg = "FILE",
@@ -295,7 +309,7 @@ static int check_listeners(const struct server_options *o)
 static int check_stuns(const struct server_options *o)
 {
 	for (unsigned i = 0; o->stun.n > 1 && i < o->stun.n; i++) {
-		if (strcmp(o->stun.v[i], stun_off) == 0)
+		if (strcmp(o->stun.v[i], off) == 0)
 			return opts_fail(command.name, "--stun off stands alone");
 		for (unsigned k = 0; k < i; k++)
 			if (is_same(o->stun.v[i], o->stun.v[k]))
@@ -353,6 +367,19 @@ static int check_mesh(const struct server_options *o)
 	return 0;
 }
 
+static int check_admin(const struct server_options *o)
+{
+	if (o->admin_token_file && server_options_no_admin(o))
+		return opts_fail(command.name, "--admin-token-file means nothing with --admin off");
+	if (o->admin_token_file || server_options_no_admin(o) || server_options_admin_is_local(o))
+		return 0;
+	return opts_fail(command.name,
+	                 "--admin %s can be reached from other machines: --admin-token-file FILE "
+	                 "says who may ask (openssl rand -hex 32), --admin " ADMIN_DEFAULT
+	                 " keeps it on this one",
+	                 o->admin);
+}
+
 static int check_together(const struct server_options *o)
 {
 	if (!o->cert != !o->key)
@@ -363,6 +390,8 @@ static int check_together(const struct server_options *o)
 	int rc = check_listeners(o);
 	if (rc == 0)
 		rc = check_stuns(o);
+	if (rc == 0)
+		rc = check_admin(o);
 	if (rc == 0)
 		rc = check_derp(o);
 	if (rc == 0)
@@ -396,9 +425,19 @@ static void fill_defaults(struct server_options *o)
 		o->node = default_node();
 }
 
+bool server_options_no_admin(const struct server_options *o)
+{
+	return o->admin && strcmp(o->admin, off) == 0;
+}
+
+bool server_options_admin_is_local(const struct server_options *o)
+{
+	return is_loopback(o->admin ? o->admin : ADMIN_DEFAULT);
+}
+
 bool server_options_no_stun(const struct server_options *o)
 {
-	return o->stun.n == 1 && strcmp(o->stun.v[0], stun_off) == 0;
+	return o->stun.n == 1 && strcmp(o->stun.v[0], off) == 0;
 }
 
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out)

@@ -11,6 +11,8 @@
 #include "common/base/opts.h"
 #include "server/tiers.h"
 
+#define ADMIN_DEFAULT "127.0.0.1:9180"
+
 enum { LISTEN_MAX = 16, NAMES_MAX = 32 };
 
 struct server_options {
@@ -25,8 +27,10 @@ struct server_options {
 	bool open;              /* --open: no token needed (loopback only) */
 	bool open_to_everyone;
 	bool allow_expired; /* --allow-expired: start with a certificate that is out of date */
-	unsigned workers;   /* --workers; 0: one for each CPU that we may use */
-	unsigned drain_ms;  /* --drain, default 2 s, at most 8 s */
+	const char *admin;  /* --admin: NULL: ADMIN_DEFAULT, if it can be had; or "off" */
+	const char *admin_token_file;
+	unsigned workers;  /* --workers; 0: one for each CPU that we may use */
+	unsigned drain_ms; /* --drain, default 2 s, at most 8 s */
 	const char *log_level;
 	const char *user;           /* --user: NULL: "tunn" where it exists */
 	const char *seccomp;        /* a name that sandbox_mode_of() knows */
@@ -46,7 +50,9 @@ struct server_options {
 
 extern const struct opt server_opts[];
 
-bool server_options_no_stun(const struct server_options *); /* --stun off */
+bool server_options_no_stun(const struct server_options *);        /* --stun off */
+bool server_options_no_admin(const struct server_options *);       /* --admin off */
+bool server_options_admin_is_local(const struct server_options *); /* a loopback address */
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out);
 
 #endif

@@ -442,6 +442,15 @@ static enum drop_why why_not(const struct decl *d)
 	return d->peer->bidirectional ? DROP_N : DROP_ONE_WAY;
 }
 
+void router_drop(struct member *m, struct pkt *p, enum drop_why why)
+{
+	if (why <= DROP_ONE_WAY)
+		m->n_dropped[why]++;
+	else
+		m->n_over_limit++; /* the router has no other reasons */
+	pkt_drop(p, why);
+}
+
 bool router_has_room(const struct presence *from, const struct presence *to, const struct pkt *p,
                      uint64_t now_ms)
 {
@@ -499,7 +508,7 @@ bool router_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	}
 	if (d && why != DROP_ONE_WAY && why != DROP_OVER_LIMIT && now_ms - d->told_ms >= RETELL_MS)
 		tell(r, d, state_of(d), now_ms);
-	pkt_drop(p, why);
+	router_drop(from, p, why);
 	return false;
 }
 

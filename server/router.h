@@ -57,8 +57,9 @@ struct member {               /* embedded in a session; filled in before router_
 	struct decl *decls;   /* one for each of who->peers; the owner frees them likewise */
 	void *owner;
 	bool joined;
-	bool greeted;      /* admitted: may be told states */
-	struct decl *last; /* of the previous packet */
+	bool greeted;                                       /* admitted: may be told states */
+	struct decl *last;                                  /* of the previous packet */
+	uint64_t n_dropped[DROP_ONE_WAY + 1], n_over_limit; /* of what it sent, by reason */
 	/* Native; the router's. */
 	struct place *place; /* of its key, while it is joined */
 	struct map heard;    /* keys it has got packets from: it is told when they go */
@@ -110,6 +111,9 @@ void router_leave(struct router *, struct member *, uint64_t now_ms); /* idempot
 bool router_route(struct router *, struct member *from, struct pkt *, uint64_t now_ms);
 /* Does a packet to `dst` count twice for the sender's account? */
 bool router_pays_both(struct router *, struct member *from, const struct key *dst);
+
+/* Takes the packet, which the member sent and which goes nowhere. */
+void router_drop(struct member *, struct pkt *, enum drop_why);
 
 /* ---- native ends ---- */
 

@@ -441,7 +441,7 @@ static void nobody(struct router *r, struct member *from, struct pkt *p, enum dr
 {
 	if (pkt_is_disco(p))
 		tell_one(r, from, &p->dst, PEER_ABSENT);
-	pkt_drop(p, why);
+	router_drop(from, p, why);
 }
 
 static bool may_pair(const struct router *r, const struct key *a, const struct key *b)
@@ -485,7 +485,7 @@ bool native_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	if (why == DROP_N)
 		pass_on(r, pl, p);
 	else if (why == DROP_OVER_LIMIT)
-		pkt_drop(p, why); /* DERP has no words for it */
+		router_drop(from, p, why); /* DERP has no words for it */
 	else
 		nobody(r, from, p, why);
 	return why == DROP_N;

@@ -18,6 +18,7 @@
 #include "common/net/notify.h"
 #include "server/accounts.h"
 #include "server/derp_setup.h"
+#include "server/admin_open.h"
 #include "server/auth.h"
 #include "server/expiry.h"
 #include "server/first.h"
@@ -51,6 +52,7 @@ struct server {
 	struct worker_conf worker_conf;
 	struct workers *workers;
 	struct auth *auth;
+	struct admin *admin; /* NULL: off */
 	struct derp_setup derp;
 	struct rights rights;
 	int lock_fd;
@@ -141,6 +143,7 @@ static void on_stop(void *arg, int signo)
 	}
 	s->draining = true;
 	notify_say("STOPPING=1");
+	admin_tell(s->admin, ADMIN_DRAINING);
 	stun_free(s->stun); /* who looks for a relay now shall not choose this one */
 	s->stun = NULL;
 	log_info("draining: ends are told to leave within %u ms", s->opts->drain_ms);
@@ -222,6 +225,9 @@ static void reload(struct server *s)
 		return;
 	}
 	expiry_of(&s->expiry, not_after_unix_s);
+	admin_open_again(s->admin,
+	                 &(struct admin_place){ .opts = s->opts, .cert = s->cert, .key = s->key },
+	                 &fresh.limits);
 	if (!is_same_mesh(&fresh, s->opts))
 		log_warn("mesh-with, mesh-key-file or mesh-ca is another now: that needs a restart");
 	log_info("reloaded certificate %s", s->cert);
@@ -420,6 +426,18 @@ static int open_workers(struct server *s)
 	return listen_somewhere(s);
 }
 
+static int open_admin(struct server *s)
+{
+	const struct admin_place place = { .opts = s->opts,
+		                           .rights = &s->rights,
+		                           .listening = &s->listening,
+		                           .cert = s->cert,
+		                           .key = s->key,
+		                           .workers = s->workers };
+
+	return admin_open(&place, &s->admin);
+}
+
 static int start_accounts(struct server *s)
 {
 	char error[ACCOUNTS_ERROR_LEN];
@@ -470,6 +488,8 @@ static int open_all(struct server *s)
 	if (rc == 0)
 		rc = stun_start(s->loop, s->opts, &s->listening, &s->stun);
 	if (rc == 0)
+		rc = open_admin(s);
+	if (rc == 0)
 		rc = rights_drop(&s->rights, s->key);
 	return rc ? rc : start_accounts(s);
 }
@@ -491,10 +511,14 @@ static int start(struct server *s)
 		return complain(EXIT_RUNTIME, "out of memory");
 	if (workers_start(s->workers, s->auth) < 0)
 		return complain(EXIT_RUNTIME, "cannot start a thread");
+	rc = admin_open_thread(s->admin, s->auth);
+	if (rc)
+		return rc;
 	rights_enter_sandbox(s->opts, s->opts->derp_verify_url);
 	print_client_line(s);
 	print_map_node(s);
 	fflush(stdout);
+	admin_tell(s->admin, ADMIN_SERVING);
 	notify_say("READY=1");
 	if (notify_watchdog_ms())
 		on_watchdog(s);
@@ -503,8 +527,10 @@ static int start(struct server *s)
 
 static void stop(struct server *s)
 {
+	admin_stop(s->admin);
 	auth_stop(s->auth); /* before the mailbox that its answers go to */
 	workers_free(s->workers);
+	admin_free(s->admin); /* what workers had not answered came back */
 	mailbox_free(s->mailbox);
 	stun_free(s->stun);
 	tls_ctx_unref(s->worker_conf.tls);

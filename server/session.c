@@ -14,6 +14,7 @@
 #include "server/mail.h"
 #include "server/mates.h"
 #include "server/mesh.h"
+#include "server/survey.h"
 
 #define STRANGERS_LINES     500
 #define STRANGERS_WINDOW_MS 10000
@@ -27,6 +28,7 @@ int sessions_init(struct sessions *ss, struct loop *loop)
 	list_init(&ss->named);
 	list_init(&ss->natives);
 	list_init(&ss->holding);
+	list_init(&ss->surveys);
 	ss->next_number = 1;
 	ss->loop = loop;
 	ss->release = timer_new(loop, sessions_release, ss);
@@ -36,6 +38,7 @@ int sessions_init(struct sessions *ss, struct loop *loop)
 
 void sessions_done(struct sessions *ss)
 {
+	surveys_end(ss);
 	map_done(&ss->by_number);
 	timer_free(ss->release);
 	timer_free(ss->expire);
@@ -47,6 +50,7 @@ void sessions_done(struct sessions *ss)
 static void session_free(struct session *s)
 {
 	router_leave(s->all->router, &s->member, loop_now_ms(s->all->loop));
+	surveys_pass(s->all, &s->node);
 	list_del(&s->node);
 	derp_verify_cancel(s->question);
 	if (s->asked)
@@ -184,6 +188,7 @@ static void welcome(struct session *s)
 	s->peers = NULL;
 	metric_add(METRIC_REGISTRATIONS, 1);
 	metric_add(METRIC_SESSIONS_OPEN, 1);
+	s->joined_ms = now_ms;
 	if (who->native)
 		native_joined(s);
 	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u worker=%u", who->id,
@@ -307,6 +312,7 @@ void session_on_packet(void *owner, struct lane *lane, struct pkt *p)
 
 	(void)owner;
 	s->packets_in++;
+	s->bytes_in += p->len;
 	metric_add(METRIC_PKTS_IN, 1);
 	metric_add(METRIC_BYTES_IN, p->len);
 	if (s->member.who->native && pkt_is_disco(p))
@@ -331,6 +337,7 @@ static void session_deliver(void *owner, struct pkt *p)
 	struct session *s = owner;
 
 	s->packets_out++;
+	s->bytes_out += p->len;
 	metric_add(METRIC_PKTS_OUT, 1);
 	metric_add(METRIC_BYTES_OUT, p->len);
 	if (s->member.who->payer)

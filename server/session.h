@@ -31,6 +31,7 @@ struct sessions {
 	struct key own_key;                 /* this relay's node key */
 	struct map by_number;               /* those whose token is with auth */
 	struct list named, natives;         /* all of them, by kind */
+	struct list surveys;                /* that are not finished (survey.h) */
 	uint64_t next_number;
 	unsigned worker;            /* our number, for counting */
 	struct list holding;        /* those whose account is over its rate; ... */

@@ -100,7 +100,7 @@ static void hold(struct session *s, struct pkt *p, uint32_t ms)
 {
 	if (s->held.bytes + p->len > HELD_BYTES ||
 	    s->held.n == HELD_MAX) { /* streams of others go on on its connection */
-		pkt_drop(p, DROP_OVER_LIMIT);
+		router_drop(&s->member, p, DROP_OVER_LIMIT);
 		return;
 	}
 	pktq_push(&s->held, p);
@@ -120,7 +120,7 @@ void session_spend(struct session *s, struct pkt *p)
 	uint32_t ms;
 
 	if (account_is_spent(s->member.who->payer)) {
-		pkt_drop(p, DROP_OVER_LIMIT);
+		router_drop(&s->member, p, DROP_OVER_LIMIT);
 		session_check_account(s);
 		return;
 	}

@@ -26,7 +26,7 @@ struct session {
 	struct bucket absent; /* native: PeerGone frames for keys that nobody has */
 	uint64_t joined_ms;
 	char address[ADDR_TEXT_LEN];
-	uint64_t packets_in, packets_out;
+	uint64_t packets_in, packets_out, bytes_in, bytes_out;
 	char token_id[TOKEN_ID_LEN + 1]; /* by which it came in; empty: none */
 	int64_t expires_unix_s;          /* that token; 0: never */
 	bool entered;                    /* its account counts it */

@@ -130,7 +130,6 @@ void native_joined(struct session *s)
 	metric_add(METRIC_DERP_OPEN, 1);
 	if (s->member.who->native_flags & NATIVE_NOT_IDEAL)
 		metric_add(METRIC_DERP_NOT_IDEAL, 1);
-	s->joined_ms = loop_now_ms(s->all->loop);
 }
 
 void native_left(struct session *s)

@@ -21,6 +21,7 @@
 #include "server/mesh.h"
 #include "server/native_policy.h"
 #include "server/session.h"
+#include "server/survey.h"
 
 enum {
 	LISTENERS_MAX = 16,
@@ -295,6 +296,7 @@ static void on_mail(void *owner, struct mail *m)
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
 	case MAIL_EVICT: evict(w, m->number); break;
 	case MAIL_JOIN: on_joined(w, m->ptr); break;
+	case MAIL_SURVEY: survey_take(m->ptr, &w->sessions, w->links); break;
 	case MAIL_LEAVE: router_on_leave(router, m->ptr, now_ms); break;
 	case MAIL_CLOSE: router_on_close(router, m->ptr); break;
 	case MAIL_FIGHT: router_on_fight(router, m->ptr, now_ms); break;

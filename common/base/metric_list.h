@@ -57,6 +57,11 @@ METRIC(DERP_FORGED, "derp_forwards_refused_total",
 METRIC(DERP_MULTI_FORWARDERS, "derp_multiforwarder_created_total",
        "keys that a second relay of the mesh has")
 METRIC(MESH_LINKS, "mesh_links_up", "relays of the mesh whose native ends we are told of")
+METRIC(ADMIN_2XX, "admin_answers_2xx_total", "requests to the admin listener that were served")
+METRIC(ADMIN_4XX, "admin_answers_4xx_total", "of those refused: the asker's fault")
+METRIC(ADMIN_5XX, "admin_answers_5xx_total", "of those not served: ours, or not ready")
+METRIC(ADMIN_WRONG_TOKENS, "admin_wrong_tokens_total",
+       "requests to the admin listener without its token")
 METRIC(LOG_LINES_LOST, "log_lines_lost_total", "log lines that standard error did not take")
 METRIC(SOCKET_WRITES, "socket_writes_total", "write calls on TCP sockets")
 METRIC(DENS_ASLEEP, "dens_asleep", "parts of idle connections that are packed, two of each")

@@ -34,6 +34,9 @@ enum http1_name { /* the fields we look at, and no others */
 	          HTTP1_SEC_WEBSOCKET_VERSION,
 	          HTTP1_SEC_WEBSOCKET_PROTOCOL,
 	          HTTP1_X_TAILSCALE_CHALLENGE,
+	          HTTP1_AUTHORIZATION,
+	          HTTP1_ORIGIN,
+	          HTTP1_SEC_FETCH_SITE,
 	          HTTP1_NAME_N
 };
 
@@ -51,6 +54,11 @@ struct http1_request {
 	bool say_keep_alive; /* ... and has to be told so: HTTP/1.0 */
 	uint32_t body_len; /* bytes to skip behind the head before the next request; only meaningful
 	                    * with keep_alive, never of an upgrade */
+	/* For who reads bodies: */
+	uint64_t content_len; /* Content-Length; 0: none */
+	bool is_chunked;      /* Transfer-Encoding instead */
+	bool expects;         /* the body waits for a 100 (RFC 9110 10.1.1) */
+	bool persists;        /* the connection may go on behind the body, if it is read */
 };
 
 struct http1_reader;

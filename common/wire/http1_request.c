@@ -37,6 +37,9 @@ static const struct str names[] = {
 	[HTTP1_SEC_WEBSOCKET_VERSION] = STR("sec-websocket-version"),
 	[HTTP1_SEC_WEBSOCKET_PROTOCOL] = STR("sec-websocket-protocol"),
 	[HTTP1_X_TAILSCALE_CHALLENGE] = STR("x-tailscale-challenge"),
+	[HTTP1_AUTHORIZATION] = STR("authorization"),
+	[HTTP1_ORIGIN] = STR("origin"),
+	[HTTP1_SEC_FETCH_SITE] = STR("sec-fetch-site"),
 };
 static_assert(sizeof names / sizeof *names == HTTP1_NAME_N, "a name for every http1_name");
 
@@ -184,8 +187,11 @@ static int take_framing(struct http1_reader *r)
 		return refuse(r, 400);
 	q->has_upgrade = p->flags & F_CONNECTION_UPGRADE;
 	/* who expects 100 may send the body or not, once it has an answer */
-	q->keep_alive = http_should_keep_alive(p) && !p->uses_transfer_encoding &&
-	                len <= HTTP1_BODY_MAX && !(r->expects && len);
+	q->content_len = len;
+	q->is_chunked = p->uses_transfer_encoding;
+	q->expects = r->expects && len;
+	q->persists = http_should_keep_alive(p) && !q->is_chunked;
+	q->keep_alive = q->persists && len <= HTTP1_BODY_MAX && !q->expects;
 	q->say_keep_alive = q->keep_alive && p->http_minor == 0;
 	q->body_len = q->keep_alive ? (uint32_t)len : 0;
 	return 0;
@@ -318,6 +324,7 @@ int http1_reader_feed(struct http1_reader *r, const uint8_t *data, size_t len, s
 
 void http1_reader_next(struct http1_reader *r)
 {
+	buf_wipe(&r->head); /* there may be a secret in it */
 	buf_done(&r->head);
 	*r = (struct http1_reader){ 0 };
 	http_parser_init(&r->parser, HTTP_REQUEST);
@@ -338,7 +345,7 @@ int http1_reader_new(struct http1_reader **r_out)
 void http1_reader_free(struct http1_reader *r)
 {
 	if (r)
-		buf_done(&r->head);
+		http1_reader_next(r);
 	free(r);
 }
 

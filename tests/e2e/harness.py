@@ -21,6 +21,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 if os.geteuid() == 0:  # whatever users this machine has; tests of --user take it out again
     os.environ["TUNN_USER"] = "root"
 
+os.environ["TUNN_ADMIN"] = "off"  # likewise
 os.environ["TUNN_STUN"] = "off"  # its port is the same for all of a machine; who tests it names another
 
 SANITIZER_REPORT = r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:)"

@@ -1,0 +1,83 @@
+/* What the accounts thread is asked: accounts and their usage. */
+#include "server/admin_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LIMIT_DEFAULT = 100 };
+
+static void on_late(struct admin_wait *w)
+{
+	admin_fail(w->request, 503, "the accounts thread does not answer");
+	admin_wait_end(w);
+}
+
+void admin_on_accounts(struct admin *a, uint64_t number, struct json *doc)
+{
+	struct admin_wait *w = admin_wait_get(a, number);
+
+	if (!w) { /* too late */
+		json_free(doc);
+		return;
+	}
+	if (doc)
+		admin_answer_json(w->request, 200, doc);
+	else
+		admin_fail(w->request, 503, "the accounts cannot be read now");
+	admin_wait_end(w);
+}
+
+static int read_request(struct str query, struct admin_question *q,
+                        char error_out[static QUERY_ERROR_LEN])
+{
+	struct query_value values[] = {
+		{ .name = "limit" }, { .name = "cursor" }, { .name = "q" }, { .name = NULL }
+	};
+	uint64_t limit = LIMIT_DEFAULT;
+	int rc = query_read(query, values, error_out);
+
+	if (rc == 0)
+		rc = query_number(&values[0], 1, ADMIN_PAGE_MAX, &limit, error_out);
+	q->limit = (unsigned)limit;
+	snprintf(q->cursor, sizeof q->cursor, "%s", values[1].text);
+	snprintf(q->search, sizeof q->search, "%s", values[2].text);
+	return rc;
+}
+
+static void ask(struct admin *a, struct httpd_request *r, const struct admin_question *q)
+{
+	struct admin_wait *w = calloc(1, sizeof *w);
+	int rc = w ? admin_wait_begin(a, w, r) : -1;
+
+	if (rc < 0) {
+		free(w);
+		admin_fail(r, 503, "out of memory");
+		return;
+	}
+	w->on_late = on_late;
+	rc = a->ask_accounts(a->accounts, q, a->mailbox, ADMIN_MAIL_ACCOUNTS, w->number);
+	if (rc == 0)
+		return;
+	if (rc == ERR_NOT_FOUND)
+		admin_fail(r, 404, "this relay does not keep that");
+	else
+		admin_fail(r, 503, "the accounts cannot be asked now");
+	admin_wait_end(w);
+}
+
+static void serve(struct admin *a, struct httpd_request *r, enum admin_subject subject)
+{
+	struct admin_question q = { .subject = subject };
+	char error[QUERY_ERROR_LEN];
+
+	if (read_request(r->query, &q, error) < 0)
+		admin_fail(r, 400, "%s", error);
+	else if (!a->ask_accounts)
+		admin_fail(r, 404, "this relay is open to everybody: it has no accounts");
+	else
+		ask(a, r, &q);
+}
+
+void admin_accounts(struct admin *a, struct httpd_request *r) { serve(a, r, ADMIN_ACCOUNTS); }
+void admin_usage(struct admin *a, struct httpd_request *r) { serve(a, r, ADMIN_USAGE); }

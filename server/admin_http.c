@@ -1,0 +1,157 @@
+#include "server/admin_impl.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/metric.h"
+
+enum { WORDS_LEN = 320, WARN_MS = 10000 };
+
+#define TYPE_TEXT "text/plain; charset=utf-8"
+#define TYPE_JSON "application/json"
+
+/* ---- answers ---- */
+
+static const struct httpd_field common_fields[] = {
+	{ STR("Cache-Control"), STR("no-store") },
+	{ STR("X-Content-Type-Options"), STR("nosniff") },
+	{ STR("X-Frame-Options"), STR("DENY") },
+	{ STR("Referrer-Policy"), STR("no-referrer") },
+	{ STR("Cross-Origin-Resource-Policy"), STR("same-origin") },
+	{ STR("Content-Security-Policy"), STR("default-src 'none'; frame-ancestors 'none'") },
+};
+enum { N_COMMON = sizeof common_fields / sizeof *common_fields };
+
+static void answer_with(struct httpd_request *r, int status, const char *type, struct str body,
+                        const struct httpd_field *more)
+{
+	struct httpd_field fields[N_COMMON + 1];
+	struct httpd_answer a = {
+		.status = status, .type = type, .fields = fields, .n_fields = N_COMMON, .body = body
+	};
+
+	memcpy(fields, common_fields, sizeof common_fields);
+	if (more)
+		fields[a.n_fields++] = *more;
+	httpd_answer(r, &a);
+}
+
+void admin_answer_text(struct httpd_request *r, int status, const char *type, struct str body)
+{
+	answer_with(r, status, type ? type : TYPE_TEXT, body, NULL);
+}
+
+static void fail_with(struct httpd_request *r, int status, const char *words,
+                      const struct httpd_field *more)
+{
+	struct json *doc = json_new_object();
+	struct buf out = { 0 };
+
+	if (json_put(doc, "error", json_new_text(str_of(words))) < 0 ||
+	    json_append(doc, &out) < 0 || buf_add(&out, "\n", 1) < 0)
+		buf_clear(&out); /* the status says enough */
+	answer_with(r, status, TYPE_JSON,
+	            (struct str){ (const char *)buf_data(&out), buf_len(&out) }, more);
+	buf_done(&out);
+	json_free(doc);
+}
+
+void admin_fail(struct httpd_request *r, int status, const char *fmt, ...)
+{
+	char words[WORDS_LEN];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(words, sizeof words, fmt, ap);
+	va_end(ap);
+	fail_with(r, status, words, NULL);
+}
+
+void admin_answer_json(struct httpd_request *r, int status, struct json *doc)
+{
+	struct buf out = { 0 };
+
+	if (json_append(doc, &out) < 0 || buf_add(&out, "\n", 1) < 0)
+		admin_fail(r, 503, "out of memory");
+	else
+		answer_with(r, status, TYPE_JSON,
+		            (struct str){ (const char *)buf_data(&out), buf_len(&out) }, NULL);
+	buf_done(&out);
+	json_free(doc);
+}
+
+void admin_on_answered(void *owner, int status)
+{
+	(void)owner;
+	metric_add(status >= 500 ? METRIC_ADMIN_5XX :
+	           status >= 400 ? METRIC_ADMIN_4XX :
+	                           METRIC_ADMIN_2XX,
+	           1);
+}
+
+/* ---- who may ---- */
+
+/* Whatever was wrong with it: the same status, fields and words. */
+static void refuse_token(struct admin *a, struct httpd_request *r)
+{
+	static const struct httpd_field how = { STR("WWW-Authenticate"),
+		                                STR("Bearer realm=\"tunn admin\"") };
+	char from[ADDR_TEXT_LEN];
+	unsigned unsaid;
+
+	metric_add(METRIC_ADMIN_WRONG_TOKENS, 1);
+	if (log_limit_pass(&a->warnings, loop_now_ms(a->loop), 1, WARN_MS, &unsaid))
+		log_warn("admin: a request without the token of --admin-token-file from=%s, and %u "
+		         "since it was last said",
+		         addr_text(&r->peer, from), unsaid);
+	fail_with(r, 401, "the token of --admin-token-file is needed: Authorization: Bearer TOKEN",
+	          &how);
+}
+
+/* False: it was answered. */
+static bool may_ask(struct admin *a, struct httpd_request *r)
+{
+	switch (admin_guard_check(&a->guard, r)) {
+	case ADMIN_PASS: return true;
+	case ADMIN_BAD_REQUEST: admin_fail(r, 400, "a header field is there twice"); break;
+	case ADMIN_MISDIRECTED:
+		admin_fail(r, 421,
+		           "the Host of the request is none of ours: use the address of --admin, "
+		           "localhost, or a --name of the relay");
+		break;
+	case ADMIN_CROSS_SITE: admin_fail(r, 403, "pages of other sites may not ask here"); break;
+	case ADMIN_NO_TOKEN: refuse_token(a, r); break;
+	}
+	return false;
+}
+
+/* ---- routes ---- */
+
+static const struct route {
+	struct str path;
+	void (*serve)(struct admin *, struct httpd_request *);
+} routes[] = {
+	{ STR("/healthz"), admin_healthz },          { STR("/readyz"), admin_readyz },
+	{ STR("/metrics"), admin_metrics },          { STR("/api/v1/tunnels"), admin_tunnels },
+	{ STR("/api/v1/accounts"), admin_accounts }, { STR("/api/v1/usage"), admin_usage },
+	{ STR("/api/v1/nodes"), admin_nodes },       { STR("/api/v1/series"), admin_series },
+};
+
+void admin_on_request(void *owner, struct httpd_request *r)
+{
+	struct admin *a = owner;
+
+	if (!may_ask(a, r))
+		return;
+	for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+		if (!str_eq(r->path, routes[i].path))
+			continue;
+		routes[i].serve(a, r);
+		return;
+	}
+	admin_fail(r, 404,
+	           "nothing is here; there are /healthz, /readyz, /metrics and "
+	           "/api/v1/{tunnels,accounts,usage,nodes,series}");
+}
