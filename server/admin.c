@@ -110,7 +110,7 @@ const char *admin_why_not_ready(const struct admin *a)
 		return a->stage == ADMIN_STARTING ? "starting" : "draining";
 	for (unsigned i = 0; i < admin_n_workers(a); i++) {
 		bool late = a->asked_ms[i] && now_ms - a->asked_ms[i] >= ADMIN_WAIT_MS;
-		if (!a->heard[i])
+		if (!a->heard[i] && !late)
 			return "starting";
 		if (late || !a->state[i].answers) {
 			snprintf(words, sizeof words, "worker %u does not answer", i);

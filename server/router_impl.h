@@ -44,8 +44,6 @@ struct place *place_of_packet(struct router *, const struct key *dst); /* or NUL
 void place_changed(struct router *, struct place *, uint64_t now_ms);
 void place_vacate(struct place *);
 int router_tell(struct router *, enum router_news, struct presence *);
-/* Takes the packet, which the member sent and which goes nowhere. */
-void router_drop(struct member *, struct pkt *, enum drop_why);
 struct decl *router_decl(struct member *, const struct key *); /* or NULL */
 /* Takes the packet's bytes from the rate of the receiver's account, unless the sender, whose
  * account it is as well, has paid. False: it is over its rate, or its volume is used up. */

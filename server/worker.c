@@ -433,6 +433,7 @@ void worker_free(struct worker *w)
 	for (unsigned i = 0; i < w->n_listeners; i++)
 		listener_close(w->listeners[i]);
 	links_free(w->links);
+	w->links = NULL; /* surveys that were never read still come */
 	mesh_free(w->mesh);
 	if (w->mailbox)
 		mailbox_free(w->mailbox);
