@@ -15,7 +15,7 @@ PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev
             python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev libjansson-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 python3-nacl \
-             openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils
+             openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils python3-prometheus-client
 NEED     := tests/support/need
 
 CFLAGS   ?= -O2 -g
@@ -57,7 +57,7 @@ SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support
 # Every unit test that opens no socket (docs/TESTING.md).
 NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/regions% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% link_queue% net/addr% net/loop% net/mailbox% net/proxy% \
-            net/route% net/tls% server/accounts% server/admit% server/first% server/journal% server/ledger% server/map_node% server/native% server/options% \
+            net/route% net/tls% server/accounts% server/admin_test server/admit% server/first% server/journal% server/ledger% server/map_node% server/native% server/options% \
             server/router% server/state%
 NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \
             $(patsubst tests/nomem/scene_%.c,$(B)/nomem/%,$(wildcard tests/nomem/scene_*.c)) \

@@ -219,6 +219,7 @@ static char *exposition(void)
 	assert_int_equal(buf_add(&out, "", 1), 0);
 	char *text = strdup((const char *)buf_data(&out));
 	buf_done(&out);
+	assert_non_null(text);
 	return text;
 }
 

@@ -97,6 +97,25 @@ static void cert_and_key_go_together(void **state)
 	assert_refused("--key k.pem", "--cert is missing");
 }
 
+static void T43_admin_is_local_or_has_a_token(void **state)
+{
+	(void)state;
+	assert_int_equal(read_words(""), 0);
+	assert_null(o.admin);
+	assert_true(server_options_admin_is_local(&o));
+	assert_false(server_options_no_admin(&o));
+	assert_int_equal(read_words("--admin off"), 0);
+	assert_true(server_options_no_admin(&o));
+	assert_int_equal(read_words("--admin [::1]:9180"), 0);
+	assert_true(server_options_admin_is_local(&o));
+	assert_int_equal(read_words("--admin 192.0.2.1:9180 --admin-token-file t"), 0);
+	assert_false(server_options_admin_is_local(&o));
+	assert_refused("--admin 192.0.2.1:9180", "--admin-token-file FILE");
+	assert_refused("--admin :9180", "can be reached from other machines");
+	assert_refused("--admin on", "--admin must be off, ADDR:PORT");
+	assert_refused("--admin off --admin-token-file t", "means nothing with --admin off");
+}
+
 static void stun_is_where_we_listen_or_where_it_is_asked_for(void **state)
 {
 	(void)state;
@@ -194,6 +213,7 @@ int main(void)
 		cmocka_unit_test(C03_C07_listen_grammar),
 		cmocka_unit_test(cert_and_key_go_together),
 		cmocka_unit_test(stun_is_where_we_listen_or_where_it_is_asked_for),
+		cmocka_unit_test(T43_admin_is_local_or_has_a_token),
 		cmocka_unit_test(open_is_for_loopback),
 		cmocka_unit_test(a_verify_url_is_one_that_can_be_asked),
 		cmocka_unit_test(C16_drain_is_bounded),
