@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import TUNN, ask, free_port
 from scripted import DATA, Peer, register
+from scripted_derp import Client
 
 DEFAULT = {k: v for k, v in os.environ.items() if k != "TUNN_ADMIN"}  # of the environment that the harness made
 ROUTES = ["/healthz", "/readyz", "/metrics", "/api/v1/tunnels", "/api/v1/accounts", "/api/v1/nodes", "/api/v1/series"]
@@ -209,6 +210,21 @@ def test_pages_have_every_tunnel_once(world):
     assert len(get_json(relay, "/api/v1/tunnels?q=127.0.0.1&limit=1000")["tunnels"]) == 250
     assert get_json(relay, "/api/v1/tunnels?q=nobody")["tunnels"] == []
     for p in crowd:
+        p.close()
+
+
+def test_native_ends_come_behind_the_tunnels_of_their_worker(world):
+    relay = admin_relay(world, "--open", "--derp.allow", "any", "--workers", "1")
+    natives = [Client(relay.port) for _ in range(3)]
+    crowd = Crowd(world, relay).join(f"end-{i}" for i in range(3))
+    rows, cursor = [], ""
+    while cursor is not None:
+        page = get_json(relay, f"/api/v1/tunnels?limit=1{cursor and '&cursor=' + cursor}")
+        rows, cursor = rows + page["tunnels"], page["next"]
+    assert [r["role"] for r in rows] == ["unknown"] * 3 + ["native"] * 3
+    assert len({r["id"] for r in rows}) == 6 and all(r["id"].startswith("nodekey:") for r in rows[3:])
+    assert rows[3]["transport"] == "derp" and rows[0]["transport"] == "grpc"
+    for p in [*crowd, *natives]:
         p.close()
 
 

@@ -312,7 +312,7 @@ static void what_is_no_request_is_refused_and_the_connection_ends(void **state)
 		{ "GET / HTTP/1.1\nHost: a\n\n", "400" },
 		{ "GET / HTTP/1.1\r\n" HOST "Content-Length: 1, 2\r\n\r\n", "400" },
 		{ "GET / HTTP/2.0\r\n" HOST "\r\n", "505" },
-		{ "BREW / HTTP/1.1\r\n" HOST "\r\n", "501" },
+		{ "BREW / HTTP/1.1\r\n" HOST "\r\n", "405" },
 	};
 	char want[40];
 
