@@ -154,6 +154,7 @@ static void bury(struct link *l, bool tell)
 			l->events->ended(l->owner, la, l->why, text);
 		lane_kill(la);
 	}
+	link_forget_webs(l, tell);
 	say_goodbye(l);
 	if (!l->conn_gone)
 		conn_close(l->conn);
@@ -308,7 +309,8 @@ static void on_forward(void *owner, struct chan *chan, struct pkt *p)
 }
 
 static const struct transport_events transport_events = {
-	on_hello, on_ready, on_packet, on_peer, on_notice, on_ended, on_wish, on_forward
+	on_hello, on_ready, on_packet, on_peer,         on_notice,
+	on_ended, on_wish,  on_forward, link_on_request, link_on_unasked
 };
 
 /* ---- what the conn tells ---- */
@@ -438,6 +440,7 @@ int link_open(struct links *ls, const struct link_conf *conf, const struct link_
 	l->since_ms = loop_now_ms(ls->loop);
 	list_init(&l->lanes);
 	list_init(&l->dead_lanes);
+	list_init(&l->webs);
 	list_init(&l->dirty_node);
 	l->limits = conf->limits ? conf->limits : &limits_default;
 	l->conf.limits = l->limits;

@@ -69,6 +69,9 @@ struct link_events {
 	/* Server, at most once: the link is no newcomer any more, an end was admitted
 	 * or it is one of those that only ask for health. NULL: not of interest. */
 	void (*greeted)(void *owner, struct link *);
+	/* Server, as in transport_events; link_answer() follows. NULL: nobody answers. */
+	int (*request)(void *owner, struct link *, struct web *, const struct web_request *);
+	void (*unasked)(void *owner, struct web *);
 };
 
 struct link_conf {
@@ -134,6 +137,7 @@ struct lane_load {
 void lane_load(const struct lane *, struct lane_load *load_out);
 /* Datagrams that came and were dropped before link_events.packet. */
 uint64_t lane_n_ignored(const struct lane *);
+void link_answer(struct web *, const struct web_answer *); /* the web is dead */
 struct link *lane_link(const struct lane *);
 void lane_set_user(struct lane *, void *user);
 void *lane_user(const struct lane *);

@@ -3,6 +3,7 @@
  *   link.c        life: states, deadlines, what transport and conn tell
  *   link_pump.c   the way out: records, the pump
  *   link_queue.c  what waits for one lane, and whose turn it is
+ *   link_web.c    requests of plain HTTP that the owner answers
  *   link_time.c   deadlines, and what to do after this process was stopped
  */
 #ifndef TUNN_LINK_IMPL_H
@@ -37,7 +38,7 @@ struct link {
 	struct transport *transport;
 	const struct link_events *events;
 	void *owner;
-	struct list lanes, dead_lanes;
+	struct list lanes, dead_lanes, webs;
 	unsigned n_lanes;
 	size_t queued; /* bytes in the lanes' queues */
 	void *user;
@@ -75,6 +76,11 @@ struct links {
 void link_settle(struct link *, int rc);
 void link_settle_and_say(struct link *, int rc);
 void link_close_with(struct link *, enum close_why, const char *text);
+
+/* link_web.c */
+int link_on_request(void *link, struct web *, const struct web_request *);
+void link_on_unasked(void *link, struct web *);
+void link_forget_webs(struct link *, bool tell);
 
 /* link_time.c */
 int links_start_ticking(struct links *); /* -ENOMEM */

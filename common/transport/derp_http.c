@@ -2,9 +2,11 @@
 #include "common/transport/derp_impl.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "common/base/metric.h"
 #include "common/transport/pages.h"
+#include "common/transport/web.h"
 
 /* RFC 9110 6.6.1; but the 101 is four fields and no more (derp.md 1.4). */
 static int respond(struct transport *t, struct http1_answer *a)
@@ -122,6 +124,88 @@ static void answer(struct transport *t, const struct http1_request *q)
 		derp_fail(t, -ENOMEM, "out of memory");
 }
 
+/* ---- what the owner answers ---- */
+
+void derp_web_free(struct transport *t)
+{
+	web_done(t->web, t->events, t->owner);
+	free(t->web);
+	t->web = NULL;
+}
+
+/* The connection ends behind it: there is one such request at a time, and nothing waits
+ * behind it. */
+static int say_last(struct transport *t, struct page *page)
+{
+	page->answer.close = true;
+	t->partial_ms = 0;
+	t->stage = DERP_OVER;
+	return http1_respond(&t->out, &page->answer) < 0 ?
+	                       derp_fail(t, -ENOMEM, "out of memory") :
+	                       0;
+}
+
+static int say_fault(struct transport *t, int status)
+{
+	struct page page;
+
+	derp_web_free(t);
+	page_for_fault(status, &page);
+	return say_last(t, &page);
+}
+
+void derp_answer(struct web *web, const struct web_answer *a)
+{
+	struct transport *t = web->transport;
+	struct page page;
+
+	web_page(t->web, a, &page);
+	say_last(t, &page);
+	derp_web_free(t);
+}
+
+/* The owner is asked once the body is there. */
+static int take_body(struct transport *t, struct cursor *in)
+{
+	size_t n = cursor_left(in) < t->skip ? cursor_left(in) : t->skip;
+	int status = web_take(t->web, cursor_take(in, n), n);
+
+	t->skip -= (uint32_t)n;
+	if (!status && t->skip) {
+		t->partial_ms = t->partial_ms ? t->partial_ms : t->now_ms;
+		return 0;
+	}
+	t->partial_ms = 0;
+	t->stage = DERP_ASKED;
+	if (!status)
+		status = web_ask(t->web, t->events, t->owner);
+	return status ? say_fault(t, status) : 0;
+}
+
+static int begin_web(struct transport *t, const struct http1_request *q, struct cursor *in)
+{
+	const struct web_request w = {
+		.method = q->method,
+		.path = q->path,
+		.query = q->query,
+		.host = q->field[HTTP1_HOST],
+		.origin = q->field[HTTP1_ORIGIN],
+		.cookie = q->field[HTTP1_COOKIE],
+		.content_type = q->field[HTTP1_CONTENT_TYPE],
+	};
+	int status = q->is_chunked ? 411 : q->expects && q->content_len ? 417 : 0;
+
+	if (!status)
+		status = web_check(&w, q->content_len);
+	if (!status && (t->web = calloc(1, sizeof *t->web)) == NULL)
+		status = 503;
+	if (!status)
+		status = web_begin(t->web, t, &transport_derp, &w);
+	t->skip = status ? 0 : (uint32_t)q->content_len;
+	http1_reader_next(t->reader);
+	return status ? say_fault(t, status) : take_body(t, in);
+}
+
 /* The tests of the original mount DERP on "/" (derp.md 6.1). */
 static bool is_for_derp(const struct http1_request *q)
 {
@@ -140,6 +224,8 @@ static int on_request(struct transport *t, struct cursor *in)
 		return t->failed;
 	if (is_for_derp(q))
 		return ws_is_asked_for(q) ? begin_ws(t, q, in) : begin_derp(t, q);
+	if (web_is_asked(t->events, q->path, q->query))
+		return begin_web(t, q, in);
 	answer(t, q);
 	http1_reader_next(t->reader);
 	return t->failed;
@@ -166,6 +252,8 @@ static bool skip_body(struct transport *t, struct cursor *in)
 
 int derp_http_input(struct transport *t, struct cursor *in)
 {
+	if (t->web)
+		return take_body(t, in);
 	if (t->skip && skip_body(t, in))
 		return 0;
 	if (!t->reader && http1_reader_new(&t->reader) < 0)

@@ -7,6 +7,7 @@
  *
  *   stage      server                          client
  *   HTTP       requests are answered           the request is out, an answer is awaited
+ *   ASKED      the owner has a request         -
  *   GREET      ServerKey is out                ServerKey is awaited
  *   PENDING    hello told, not yet admitted    ClientInfo is out, ServerInfo is awaited
  *   OPEN       packets flow                    packets flow
@@ -27,7 +28,7 @@
 #include "common/wire/msg.h"
 #include "common/wire/ws.h"
 
-enum derp_stage { DERP_HTTP, DERP_GREET, DERP_PENDING, DERP_OPEN, DERP_OVER };
+enum derp_stage { DERP_HTTP, DERP_ASKED, DERP_GREET, DERP_PENDING, DERP_OPEN, DERP_OVER };
 
 struct transport {
 	struct chan chan; /* first: its struct chan * is this struct */
@@ -40,7 +41,8 @@ struct transport {
 	struct buf out; /* said, but for flush() */
 
 	struct http1_reader *reader; /* server, DERP_HTTP */
-	uint32_t skip;               /* server: bytes of a body that nobody reads */
+	uint32_t skip;               /* server: bytes of a body that are still to come */
+	struct web_call *web;        /* server, DERP_HTTP, DERP_ASKED: what the owner is asked */
 	size_t plain_len;            /* server: of `out`, the answer before WebSocket began */
 	struct ws *ws;               /* server: frames come and go inside WebSocket messages */
 	struct http1 *answer;        /* client, DERP_HTTP */
@@ -108,6 +110,8 @@ int derp_frames(struct transport *, struct cursor *in,
 int derp_http_input(struct transport *, struct cursor *in); /* DERP_HTTP */
 int derp_ws_input(struct transport *, const uint8_t *data, size_t len);
 int derp_ws_flush(struct transport *, struct buf *out); /* what is in t->out */
+void derp_answer(struct web *, const struct web_answer *);
+void derp_web_free(struct transport *); /* tells who waits for the answer */
 
 /* derp_serve.c */
 int derp_serve_begin(struct transport *); /* ServerKey; DERP_GREET */

@@ -7,7 +7,7 @@
  *   grpc_tunnel.c     server: EstablishTunnel
  *   grpc_health.c     server: the health service
  *   grpc_reflection.c server: which services there are
- *   grpc_page.c       server: plain HTTP, for which there are pages
+ *   grpc_page.c       server: plain HTTP, for which there are pages or the owner's answers
  *   grpc_dial.c       client: the request and its answers
  * One thread, that of the transport.
  */
@@ -46,12 +46,13 @@ struct method {
 	const char *path; /* "/package.Service/Method" */
 	enum streaming streaming;
 	bool is_channel;      /* its calls are channels, others are company for them */
-	bool is_plain;        /* HTTP without gRPC: no messages, only on_end */
+	bool is_plain;        /* HTTP without gRPC: on_message, if any, gets the body in pieces */
 	uint32_t message_max; /* 0: GRPC_MESSAGE_MAX */
 	size_t own_len;       /* bytes of its own in each call, zeroed at first */
 	void (*on_start)(struct call *, const struct h2_head *); /* may be NULL */
 	void (*on_message)(struct call *, const uint8_t *msg, size_t len);
-	void (*on_end)(struct call *); /* the client has said all */
+	void (*on_end)(struct call *);  /* the client has said all */
+	void (*on_free)(struct call *); /* may be NULL */
 };
 struct service {
 	const char *name; /* "package.Service" */
@@ -202,6 +203,7 @@ int health_tell_serving(struct transport *, bool serving);
 /* grpc_page.c */
 /* A request of somebody who is no end: a page follows when it has ended. */
 void page_head(struct transport *, struct h2_stream *, const struct h2_head *);
+void page_answer(struct web *, const struct web_answer *);
 
 /* grpc_dial.c */
 int dial_dial(struct transport *, const struct hello *, struct chan **c_out);

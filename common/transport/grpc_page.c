@@ -1,7 +1,9 @@
+#include <stddef.h>
 #include <stdio.h>
 
 #include "common/transport/grpc_impl.h"
 #include "common/transport/pages.h"
+#include "common/transport/web.h"
 
 enum { FIELD_NAME_LEN = 40 };
 
@@ -59,20 +61,131 @@ static const struct method plain = {
 	.on_end = answer,
 };
 
-void page_head(struct transport *t, struct h2_stream *st, const struct h2_head *head)
+/* ---- what the owner answers ---- */
+
+static struct web_call *web_of(struct call *c) { return (struct web_call *)(void *)c->own; }
+
+static struct call *call_of_web(struct web *web)
 {
-	struct page_request q = { h2_head_get(head, ":method", NULL),
-		                  h2_head_get(head, ":path", NULL),
-		                  h2_head_get(head, "x-tailscale-challenge", NULL) };
-	const char *query = q.path.len ? memchr(q.path.p, '?', q.path.len) : NULL;
-	struct call *c = call_new(t, st, &plain);
+	return (struct call *)(void *)((char *)web - offsetof(struct call, own));
+}
+
+static void fault(struct call *c, int status)
+{
+	struct page page;
+
+	page_for_fault(status, &page);
+	say(c->chan.transport->h2, c->stream, &page.answer);
+	call_retire(c);
+}
+
+void page_answer(struct web *web, const struct web_answer *a)
+{
+	struct call *c = call_of_web(web);
+	struct page page;
+
+	web_page(web_of(c), a, &page);
+	say(c->chan.transport->h2, c->stream, &page.answer);
+	call_retire(c);
+}
+
+/* It counts like the halves of messages: anybody can begin one. */
+static int count(struct call *c, size_t len)
+{
+	struct transport *t = c->chan.transport;
+
+	if (t->halves + len > HALVES_MAX)
+		return 503;
+	t->halves += len;
+	c->half += len;
+	return 0;
+}
+
+/* What is wrong with it is told at its end, as of all pages. */
+static void on_body(struct call *c, const uint8_t *data, size_t len)
+{
+	struct web_call *w = web_of(c);
+
+	if (!w->fault && !w->body)
+		w->fault = count(c, WEB_BODY_MAX);
+	if (!w->fault)
+		w->fault = web_take(w, data, len);
+}
+
+static void ask(struct call *c)
+{
+	struct transport *t = c->chan.transport;
+	struct web_call *w = web_of(c);
+
+	c->has_spoken = true;
+	if (!w->fault)
+		w->fault = web_ask(w, t->events, t->owner);
+	if (w->fault)
+		fault(c, w->fault);
+}
+
+static void forget(struct call *c)
+{
+	struct transport *t = c->chan.transport;
+
+	web_done(web_of(c), t->events, t->owner);
+}
+
+static const struct method asked = {
+	.is_plain = true,
+	.own_len = sizeof(struct web_call),
+	.on_message = on_body,
+	.on_end = ask,
+	.on_free = forget,
+};
+
+static void begin_web(struct transport *t, struct h2_stream *st, const struct h2_head *head,
+                      struct web_request *q)
+{
+	struct call *c = call_new(t, st, &asked);
+	struct web_call *w;
 
 	if (!c) {
 		h2_reset(t->h2, st, H2_INTERNAL_ERROR);
 		return;
 	}
-	if (query)
-		q.path.len = (size_t)(query - q.path.p);
+	w = web_of(c);
+	h2_set_user(st, c);
+	q->host = h2_head_get(head, ":authority", NULL);
+	if (!q->host.len)
+		q->host = h2_head_get(head, "host", NULL);
+	q->origin = h2_head_get(head, "origin", NULL);
+	q->cookie = h2_head_get(head, "cookie", NULL);
+	q->content_type = h2_head_get(head, "content-type", NULL);
+	w->fault = count(c, web_head_len(q));
+	if (!w->fault)
+		w->fault = web_begin(w, t, &transport_grpc, q);
+}
+
+/* ---- requests ---- */
+
+void page_head(struct transport *t, struct h2_stream *st, const struct h2_head *head)
+{
+	struct page_request q = { h2_head_get(head, ":method", NULL),
+		                  h2_head_get(head, ":path", NULL),
+		                  h2_head_get(head, "x-tailscale-challenge", NULL) };
+	const char *mark = q.path.len ? memchr(q.path.p, '?', q.path.len) : NULL;
+	struct str query = { NULL, 0 };
+
+	if (mark) {
+		query = (struct str){ mark + 1, (size_t)(q.path.p + q.path.len - mark - 1) };
+		q.path.len = (size_t)(mark - q.path.p);
+	}
+	if (web_is_asked(t->events, q.path, query)) {
+		struct web_request w = { .method = q.method, .path = q.path, .query = query };
+		begin_web(t, st, head, &w);
+		return;
+	}
+	struct call *c = call_new(t, st, &plain);
+	if (!c) {
+		h2_reset(t->h2, st, H2_INTERNAL_ERROR);
+		return;
+	}
 	h2_set_user(st, c);
 	page_for(&q, own(c));
 }

@@ -294,7 +294,9 @@ void serve_data(void *owner, struct h2_stream *st, const uint8_t *data, size_t l
 	struct call *c = h2_user(st);
 
 	(void)owner;
-	if (c && !c->method->is_plain)
+	if (c && c->method->is_plain && c->method->on_message)
+		c->method->on_message(c, data, len);
+	else if (c && !c->method->is_plain)
 		call_data(c, data, len, on_message, serve_broken);
 }
 
@@ -328,6 +330,11 @@ void serve_tick(struct call *c)
 	} else if (call_is_late(c) ||
 	           (!c->has_spoken && t->now_ms - c->opened_ms > t->conf->limits->register_ms)) {
 		const char *text = "the message did not arrive in time";
+		if (c->method->is_plain) {
+			h2_reset(t->h2, c->stream, H2_CANCEL);
+			call_retire(c);
+			return;
+		}
 		if (c->chan.up)
 			t->events->ended(t->owner, &c->chan, CLOSE_SLOW_START, text);
 		serve_finish(c, GRPC_DEADLINE_EXCEEDED, text);

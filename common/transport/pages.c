@@ -145,10 +145,20 @@ void page_for_fault(int status, struct page *page_out)
 {
 	const char *words = "the request is malformed\n";
 
-	if (status == 431)
+	if (status == 404)
+		words = "there is nothing like that on this relay\n";
+	else if (status == 411)
+		words = "the length of the body is needed: Content-Length\n";
+	else if (status == 413)
+		words = "the body of the request is larger than 8 KiB\n";
+	else if (status == 415)
+		words = "a body is application/x-www-form-urlencoded\n";
+	else if (status == 417)
+		words = "send the body at once, without Expect\n";
+	else if (status == 431)
 		words = "the head of the request is larger than 16 KiB or 100 lines\n";
 	else if (status == 503)
-		words = "the relay is out of memory\n";
+		words = "the relay is busy or out of memory: try again\n";
 	else if (status == 505)
 		words = "HTTP/1.0, HTTP/1.1 or, by ALPN, HTTP/2\n";
 	begin(page_out);

@@ -9,7 +9,7 @@
 #include "common/base/bytes.h"
 #include "common/wire/http1.h"
 
-enum { PAGE_FIELDS_MAX = 8, PAGE_CHALLENGE_MAX = 64 };
+enum { PAGE_FIELDS_MAX = 12, PAGE_CHALLENGE_MAX = 64 };
 
 struct page {
 	struct http1_answer answer; /* its pointers lead to constants and into this struct */
@@ -27,7 +27,7 @@ struct page_request { /* borrowed for the call */
  * `close` than the page itself wants are the caller's. The page must not be moved
  * while it is used. */
 void page_for(const struct page_request *, struct page *page_out);
-/* The same for what http1_reader_fault() tells. */
+/* The same for what http1_reader_fault() tells, and what web.h does. */
 void page_for_fault(int status, struct page *page_out);
 
 #endif

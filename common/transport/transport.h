@@ -34,6 +34,7 @@
 #include "common/base/err.h"
 #include "common/base/key.h"
 #include "common/base/limits.h"
+#include "common/base/list.h"
 #include "common/base/pkt.h"
 
 struct transport; /* opaque: one conversation */
@@ -135,6 +136,37 @@ struct notice { /* borrowed */
 	uint32_t beat_ms; /* too many pings */
 };
 
+/* Plain HTTP that the owner answers (web.h says what is asked of it). A web is one request
+ * and its answer. Transports embed this as first member; `node` and `up` are the link's,
+ * `user` is of whoever is above it. */
+struct web {
+	const struct transport_ops *ops;
+	struct transport *transport;
+	struct list node;
+	void *up; /* NULL: nobody waits for the answer */
+	void *user;
+};
+
+enum { WEB_BODY_MAX = 8192, WEB_FIELDS_MAX = 12 };
+
+struct web_request {         /* borrowed for the call; nothing is decoded */
+	struct str method, path;
+	struct str query; /* without '?' */
+	struct str host;  /* with the port, if it was said; of no grammar yet, like the rest */
+	struct str origin, cookie, content_type; /* empty: none */
+	struct str body; /* if there is one, application/x-www-form-urlencoded */
+};
+
+struct web_field {
+	struct str name, value;
+};
+struct web_answer { /* borrowed for the call */
+	int status;
+	const struct web_field *fields; /* of this answer, not of the connection or the body's length */
+	size_t n_fields;                /* at most WEB_FIELDS_MAX */
+	struct str body;
+};
+
 /* What a transport tells its owner, the link. */
 struct transport_events {
 	/* Server: a channel wants in. 0: admitted, admit() was called from inside;
@@ -157,6 +189,12 @@ struct transport_events {
 	/* Server, only of ends with NATIVE_MESH: a packet from another relay's native
 	 * end; src and dst are set. The owner takes it. */
 	void (*forward)(void *owner, struct chan *, struct pkt *);
+	/* Server: somebody asks for what only the owner can say. 0: answer() follows, never from
+	 * inside, unless `unasked` does; ERR_NOT_FOUND: there is no such thing here; else: not
+	 * now. NULL: as if nobody ever asked. */
+	int (*request)(void *owner, struct web *, const struct web_request *);
+	/* Who asked is gone; the pointer is dead. */
+	void (*unasked)(void *owner, struct web *);
 };
 
 /* What a DERP conversation must know. */
@@ -256,6 +294,8 @@ struct transport_ops {
 	int (*send)(struct chan *, struct pkt *);
 	int (*tell_peer)(struct chan *, const struct peer_status *);
 	int (*tell_notice)(struct chan *, const struct notice *);
+	/* Server: what `request` asked for. The web is dead. */
+	void (*answer)(struct web *, const struct web_answer *);
 	/* Ends the channel after what was sent; the channel is dead. */
 	void (*end)(struct chan *, enum close_why, const char *text);
 };

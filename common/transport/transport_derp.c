@@ -251,6 +251,8 @@ int derp_take_in(struct transport *t, const uint8_t *data, size_t len)
 			rc = derp_dial_input(t, &in);
 		else if (t->stage == DERP_HTTP)
 			rc = derp_http_input(t, &in);
+		else if (t->stage == DERP_ASKED)
+			cursor_take(&in, cursor_left(&in)); /* the answer is the last */
 		else
 			rc = derp_serve_input(t, &in);
 	}
@@ -352,6 +354,8 @@ static uint32_t derp_rest_ms(struct transport *t)
 	bool rest = t->rest;
 
 	t->rest = false;
+	if (t->stage == DERP_ASKED)
+		return BUDGET_REST_MS;
 	if (t->side == SIDE_SERVER && t->stage == DERP_PENDING)
 		return buf_len(&t->held) > HELD_SOME ? HELD_REST_MS : BUDGET_REST_MS;
 	return rest ? BUDGET_REST_MS : 0;
@@ -420,6 +424,7 @@ static void derp_free(struct transport *t)
 		return;
 	derp_dial_forget(t);
 	http1_reader_free(t->reader);
+	derp_web_free(t);
 	http1_free(t->answer);
 	ws_free(t->ws);
 	buf_wipe(&t->framer.partial); /* half a ClientInfo, perhaps */
@@ -490,5 +495,6 @@ const struct transport_ops transport_derp = {
 	.send = derp_send,
 	.tell_peer = derp_serve_tell_peer,
 	.tell_notice = derp_serve_tell_notice,
+	.answer = derp_answer,
 	.end = derp_end,
 };

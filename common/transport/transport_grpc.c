@@ -12,6 +12,8 @@ static const uint64_t DRAIN_MARK = UINT64_C(0x647261696e696e67); /* a PING, not 
 
 static void call_free(struct call *c)
 {
+	if (c->method && c->method->on_free)
+		c->method->on_free(c);
 	buf_wipe(&c->deframer.framer.partial); /* half a registration, perhaps */
 	deframer_done(&c->deframer);
 	free(c->names);
@@ -363,5 +365,6 @@ const struct transport_ops transport_grpc = {
 	.send = call_send,
 	.tell_peer = tunnel_tell_peer,
 	.tell_notice = tunnel_tell_notice,
+	.answer = page_answer,
 	.end = grpc_end,
 };

@@ -37,6 +37,8 @@ enum http1_name { /* the fields we look at, and no others */
 	          HTTP1_AUTHORIZATION,
 	          HTTP1_ORIGIN,
 	          HTTP1_SEC_FETCH_SITE,
+	          HTTP1_CONTENT_TYPE,
+	          HTTP1_COOKIE,
 	          HTTP1_NAME_N
 };
 

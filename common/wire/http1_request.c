@@ -20,7 +20,7 @@ struct http1_reader {
 	size_t n_bytes, line_at;
 	unsigned n_lines;
 	uint8_t last; /* byte */
-	bool done, expects;
+	bool done;
 	int fault;
 	enum http1_name name; /* of the line in progress; HTTP1_NAME_N: none of ours */
 	struct span method, target, field[HTTP1_NAME_N];
@@ -40,6 +40,8 @@ static const struct str names[] = {
 	[HTTP1_AUTHORIZATION] = STR("authorization"),
 	[HTTP1_ORIGIN] = STR("origin"),
 	[HTTP1_SEC_FETCH_SITE] = STR("sec-fetch-site"),
+	[HTTP1_CONTENT_TYPE] = STR("content-type"),
+	[HTTP1_COOKIE] = STR("cookie"),
 };
 static_assert(sizeof names / sizeof *names == HTTP1_NAME_N, "a name for every http1_name");
 
@@ -130,7 +132,7 @@ static int on_field(http_parser *p, const char *at, size_t n)
 		return refuse(r, 431);
 	if (!is_token(name)) /* a space before the colon, too: RFC 9112 5.1 */
 		return refuse(r, 400);
-	r->expects |= http1_is_like(name, STR("expect"));
+	r->request.expects |= http1_is_like(name, STR("expect"));
 	r->name = 0;
 	while (r->name < HTTP1_NAME_N && !http1_is_like(name, names[r->name]))
 		r->name++;
