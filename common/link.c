@@ -75,18 +75,6 @@ static void lane_kill(struct lane *la)
 		free_dead_lanes(l);
 }
 
-void lane_rest(struct lane *lane, uint32_t ms)
-{
-	if (lane->link->n_lanes == 1 && !lane->link->conn_gone)
-		conn_rest(lane->link->conn, ms);
-}
-
-void lane_narrow(struct lane *lane, size_t window)
-{
-	if (lane->link->n_lanes == 1 && !lane->link->conn_gone)
-		conn_narrow(lane->link->conn, window);
-}
-
 struct link *lane_link(const struct lane *la) { return la->link; }
 void lane_set_user(struct lane *la, void *user) { la->user = user; }
 void *lane_user(const struct lane *la) { return la->user; }

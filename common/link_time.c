@@ -155,3 +155,17 @@ int links_start_ticking(struct links *ls)
 	timer_set(ls->tick, TICK_MS);
 	return 0;
 }
+
+/* ---- who comes too fast ---- */
+
+void lane_rest(struct lane *lane, uint32_t ms)
+{
+	if (lane->link->n_lanes == 1 && !lane->link->conn_gone)
+		conn_rest(lane->link->conn, ms);
+}
+
+void lane_narrow(struct lane *lane, size_t window)
+{
+	if (lane->link->n_lanes == 1 && !lane->link->conn_gone)
+		conn_narrow(lane->link->conn, window);
+}

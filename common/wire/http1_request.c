@@ -191,7 +191,7 @@ static int take_framing(struct http1_reader *r)
 	/* who expects 100 may send the body or not, once it has an answer */
 	q->content_len = len;
 	q->is_chunked = p->uses_transfer_encoding;
-	q->expects = r->expects && len;
+	q->expects = q->expects && len;
 	q->persists = http_should_keep_alive(p) && !q->is_chunked;
 	q->keep_alive = q->persists && len <= HTTP1_BODY_MAX && !q->expects;
 	q->say_keep_alive = q->keep_alive && p->http_minor == 0;
