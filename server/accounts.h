@@ -78,8 +78,9 @@ int accounts_read(struct accounts *, int64_t row, int64_t now_unix_s, struct acc
                   char error_out[static ACCOUNTS_ERROR_LEN]);
 int accounts_find(struct accounts *, const char *name, int64_t now_unix_s,
                   struct account_record *out, char error_out[static ACCOUNTS_ERROR_LEN]);
-/* The next by name after that one ("" begins), up to n. How many, or negative. */
-int accounts_list(struct accounts *, const char *after, int64_t now_unix_s,
+/* The next by name after that one ("" begins) that have `part` in their names, up to n. How
+ * many, or negative. */
+int accounts_list(struct accounts *, const char *after, const char *part, int64_t now_unix_s,
                   struct account_record *v, unsigned n, char error_out[static ACCOUNTS_ERROR_LEN]);
 /* Stores tier, suspended and own limits as they are in the record. */
 int accounts_store(struct accounts *, const struct account_record *,

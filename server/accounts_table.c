@@ -128,11 +128,13 @@ int accounts_find(struct accounts *a, const char *name, int64_t now_unix_s,
 	return rc;
 }
 
-int accounts_list(struct accounts *a, const char *after, int64_t now_unix_s,
+int accounts_list(struct accounts *a, const char *after, const char *part, int64_t now_unix_s,
                   struct account_record *v, unsigned n, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	sqlite3_stmt *st = accounts_prepare(a, RECORD "WHERE a.name > ?3 ORDER BY a.name LIMIT ?4",
-	                                    error_out);
+	sqlite3_stmt *st = accounts_prepare(
+	                a,
+	                RECORD "WHERE a.name > ?3 AND instr(a.name, ?5) ORDER BY a.name LIMIT ?4",
+	                error_out);
 	unsigned got = 0;
 	int rc = SQLITE_DONE;
 
@@ -141,6 +143,7 @@ int accounts_list(struct accounts *a, const char *after, int64_t now_unix_s,
 	bind_now(st, now_unix_s);
 	sqlite3_bind_text(st, 3, after, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(st, 4, n);
+	sqlite3_bind_text(st, 5, part, -1, SQLITE_STATIC);
 	while (got < n && (rc = sqlite3_step(st)) == SQLITE_ROW)
 		take_record(st, &v[got++]);
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/list.h"
@@ -70,7 +71,7 @@ static bool tell_revoked(struct books *b, struct revocation *r)
 	return true;
 }
 
-static void revoke(struct books *b, const char *token_id)
+static void cut_off(struct books *b, const char *token_id)
 {
 	struct revocation *r = calloc(1, sizeof *r);
 
@@ -138,7 +139,7 @@ static void on_changed(void *owner, int64_t row, const char *token_id)
 	struct account *a = ledger_find(b->ledger, row);
 
 	if (token_id)
-		revoke(b, token_id);
+		cut_off(b, token_id);
 	else if (a && ledger_changed(b->ledger, row) == 0)
 		tell_all(b, MAIL_ACCOUNT, 0, a);
 }
@@ -163,7 +164,10 @@ void books_take_tiers(struct books *b, const struct tiers *tiers)
 	tell_all(b, MAIL_ACCOUNT, 0, NULL);
 }
 
-struct accounts *books_accounts(struct books *b) { return b->accounts; }
+struct json *books_run(struct books *b, const struct json *request)
+{
+	return commands_run(&b->commands, request, geteuid());
+}
 
 /* ---- questions ---- */
 

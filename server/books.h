@@ -18,7 +18,7 @@ struct books;
 struct books_conf { /* borrowed for the call, except the mailboxes */
 	const char *state_dir;
 	const struct tiers *tiers;
-	const char *derp_account; /* what native DERP ends count for; NULL: none are let in */
+	const char *derp_account;       /* what native DERP ends count for; NULL: none are let in */
 	unsigned n_workers;             /* who count */
 	struct mailbox *const *workers; /* who are told; NULL: nobody */
 };
@@ -32,7 +32,8 @@ void books_close(struct books *);
 /* As accounts_authenticate(), and the account, live. */
 void books_identify(struct books *, struct str token, int64_t now_unix_s,
                     struct identity *identity_out);
-struct accounts *books_accounts(struct books *); /* borrowed */
+/* What commands_run() answers to an operator's program that may only look. */
+struct json *books_run(struct books *, const struct json *request);
 void books_take_tiers(struct books *, const struct tiers *);
 /* Native DERP ends count for the account of that name from now on; it is added if there is
  * none. 0, or negative with words. */

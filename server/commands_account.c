@@ -137,13 +137,15 @@ static int answer_page(struct job *j, const struct account_record *v, unsigned n
 	return job_starve(j);
 }
 
-/* Page by page, "after" the last name of the one before: no answer is long, and whoever else
- * asks the accounts thread does not wait. */
+/* Those whose names have "part" in them, page by page, "after" the last name of the one before: no
+ * answer is long, and whoever else asks the accounts thread does not wait. */
 int command_account_list(struct job *j)
 {
-	char after[COMMAND_WORD_LEN] = "";
+	char after[COMMAND_WORD_LEN] = "", part[COMMAND_WORD_LEN] = "";
 	int64_t n = PAGE_DEFAULT;
 	int rc = job_word(j, json_get(j->request, "after"), "after", after);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = job_word(j, json_get(j->request, "part"), "part", part);
 	enum json_read is_n = json_as_int(json_get(j->request, "n"), &n);
 
 	if (rc < 0 && rc != ERR_NOT_FOUND)
@@ -153,7 +155,8 @@ int command_account_list(struct job *j)
 	struct account_record *v = calloc((size_t)n + 1, sizeof *v);
 	if (!v)
 		return job_starve(j);
-	rc = accounts_list(j->c->accounts, after, j->now_unix_s, v, (unsigned)n + 1, j->error);
+	rc = accounts_list(j->c->accounts, after, part, j->now_unix_s, v, (unsigned)n + 1,
+	                   j->error);
 	if (rc >= 0)
 		rc = answer_page(j, v, rc > n ? (unsigned)n : (unsigned)rc, rc > n);
 	free(v);

@@ -125,8 +125,18 @@ def test_the_node_is_described(world):
     assert node["limits"]["newcomers"] > 0 and node["uptime_s"] >= 0
 
 
-def test_the_accounts_thread_is_asked(world, seen):
-    assert get_json(seen, "/api/v1/accounts")["total"] == 1
+def test_accounts_and_their_usage_come_page_by_page(world, seen):
+    for name in ("acme", "bolt"):
+        world.new_account(seen, name)
+    page = get_json(seen, "/api/v1/accounts?limit=2")
+    assert [a["name"] for a in page["accounts"]] == ["acme", "bolt"] and page["next"] == "bolt"
+    rest = get_json(seen, "/api/v1/accounts?cursor=bolt")
+    assert [a["name"] for a in rest["accounts"]] == ["main"] and rest["next"] is None
+    assert [a["name"] for a in get_json(seen, "/api/v1/accounts?q=ol")["accounts"]] == ["bolt"]
+    pair, s = world.pair(seen), world.socket()
+    ask(s, pair.address, b"x" * 1000)
+    used = get_json(seen, "/api/v1/usage?q=main")
+    assert used["usage"][0]["account"] == "main" and used["usage"][0]["sent_bytes"] >= 2000 and len(used["month"]) == 7
     open_relay = admin_relay(world, "--open", name="open")
     a = get(open_relay, "/api/v1/accounts")
     assert a.status == 404 and "no accounts" in json.loads(a.body)["error"]

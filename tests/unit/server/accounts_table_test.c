@@ -147,12 +147,14 @@ static void list_gives_pages_by_name(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(accounts_add(a, names[i], NULL, words), 0);
-	assert_int_equal(accounts_list(a, "", time(NULL), v, 3, words), 3);
+	assert_int_equal(accounts_list(a, "", "", time(NULL), v, 3, words), 3);
 	assert_string_equal(v[0].name, "a");
 	assert_string_equal(v[2].name, "c");
-	assert_int_equal(accounts_list(a, "c", time(NULL), v, 3, words), 2);
+	assert_int_equal(accounts_list(a, "c", "", time(NULL), v, 3, words), 2);
 	assert_string_equal(v[1].name, "e");
-	assert_int_equal(accounts_list(a, "e", time(NULL), v, 3, words), 0);
+	assert_int_equal(accounts_list(a, "e", "", time(NULL), v, 3, words), 0);
+	assert_int_equal(accounts_list(a, "", "d", time(NULL), v, 3, words), 1);
+	assert_string_equal(v[0].name, "d");
 	accounts_close(a);
 }
 
@@ -376,7 +378,7 @@ static void database_that_fails_is_said_and_nothing_changes(void **state)
 	assert_int_equal(accounts_find(a, "main", 1, v, words), -EIO);
 	assert_words("no such table");
 	assert_int_equal(accounts_read(a, 1, 1, v, words), -EIO);
-	assert_int_equal(accounts_list(a, "", 1, v, 2, words), -EIO);
+	assert_int_equal(accounts_list(a, "", "", 1, v, 2, words), -EIO);
 	assert_int_equal(accounts_remove(a, &r, true, words), -EIO);
 	assert_int_equal(accounts_audit(a, "a", "b", words), -EIO);
 	assert_int_equal(accounts_tokens(a, 1, see, &s, words), -EIO);
