@@ -32,8 +32,8 @@ static const struct {
 } commands[] = {
 	{ "relay", "carry UDP of a local port to a peer, through a relay", relay_command },
 	{ "server", "run a relay", server_command },
-	{ "account", "add accounts to a relay", account_command },
-	{ "token", "make tokens for an account", token_command },
+	{ "account", "manage the accounts of a relay", account_command },
+	{ "token", "make, list and revoke the tokens of an account", token_command },
 	{ "key", "make and convert node keys", key_command },
 	{ "version", "print the version; --deps: of the libraries too", version_command },
 	{ "help", "explain a command", help_command },

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 #include "common/base/list.h"
 #include "common/net/listener.h"
 
-enum { PATH_LEN = 512, BACKLOG = 16, ANSWER_MAX = 64 << 20, READ_LEN = 16384 };
+enum { PATH_LEN = 512, BACKLOG = 128, ANSWER_MAX = 64 << 20, READ_LEN = 16384 };
 
 struct local_socket {
 	struct loop *loop;
@@ -63,6 +64,7 @@ static int address_of(const char *dir, const char *name, struct sockaddr_un *sun
 static int socket_at(const char *dir, const char *name, int flags,
                      int (*use)(int, const struct sockaddr *, socklen_t))
 {
+	const struct timeval limit = { .tv_sec = LOCAL_DEADLINE_MS / 1000 };
 	struct sockaddr_un sun;
 	int dir_fd, fd = -1, rc = address_of(dir, name, &sun, &dir_fd);
 
@@ -70,8 +72,11 @@ static int socket_at(const char *dir, const char *name, int flags,
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 		rc = fd < 0 ? -errno : 0;
 	}
+	/* So long connect() waits for a place among those who are to be accepted. */
+	if (rc == 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	if (rc == 0 && use(fd, (const struct sockaddr *)&sun, sizeof sun) < 0)
-		rc = -errno;
+		rc = errno == EAGAIN ? ERR_SLOW : -errno;
 	if (dir_fd >= 0)
 		close(dir_fd);
 	if (rc < 0 && fd >= 0)
