@@ -62,7 +62,8 @@ int accounts_add(struct accounts *a, const char *name, const char *tier,
 
 /* ---- reading ---- */
 
-static void take_record(sqlite3_stmt *st, struct account_record *out)
+/* False: out of memory. */
+static bool take_record(sqlite3_stmt *st, struct account_record *out)
 {
 	enum { OWN = 5, N_TOKENS = OWN + TERM_N, USAGE };
 	struct account_record r = { .row = sqlite3_column_int64(st, 0),
@@ -70,14 +71,16 @@ static void take_record(sqlite3_stmt *st, struct account_record *out)
 		                    .created_unix_s = sqlite3_column_int64(st, 4),
 		                    .n_tokens = (unsigned)sqlite3_column_int(st, N_TOKENS) };
 
-	accounts_take_text(st, 1, r.name, sizeof r.name);
-	accounts_take_text(st, 2, r.tier, sizeof r.tier);
+	bool ok = accounts_take_text(st, 1, r.name, sizeof r.name) &&
+	          accounts_take_text(st, 2, r.tier, sizeof r.tier);
+
 	accounts_take_own(st, OWN, &r.own);
 	r.used = (struct account_usage){ (uint64_t)sqlite3_column_int64(st, USAGE),
 		                         (uint64_t)sqlite3_column_int64(st, USAGE + 1),
 		                         (uint64_t)sqlite3_column_int64(st, USAGE + 2),
 		                         (uint64_t)sqlite3_column_int64(st, USAGE + 3) };
 	*out = r;
+	return ok;
 }
 
 static void bind_now(sqlite3_stmt *st, int64_t now_unix_s)
@@ -92,9 +95,9 @@ static int take_one(struct accounts *a, sqlite3_stmt *st, struct account_record 
 {
 	int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
 
-	if (rc == SQLITE_ROW)
-		take_record(st, out);
-	else if (st && rc != SQLITE_DONE)
+	if (rc == SQLITE_ROW && !take_record(st, out))
+		rc = SQLITE_NOMEM;
+	if (st && rc != SQLITE_DONE && rc != SQLITE_ROW)
 		accounts_say_db(a, error_out);
 	sqlite3_finalize(st);
 	return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? ERR_NOT_FOUND : -EIO;
@@ -145,7 +148,10 @@ int accounts_list(struct accounts *a, const char *after, const char *part, int64
 	sqlite3_bind_int64(st, 4, n);
 	sqlite3_bind_text(st, 5, part, -1, SQLITE_STATIC);
 	while (got < n && (rc = sqlite3_step(st)) == SQLITE_ROW)
-		take_record(st, &v[got++]);
+		if (!take_record(st, &v[got++])) {
+			rc = SQLITE_NOMEM;
+			break;
+		}
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 		accounts_say_db(a, error_out);
 	sqlite3_finalize(st);
