@@ -6,8 +6,8 @@
 
 static const struct str *part_of(const struct web_request *q, unsigned i)
 {
-	const struct str *const parts[WEB_HEAD_PARTS] = { &q->method, &q->path,   &q->query,
-		                                          &q->host,   &q->origin, &q->cookie,
+	const struct str *const parts[WEB_HEAD_PARTS] = { &q->method,      &q->path,   &q->query,
+		                                          &q->host,        &q->origin, &q->cookie,
 		                                          &q->content_type };
 
 	return parts[i];
@@ -20,10 +20,7 @@ static bool begins_with(struct str s, struct str with)
 	return s.len >= with.len && memcmp(s.p, with.p, with.len) == 0;
 }
 
-static bool has_token(struct str s)
-{
-	return s.len && memmem(s.p, s.len, "tunn_", 5) != NULL;
-}
+static bool has_token(struct str s) { return s.len && memmem(s.p, s.len, "tunn_", 5) != NULL; }
 
 bool web_is_asked(const struct transport_events *events, struct str path, struct str query)
 {
@@ -133,7 +130,9 @@ void web_page(const struct web_call *w, const struct web_answer *a, struct page 
 	size_t n = a->n_fields < WEB_FIELDS_MAX ? a->n_fields : WEB_FIELDS_MAX;
 
 	_Static_assert((int)WEB_FIELDS_MAX <= (int)PAGE_FIELDS_MAX, "all have room in a page");
-	p->answer = (struct http1_answer){ .status = a->status, .fields = p->fields, .n_fields = n };
+	p->answer = (struct http1_answer){ .status = a->status,
+		                           .fields = p->fields,
+		                           .n_fields = n };
 	p->answer.body = a->body;
 	p->answer.to_head = str_eq((struct str){ w->head, w->len[0] }, STR("HEAD"));
 	for (size_t i = 0; i < n; i++)

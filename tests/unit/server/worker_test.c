@@ -433,7 +433,9 @@ static int make_shared(void **state)
 	    accounts_token_new(accounts, "other", NULL, 0, other_token, words) < 0)
 		fail_msg("%s", words);
 	accounts_close(accounts);
-	if (auth_start(&(struct books_conf){ .state_dir = dir, .tiers = &tiers, .n_workers = WORKERS_MAX },
+	if (auth_start(&(struct books_conf){ .state_dir = dir,
+	                                     .tiers = &tiers,
+	                                     .n_workers = WORKERS_MAX },
 	               &auth, words) < 0)
 		fail_msg("%s", words);
 	return 0;
