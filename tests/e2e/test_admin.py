@@ -223,6 +223,21 @@ def test_pages_have_every_tunnel_once(world):
         p.close()
 
 
+def test_ends_that_leave_while_they_are_listed_harm_nobody(world):
+    relay = admin_relay(world, "--open", "--workers", "1")
+    crowd, stays = Crowd(world, relay), Crowd(world, relay).join(["stays"])
+    for _ in range(4):
+        peers = crowd.join(f"end-{i}" for i in range(450))
+        leaving = threading.Thread(target=lambda these: [p.close() for p in these], args=(peers,))
+        leaving.start()
+        while leaving.is_alive():
+            ids = [t["id"] for t in get_json(relay, "/api/v1/tunnels?limit=1000")["tunnels"]]
+            assert len(set(ids)) == len(ids) and "stays" in ids
+        wait_until(lambda: [t["id"] for t in get_json(relay, "/api/v1/tunnels")["tunnels"]] == ["stays"])
+    for p in stays:
+        p.close()
+
+
 def test_native_ends_come_behind_the_tunnels_of_their_worker(world):
     relay = admin_relay(world, "--open", "--derp.allow", "any", "--workers", "1")
     natives = [Client(relay.port) for _ in range(3)]
@@ -281,8 +296,10 @@ def held(thread):
         pytest.skip("may not hold a thread of another process")
     assert ptrace(PTRACE_INTERRUPT, thread, None, None) == 0
     os.waitpid(thread, 0x40000000)  # __WALL
-    yield
-    ptrace(PTRACE_DETACH, thread, None, None)
+    try:
+        yield
+    finally:
+        ptrace(PTRACE_DETACH, thread, None, None)
 
 
 def test_a_worker_that_hangs_is_named_and_holds_up_nothing_else(world):
@@ -291,8 +308,8 @@ def test_a_worker_that_hangs_is_named_and_holds_up_nothing_else(world):
     crowd = Crowd(world, relay)
     ends = [p for n in range(12) for p in crowd.join([f"end-{n}"])]
     workers = {t["id"]: t["worker"] for t in get_json(relay, "/api/v1/tunnels")["tunnels"]}
-    threads = sorted(map(int, os.listdir(f"/proc/{relay.p.pid}/task")))  # main, the workers, admin
-    with held(threads[1]):
+    threads = sorted(map(int, os.listdir(f"/proc/{relay.p.pid}/task")))  # ..., the two workers, admin
+    with held(threads[-3]):
         page = get_json(relay, "/api/v1/tunnels")  # it is waited for
         assert page["unanswered"] == [0]
         assert {t["id"] for t in page["tunnels"]} == {k for k, w in workers.items() if w == 1}
