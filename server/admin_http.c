@@ -2,9 +2,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "common/base/buf.h"
 #include "common/base/metric.h"
 
 enum { WORDS_LEN = 320, WARN_MS = 10000 };
@@ -43,18 +43,29 @@ void admin_answer_text(struct httpd_request *r, int status, const char *type, st
 	answer_with(r, status, type ? type : TYPE_TEXT, body, NULL);
 }
 
+/* Without memory for the words the status says enough. doc NULL: likewise. */
+static void answer_json(struct httpd_request *r, int status, const struct json *doc,
+                        const struct httpd_field *more)
+{
+	size_t len = 0;
+	char *text = doc ? json_text(doc, JSON_ONE_LINE, &len) : NULL;
+
+	if (text)
+		text[len++] = '\n'; /* where the NUL was */
+	answer_with(r, text ? status : 503, TYPE_JSON, (struct str){ text, len }, more);
+	free(text);
+}
+
 static void fail_with(struct httpd_request *r, int status, const char *words,
                       const struct httpd_field *more)
 {
 	struct json *doc = json_new_object();
-	struct buf out = { 0 };
 
-	if (json_put(doc, "error", json_new_text(str_of(words))) < 0 ||
-	    json_append(doc, &out) < 0 || buf_add(&out, "\n", 1) < 0)
-		buf_clear(&out); /* the status says enough */
-	answer_with(r, status, TYPE_JSON,
-	            (struct str){ (const char *)buf_data(&out), buf_len(&out) }, more);
-	buf_done(&out);
+	if (json_put(doc, "error", json_new_text(str_of(words))) < 0) {
+		json_free(doc);
+		doc = NULL;
+	}
+	answer_json(r, status, doc, more);
 	json_free(doc);
 }
 
@@ -71,14 +82,7 @@ void admin_fail(struct httpd_request *r, int status, const char *fmt, ...)
 
 void admin_answer_json(struct httpd_request *r, int status, struct json *doc)
 {
-	struct buf out = { 0 };
-
-	if (json_append(doc, &out) < 0 || buf_add(&out, "\n", 1) < 0)
-		admin_fail(r, 503, "out of memory");
-	else
-		answer_with(r, status, TYPE_JSON,
-		            (struct str){ (const char *)buf_data(&out), buf_len(&out) }, NULL);
-	buf_done(&out);
+	answer_json(r, status, doc, NULL);
 	json_free(doc);
 }
 

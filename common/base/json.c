@@ -288,18 +288,6 @@ int json_add(struct json *array, struct json *value)
 	return json_array_append_new(own(array), own(value)) == 0 ? 0 : -ENOMEM;
 }
 
-static int on_text(const char *text, size_t len, void *out) { return buf_add(out, text, len); }
-
-int json_append(const struct json *j, struct buf *out)
-{
-	size_t before = buf_len(out);
-
-	if (j && json_dump_callback(borrowed(j), on_text, out, JSON_ENCODE_ANY | JSON_COMPACT) == 0)
-		return 0;
-	buf_cut(out, before);
-	return -ENOMEM;
-}
-
 /* Jansson indents by blanks only: one a level, each made a tab. A line break in a
  * string is written as an escape, so every one here begins a line. */
 static void blanks_to_tabs(char *text, size_t len)

@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/base/buf.h"
 #include "common/base/bytes.h"
 
 struct json;
@@ -79,8 +78,6 @@ int json_add(struct json *array, struct json *value);
 enum json_style { JSON_ONE_LINE, JSON_TABS /* as Go's MarshalIndent with tabs */ };
 /* Length of what is written with a NUL behind it, or ERR_TOO_BIG for cap bytes. */
 int json_print(const struct json *, enum json_style, char *out, size_t cap);
-/* In one line at the end of a buf, however long it is. 0 or -ENOMEM; j may be NULL: -ENOMEM. */
-int json_append(const struct json *, struct buf *out);
 
 /* However long it is: the caller's to free, and to wipe if it is a secret. NULL: out of
  * memory. */

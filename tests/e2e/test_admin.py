@@ -165,6 +165,10 @@ def test_a_tunnel_appears_with_its_traffic_and_goes(world, seen):
     assert home["role"] == "forward" and laptop["address"].startswith("127.0.0.1:")
     assert laptop["peers"][0] | {"key": ""} == {"key": "", "state": "up", "account": "main", "id": "home"}
     assert abs(laptop["since_unix_s"] - time.time()) < 60 and laptop["queue"] == {"packets": 0, "bytes": 0}
+    (usage,) = get_json(seen, "/api/v1/usage?q=main")["usage"]
+    for word, ours in (("sent", "in"), ("received", "out")):
+        assert usage[f"{word}_bytes"] == laptop[ours]["bytes"] + home[ours]["bytes"]
+        assert usage[f"{word}_packets"] == laptop[ours]["packets"] + home[ours]["packets"]
     pair.home.stop()
     wait_until(lambda: row_of(seen, "home") is None)
     wait_until(lambda: row_of(seen, "laptop")["peers"][0]["state"] in ("gone", "absent"))
