@@ -1,6 +1,5 @@
 #include "server/admit.h"
 
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +9,8 @@
 #include "common/base/list.h"
 #include "common/base/map.h"
 
-enum { PREFIX_LEN = 9 }; /* family, then a /24 or /64 */
-
 struct net { /* as long as it has newcomers */
-	uint8_t prefix[PREFIX_LEN];
+	uint8_t prefix[ADDR_NET_LEN];
 	struct list newcomers; /* oldest first */
 	unsigned n;
 };
@@ -43,7 +40,7 @@ struct admit *admit_new(const struct limits *limits)
 	if (!a)
 		return NULL;
 	pthread_mutex_init(&a->lock, NULL);
-	map_init(&a->nets, PREFIX_LEN);
+	map_init(&a->nets, ADDR_NET_LEN);
 	map_init(&a->by_number, sizeof(uint64_t));
 	list_init(&a->newcomers);
 	a->next_number = 1;
@@ -71,39 +68,20 @@ unsigned admit_count(struct admit *a)
 	return n;
 }
 
-static void prefix_of(const struct addr *addr, uint8_t out[static PREFIX_LEN])
-{
-	memset(out, 0, PREFIX_LEN);
-	if (addr->ss.ss_family == AF_INET) {
-		const struct sockaddr_in *v4 = (const void *)&addr->ss;
-		out[0] = 4;
-		memcpy(out + 1, &v4->sin_addr, 3);
-		return;
-	}
-	const struct sockaddr_in6 *v6 = (const void *)&addr->ss;
-	if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) { /* a socket for both families */
-		out[0] = 4;
-		memcpy(out + 1, v6->sin6_addr.s6_addr + 12, 3);
-		return;
-	}
-	out[0] = 6;
-	memcpy(out + 1, v6->sin6_addr.s6_addr, 8);
-}
-
 /* The net of that address, made if need be. */
 static struct net *net_of(struct admit *a, const struct addr *addr)
 {
-	uint8_t prefix[PREFIX_LEN];
+	uint8_t prefix[ADDR_NET_LEN];
 	struct net *net;
 
-	prefix_of(addr, prefix);
+	addr_net(addr, prefix);
 	net = map_get(&a->nets, prefix);
 	if (net)
 		return net;
 	net = calloc(1, sizeof *net);
 	if (!net)
 		return NULL;
-	memcpy(net->prefix, prefix, PREFIX_LEN);
+	memcpy(net->prefix, prefix, ADDR_NET_LEN);
 	list_init(&net->newcomers);
 	if (map_put(&a->nets, net->prefix, net) < 0) {
 		free(net);

@@ -229,3 +229,22 @@ int addr_split_host(const char *text, uint16_t default_port, char *host_out, siz
 	*port_out = port;
 	return 0;
 }
+
+void addr_net(const struct addr *addr, uint8_t out[static ADDR_NET_LEN])
+{
+	memset(out, 0, ADDR_NET_LEN);
+	if (addr->ss.ss_family == AF_INET) {
+		const struct sockaddr_in *v4 = (const void *)&addr->ss;
+		out[0] = 4;
+		memcpy(out + 1, &v4->sin_addr, 3);
+		return;
+	}
+	const struct sockaddr_in6 *v6 = (const void *)&addr->ss;
+	if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) { /* a socket for both families */
+		out[0] = 4;
+		memcpy(out + 1, v6->sin6_addr.s6_addr + 12, 3);
+		return;
+	}
+	out[0] = 6;
+	memcpy(out + 1, v6->sin6_addr.s6_addr, 8);
+}

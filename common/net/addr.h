@@ -14,7 +14,7 @@ struct addr { /* value type */
 	socklen_t len;
 };
 
-enum { ADDR_TEXT_LEN = 80 };
+enum { ADDR_TEXT_LEN = 80, ADDR_NET_LEN = 9 };
 
 /* "192.0.2.1:443", "[2001:db8::1]:443" */
 const char *addr_text(const struct addr *, char out[static ADDR_TEXT_LEN]);
@@ -26,6 +26,10 @@ bool addr_eq(const struct addr *, const struct addr *); /* family, address, port
 bool addr_is_loopback(const struct addr *);
 /* Multicast or broadcast or unspecified: never a place to forward to. */
 bool addr_is_special(const struct addr *);
+
+/* What is held against one holder of addresses: the family, then IPv4's /24 or IPv6's /64;
+ * IPv4-mapped IPv6 is IPv4. */
+void addr_net(const struct addr *, uint8_t out[static ADDR_NET_LEN]);
 
 /* A numeric address without port. 0 or ERR_INVALID. IPv4-mapped IPv6 becomes IPv4. */
 int addr_of_ip(const char *ip, uint16_t port, struct addr *addr_out);
