@@ -149,7 +149,7 @@ struct web {
 
 enum { WEB_BODY_MAX = 8192, WEB_FIELDS_MAX = 12 };
 
-struct web_request {         /* borrowed for the call; nothing is decoded */
+struct web_request { /* borrowed for the call; nothing is decoded */
 	struct str method, path;
 	struct str query; /* without '?' */
 	struct str host;  /* with the port, if it was said; of no grammar yet, like the rest */
@@ -162,7 +162,7 @@ struct web_field {
 };
 struct web_answer { /* borrowed for the call */
 	int status;
-	const struct web_field *fields; /* of this answer, not of the connection or the body's length */
+	const struct web_field *fields; /* of this answer alone */
 	size_t n_fields;                /* at most WEB_FIELDS_MAX */
 	struct str body;
 };

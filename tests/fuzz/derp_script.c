@@ -95,6 +95,9 @@ static const char *const requests[] = {
 	"X-Tailscale-Challenge: ts_1\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 	"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+	"POST /login/token?a=b HTTP/1.1\r\nHost: x:1\r\nOrigin: https://x:1\r\nCookie: a=b\r\n"
+	"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\na=b&c=d",
+	"HEAD /login HTTP/1.0\r\nHost: x\r\n\r\n",
 	"GET /derp HTTP/1.1\r\nHost: x\r\nIdeal-Node: 1a\r\nUpgrade: h2c, DERP\r\n\r\n",
 };
 static const char *const answers[] = {

@@ -140,6 +140,8 @@ static void owner_does(struct scene *s, uint8_t what)
 		OPS->freshen(p->server, p->now_ms);
 	else if (what % 10 == 2)
 		OPS->probe(p->server, p->now_ms, 1000);
+	else if (what % 10 == 9)
+		pair_answer(p, 200 + what, "<p>words");
 	if (!c || s->over || p->at_server.n_ended)
 		return;
 	switch (what % 10) {

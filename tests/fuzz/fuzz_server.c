@@ -46,6 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		size_t n = mark ? (size_t)(mark - data) + 2 : len;
 		rc = transport_grpc.input(p.server, data, n, p.now_ms);
 		p.now_ms += 1000;
+		if (mark && n % 2)
+			pair_answer(&p, 200, "<p>words");
 		if (rc == 0)
 			rc = transport_grpc.tick(p.server, p.now_ms);
 		transport_grpc.flush(p.server, &out, 1 << 16);

@@ -32,6 +32,11 @@ struct pair {
 	size_t chunk; /* bytes handed over at once; 0: all */
 	bool (*admit)(struct pair *, struct chan *, const struct hello *); /* NULL: admits all */
 	int rc_server, rc_client;
+	struct list webs; /* that the server's owner was asked and has not answered */
+	unsigned n_request, n_unasked;
+	char asked[512]; /* the last of them, its parts between bars */
+	size_t asked_body;
+	int refuse_requests; /* an error code, instead of an answer that follows */
 	struct buf *heard_by_server, *heard_by_client; /* all that was sent, if not NULL */
 	uint8_t server_secret[KEY_LEN], client_secret[KEY_LEN];
 };
@@ -128,6 +133,50 @@ static inline void pair_forward(void *owner, struct chan *c, struct pkt *pkt)
 	pktq_push(&t->packets, pkt);
 }
 
+static inline int pair_request(void *owner, struct web *web, const struct web_request *q)
+{
+	struct pair *p = owner;
+	const struct str parts[] = { q->method, q->path,   q->query,        q->host,
+		                     q->origin, q->cookie, q->content_type, q->body };
+	size_t n = 0;
+
+	p->n_request++;
+	p->asked_body = q->body.len;
+	for (unsigned i = 0; i < 8 && n < sizeof p->asked; i++)
+		n += (size_t)snprintf(p->asked + n, sizeof p->asked - n, "%.*s|", (int)parts[i].len,
+		                      parts[i].len ? parts[i].p : "");
+	if (p->refuse_requests)
+		return p->refuse_requests;
+	web->up = p;
+	list_add_tail(&p->webs, &web->node);
+	return 0;
+}
+static inline void pair_unasked(void *owner, struct web *web)
+{
+	struct pair *p = owner;
+
+	p->n_unasked++;
+	list_del(&web->node);
+}
+
+/* The request that came first. False: there is none. */
+static inline bool pair_answer(struct pair *p, int status, const char *body)
+{
+	const struct web_field fields[] = { { STR("Content-Type"), STR("text/x") },
+		                            { STR("Set-Cookie"), STR("a=b") } };
+	const struct web_answer a = {
+		.status = status, .fields = fields, .n_fields = 2, .body = str_of(body)
+	};
+
+	if (list_empty(&p->webs))
+		return false;
+	struct web *web = container_of(p->webs.next, struct web, node);
+	list_del(&web->node);
+	web->up = NULL;
+	web->ops->answer(web, &a);
+	return true;
+}
+
 static const struct transport_events pair_events = {
 	.hello = pair_hello,
 	.ready = pair_ready,
@@ -137,6 +186,8 @@ static const struct transport_events pair_events = {
 	.ended = pair_ended,
 	.wish = pair_wish,
 	.forward = pair_forward,
+	.request = pair_request,
+	.unasked = pair_unasked,
 };
 
 /* Those of derp.md 2.9. */
@@ -157,6 +208,7 @@ static inline void pair_keys(struct pair *p)
 static inline bool pair_open(struct pair *p, const struct transport_ops *ops)
 {
 	*p = (struct pair){ .now_ms = 1000000 };
+	list_init(&p->webs);
 	p->server_conf = (struct transport_conf){ .node = "n1",
 		                                  .host_address = "192.0.2.1:5",
 		                                  .serving = true,
@@ -178,6 +230,10 @@ static inline void pair_close(struct pair *p, const struct transport_ops *ops)
 		pkt_free(pkt);
 	while ((pkt = pktq_pop(&p->at_client.packets)) != NULL)
 		pkt_free(pkt);
+	list_each(it, tmp, &p->webs) {
+		list_del(it);
+		container_of(it, struct web, node)->up = NULL;
+	}
 	ops->free(p->server);
 	ops->free(p->client);
 	pkt_pool_drain();
