@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "server/control.h"
 #include "server/ledger.h"
+#include "server/login.h"
 #include "server/mail.h"
 
 enum { TICK_MS = 1000 };
@@ -26,6 +27,7 @@ struct books {
 	struct accounts *accounts;
 	struct tiers tiers;
 	struct ledger *ledger;
+	struct login *login;
 	struct commands commands;
 	struct control *control;
 	struct loop *loop;
@@ -138,6 +140,7 @@ static void on_changed(void *owner, int64_t row, const char *token_id)
 	struct books *b = owner;
 	struct account *a = ledger_find(b->ledger, row);
 
+	login_sign_out(b->login, row);
 	if (token_id)
 		cut_off(b, token_id);
 	else if (a && ledger_changed(b->ledger, row) == 0)
@@ -181,6 +184,8 @@ void books_identify(struct books *b, struct str token, int64_t now_unix_s, struc
 		out->why = CLOSE_UNAVAILABLE;
 }
 
+struct login *books_logins(struct books *b) { return b->login; }
+
 int books_name_derp(struct books *b, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct account_record r;
@@ -214,6 +219,7 @@ static void on_tick(void *arg)
 
 	timer_set(b->tick, TICK_MS);
 	ledger_tick(b->ledger, loop_now_ms(b->loop));
+	login_expire(b->login, loop_now_ms(b->loop));
 	tell_what_was_missed(b);
 }
 
@@ -234,6 +240,10 @@ static int open_all(struct books *b, const struct books_conf *conf,
 	rc = ledger_open(&ledger, &b->ledger, error_out);
 	if (rc < 0)
 		return rc;
+	if ((b->login = login_new(b->accounts)) == NULL) {
+		snprintf(error_out, ACCOUNTS_ERROR_LEN, "out of memory");
+		return -ENOMEM;
+	}
 	b->commands = (struct commands){ .accounts = b->accounts,
 		                         .tiers = &b->tiers,
 		                         .logs = true,
@@ -278,6 +288,7 @@ void books_close(struct books *b)
 		return;
 	control_close(b->control);
 	ledger_close(b->ledger);
+	login_free(b->login);
 	accounts_close(b->accounts);
 	timer_free(b->tick);
 	list_each(it, tmp, &b->revocations)

@@ -22,6 +22,8 @@ enum mail_kind {
 	MAIL_CLOSE,   /* the same: a mate of the mesh wants that native end closed */
 	MAIL_SURVEY,  /* admin -> worker, and back: ptr struct survey (given) */
 	MAIL_FIGHT,   /* the same: instances fight for its key, which rests; whoever has it goes */
+	MAIL_LOGIN,   /* auth -> worker: number of the asking web, ptr struct login_question (given)
+	               */
 };
 
 #endif

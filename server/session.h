@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/map.h"
 #include "common/link.h"
+#include "server/login_desk.h"
 #include "server/router.h"
 
 struct auth;
@@ -39,6 +40,7 @@ struct sessions {
 	struct timer *expire;       /* set for when the next token of them ends, */
 	uint64_t expire_ms;         /* which is then */
 	struct log_limit strangers; /* lines that anybody can cause */
+	struct login_desk desk;     /* for who logs in by plain HTTP */
 };
 
 int sessions_init(struct sessions *, struct loop *); /* 0 or -ENOMEM */

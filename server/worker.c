@@ -95,6 +95,20 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 		timer_set(w->stage_timer, 0);
 }
 
+static int on_request(void *owner, struct link *l, struct web *web, const struct web_request *q)
+{
+	struct worker *w = container_of(owner, struct worker, sessions);
+
+	return login_desk_ask(&w->sessions.desk, l, web, q);
+}
+
+static void on_unasked(void *owner, struct web *web)
+{
+	struct worker *w = container_of(owner, struct worker, sessions);
+
+	login_desk_unasked(&w->sessions.desk, web);
+}
+
 static const struct link_events link_events = {
 	.hello = session_on_hello,
 	.packet = session_on_packet,
@@ -103,6 +117,8 @@ static const struct link_events link_events = {
 	.greeted = on_greeted,
 	.wish = session_on_wish,
 	.forward = session_on_forward,
+	.request = on_request,
+	.unasked = on_unasked,
 };
 
 static void turn_away(struct worker *w, int fd, const struct addr *peer)
@@ -299,6 +315,7 @@ static void on_mail(void *owner, struct mail *m)
 	case MAIL_SURVEY: survey_take(m->ptr, &w->sessions, w->links); break;
 	case MAIL_LEAVE: router_on_leave(router, m->ptr, now_ms); break;
 	case MAIL_CLOSE: router_on_close(router, m->ptr); break;
+	case MAIL_LOGIN: login_desk_on_answer(&w->sessions.desk, m->number, m->ptr); break;
 	case MAIL_FIGHT: router_on_fight(router, m->ptr, now_ms); break;
 	case MAIL_ENDED: break; /* ours to say */
 	}
@@ -348,12 +365,13 @@ int worker_new(const struct worker_conf *conf, struct worker **worker_out)
 	w->policy = native_policy_ref(conf->policy);
 	w->limits = conf->limits;
 	map_init(&w->newcomers, sizeof(uint64_t));
+	login_desk_init(&w->sessions.desk);
 	int rc = set_up(w);
 	if (rc < 0) {
 		worker_free(w);
 		return rc;
 	}
-	w->sessions.mailbox = w->mailbox;
+	w->sessions.mailbox = w->sessions.desk.mailbox = w->mailbox;
 	w->sessions.own_key = conf->derp.public;
 	sessions_take_policy(&w->sessions, w->policy);
 	*worker_out = w;
@@ -390,6 +408,7 @@ static void *run(void *arg)
 
 	mesh_start(w->mesh);
 	loop_run(w->loop);
+	login_desk_close(&w->sessions.desk);
 	links_free(w->links); /* here: its packets belong to this thread's pool */
 	w->links = NULL;
 	pkt_pool_drain();
@@ -416,7 +435,7 @@ int worker_start(struct worker *w)
 
 	if (rc < 0)
 		return rc;
-	w->sessions.auth = w->conf->auth;
+	w->sessions.auth = w->sessions.desk.auth = w->conf->auth;
 	return -pthread_create(&w->thread, NULL, run, w);
 }
 
@@ -437,6 +456,7 @@ void worker_free(struct worker *w)
 	mesh_free(w->mesh);
 	if (w->mailbox)
 		mailbox_free(w->mailbox);
+	login_desk_close(&w->sessions.desk);
 	letter_free(w->last);
 	timer_free(w->stage_timer);
 	sessions_done(&w->sessions);
