@@ -31,6 +31,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{ "relay", "carry UDP of a local port to a peer, through a relay", relay_command },
+	{ "login", "get a token from a relay, by a browser", login_command },
 	{ "server", "run a relay", server_command },
 	{ "account", "manage the accounts of a relay", account_command },
 	{ "token", "make, list and revoke the tokens of an account", token_command },

@@ -3,22 +3,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "client/client.h"
 #include "client/options.h"
+#include "client/relay_place.h"
 #include "common/base/crypto.h"
 #include "common/base/log.h"
 #include "common/base/nodekey.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, DEFAULT_PORT = 443, HOST_LEN = 256, WAYS_MAX = 4 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, HOST_LEN = 256, WAYS_MAX = 4 };
 
 struct command { /* everything that must live while the client runs */
 	struct relay_options opts;
-	char host[HOST_LEN];
-	uint16_t port;
-	char authority[HOST_LEN + 10];
+	struct relay_place place;
 	char *token; /* for every reconnect, in memory of its own; NULL before it is read */
 	char host_id[NAME_MAX_LEN + 1];
 	struct str *peers;
@@ -36,23 +34,6 @@ static int fail(int code, const char *what, const char *value, const char *why)
 	fprintf(stderr, "tunn relay: %s%s%s: %s\n", what, value[0] ? " " : "", value, why);
 	return code;
 }
-
-static int read_relay(struct command *cmd)
-{
-	const char *relay = cmd->opts.relay;
-
-	if (addr_split_host(relay, DEFAULT_PORT, cmd->host, sizeof cmd->host, &cmd->port))
-		return fail(EXIT_USAGE, "--relay", relay,
-		            "takes https://HOST[:PORT] or HOST[:PORT]");
-	bool v6 = strchr(cmd->host, ':') != NULL;
-	int n = snprintf(cmd->authority, sizeof cmd->authority, "%s%s%s", v6 ? "[" : "", cmd->host,
-	                 v6 ? "]" : "");
-	if (cmd->port != DEFAULT_PORT)
-		snprintf(cmd->authority + n, sizeof cmd->authority - (size_t)n, ":%u", cmd->port);
-	return 0;
-}
-
-static int choose_proxy(struct command *cmd, struct proxy_conf *proxy_out);
 
 /* ---- ways ---- */
 
@@ -74,7 +55,7 @@ static int make_tls(struct command *cmd, const struct transport_ops *ops, struct
 
 static void fill_transport(struct command *cmd, struct transport_conf *t)
 {
-	t->authority = cmd->authority;
+	t->authority = cmd->place.authority;
 	t->user_agent = "grpc-c-tunn/" TUNN_VERSION;
 	t->derp.secret = cmd->secret;
 	crypto_node_public(cmd->secret, t->derp.public.b);
@@ -84,17 +65,16 @@ static int add_way(struct command *cmd, const struct transport_ops *ops)
 {
 	struct way *w = &cmd->ways[cmd->n_ways];
 
-	w->dial.host = cmd->host;
-	w->dial.port = cmd->port;
+	w->dial.host = cmd->place.host;
+	w->dial.port = cmd->place.port;
 	w->dial.fwmark = cmd->opts.fwmark;
 	w->dial.bind_device = cmd->opts.bind_device;
 	w->ops = ops;
-	w->relay = cmd->authority;
+	w->relay = cmd->place.authority;
 	w->is_same_place = true;
 	fill_transport(cmd, &w->transport);
-	int rc = choose_proxy(cmd, &w->dial.proxy);
-	if (rc == 0)
-		rc = make_tls(cmd, ops, &w->tls);
+	int rc = relay_place_proxy("relay", &cmd->place, cmd->opts.proxy, &w->dial.proxy);
+	rc = rc ? EXIT_USAGE : make_tls(cmd, ops, &w->tls);
 	if (rc == 0)
 		cmd->n_ways++;
 	return rc;
@@ -149,27 +129,12 @@ static int make_key(struct command *cmd)
 	return 0;
 }
 
-static int choose_proxy(struct command *cmd, struct proxy_conf *proxy_out)
-{
-	char warning[PROXY_ERROR_LEN] = "", error[PROXY_ERROR_LEN] = "";
-
-	if (proxy_choose(cmd->opts.proxy, cmd->host, cmd->port, proxy_out, warning, error))
-		return fail(EXIT_USAGE, "proxy", "", error);
-	if (proxy_out->used && proxy_out->port == cmd->port &&
-	    strcasecmp(proxy_out->host, cmd->host) == 0)
-		return fail(EXIT_USAGE, "proxy", cmd->authority,
-		            "is the relay itself (--proxy, https_proxy); a proxy is another program");
-	if (warning[0])
-		fprintf(stderr, "tunn relay: %s\n", warning);
-	return 0;
-}
-
 static int read_token(struct command *cmd)
 {
 	cmd->token = crypto_secret_new(TOKEN_MAX_LEN + 1);
 	if (!cmd->token)
 		return fail(EXIT_FAILED, "start", "", "out of memory");
-	return relay_options_token(&cmd->opts, cmd->host, cmd->token, TOKEN_MAX_LEN + 1) ?
+	return relay_options_token(&cmd->opts, cmd->place.host, cmd->token, TOKEN_MAX_LEN + 1) ?
 	                       EXIT_USAGE :
 	                       0;
 }
@@ -281,7 +246,7 @@ static int choose_user(struct command *cmd)
 static int prepare(struct command *cmd)
 {
 	enum log_level level;
-	int rc = read_relay(cmd);
+	int rc = relay_place_of("relay", cmd->opts.relay, &cmd->place) ? EXIT_USAGE : 0;
 
 	cmd->is_native = relay_options_are_native(&cmd->opts);
 

@@ -1,4 +1,5 @@
 #include "client/options.h"
+#include "client/options_impl.h"
 
 #include <net/if.h>
 #include <stdio.h>
@@ -14,8 +15,6 @@
 #include "common/net/fetch.h"
 #include "common/net/proxy.h"
 #include "common/transport/transport.h"
-
-#define DEFAULT_RELAY "https://tunn.to"
 
 #define PIN_OF_KEY  "sha256:"
 #define PIN_OF_CERT "sha256-raw:"
@@ -40,7 +39,7 @@ static uint16_t port_of(const char *v) /* 0: none */
 
 static const char *check_port(const char *v) { return port_of(v) ? NULL : "must be 1 to 65535"; }
 
-static const char *check_id(const char *v)
+const char *option_check_id(const char *v)
 {
 	if (name_is_valid(str_of(v)))
 		return NULL;
@@ -55,7 +54,7 @@ static const char *check_peer(const char *v)
 	       "lower-case hex digits";
 }
 
-static const char *check_relay(const char *v)
+const char *option_check_relay(const char *v)
 {
 	char host[HOST_LEN];
 	uint16_t port;
@@ -126,7 +125,7 @@ static const char *pin_hex(const char *v, bool *raw_out)
 	return strncmp(v, PIN_OF_KEY, strlen(PIN_OF_KEY)) == 0 ? v + strlen(PIN_OF_KEY) : NULL;
 }
 
-static const char *check_pin(const char *v)
+const char *option_check_pin(const char *v)
 {
 	uint8_t pin[TLS_PIN_LEN];
 	bool raw;
@@ -138,7 +137,7 @@ static const char *check_pin(const char *v)
 	       "certificate) and 64 lower-case hex digits";
 }
 
-static const char *check_proxy(const char *v)
+const char *option_check_proxy(const char *v)
 {
 	static char words[PROXY_ERROR_LEN + 16];
 	char warning[PROXY_ERROR_LEN] = "", error[PROXY_ERROR_LEN] = "";
@@ -148,6 +147,11 @@ static const char *check_proxy(const char *v)
 		return NULL;
 	snprintf(words, sizeof words, "is no proxy: %s", error);
 	return words;
+}
+
+void option_pin(const char *v, uint8_t pin_out[static TLS_PIN_LEN], bool *is_raw_out)
+{
+	hex_decode(str_of(pin_hex(v, is_raw_out)), pin_out, TLS_PIN_LEN);
 }
 
 static const char *check_device(const char *v)
@@ -195,13 +199,13 @@ const struct opt relay_opts[] = {
 	  .name = "id",
 	  .arg = "ID",
 	  AT(o.id),
-	  .check = check_id,
+	  .check = option_check_id,
 	  .help = "name of this end; default: the id that the token is bound to, else the host name" },
 	{ .kind = OPT_TEXT,
 	  .name = "relay",
 	  .arg = "URL",
 	  AT(o.relay),
-	  .check = check_relay,
+	  .check = option_check_relay,
 	  .help = "the relay, https://HOST[:PORT] or HOST[:PORT]; default: " DEFAULT_RELAY },
 	{ .kind = OPT_TEXT,
 	  .name = "token-file",
@@ -213,7 +217,7 @@ const struct opt relay_opts[] = {
 	  .name = "pin",
 	  .arg = "sha256:HEX",
 	  AT(pin),
-	  .check = check_pin,
+	  .check = option_check_pin,
 	  .help = "trust the relay with this public key, whoever signed its certificate; or with "
 	          "this certificate, as a DERP map has it: sha256-raw:HEX" },
 	{ .kind = OPT_TEXT,
@@ -272,7 +276,7 @@ const struct opt relay_opts[] = {
 	  .arg = "URL",
 	  .traits = OPT_PRIVATE,
 	  AT(o.proxy),
-	  .check = check_proxy,
+	  .check = option_check_proxy,
 	  .help = "HTTP proxy, http://[USER:PASSWORD@]HOST[:PORT], or none; default: https_proxy and "
 	          "no_proxy of the environment" },
 	{ .kind = OPT_NUMBER,
@@ -414,7 +418,7 @@ static void decode(struct raw *raw)
 		o->relay = DEFAULT_RELAY;
 	o->has_pin = raw->pin != NULL;
 	if (o->has_pin)
-		hex_decode(str_of(pin_hex(raw->pin, &o->pin_is_raw)), o->pin, TLS_PIN_LEN);
+		option_pin(raw->pin, o->pin, &o->pin_is_raw);
 }
 
 int relay_options_read(int argc, char **argv, struct relay_options *opts_out, bool *help_out)

@@ -1,4 +1,5 @@
 #include "client/options.h"
+#include "client/token_file.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "common/base/file.h"
 #include "common/base/token.h"
 
-enum { HOST_LEN = 256, TEXT_LEN = 1024 };
+enum { TEXT_LEN = 1024 };
 
 struct place {            /* where the token goes */
 	const char *from; /* for people */
@@ -103,19 +104,6 @@ bool relay_options_place(const char *name, char path_out[static RELAY_PATH_LEN])
 	return n >= 0 && n < RELAY_PATH_LEN;
 }
 
-/* The file stored for the host: "" where there is no place for it. */
-static void stored_path(const char *host, char out[static RELAY_PATH_LEN])
-{
-	char name[sizeof "tokens/" + HOST_LEN];
-	int n = snprintf(name, sizeof name, "tokens/%s", host);
-
-	for (char *c = name; *c; c++)
-		*c = (char)tolower((unsigned char)*c);
-	if (host[0] == '.' || strchr(host, '/') || n < 0 || (size_t)n >= sizeof name ||
-	    !relay_options_place(name, out))
-		out[0] = 0;
-}
-
 static int take(const struct relay_options *o, const char *variable, const char *stored,
                 struct place *p)
 {
@@ -148,11 +136,11 @@ int relay_options_token(const struct relay_options *o, const char *relay_host, c
 {
 	struct place p = { .token = token_out, .cap = cap };
 	char *variable = getenv("TUNN_TOKEN");
-	char stored[RELAY_PATH_LEN];
+	char stored[TOKEN_PATH_LEN];
 	int rc;
 
 	token_out[0] = 0;
-	stored_path(relay_host, stored);
+	token_file_path(relay_host, stored);
 	if (relay_options_are_native(o))
 		rc = 0;
 	else if (is_for_another(o, variable, stored))

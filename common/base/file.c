@@ -175,7 +175,13 @@ static void sync_dir_of(const char *path)
 	}
 }
 
-int file_create(const char *path, struct str content)
+static int rename_over(const char *from, const char *to)
+{
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
+static int write_file(const char *path, struct str content,
+                      int (*put)(const char *from, const char *to))
 {
 	char temp[PATH_MAX];
 	int n = snprintf(temp, sizeof temp, "%s.XXXXXX", path);
@@ -189,10 +195,20 @@ int file_create(const char *path, struct str content)
 	if (close(fd) < 0 && rc == 0)
 		rc = -errno;
 	if (rc == 0)
-		rc = rename_new(temp, path);
+		rc = put(temp, path);
 	if (rc < 0)
 		unlink(temp);
 	else
 		sync_dir_of(path);
 	return rc;
+}
+
+int file_create(const char *path, struct str content)
+{
+	return write_file(path, content, rename_new);
+}
+
+int file_replace(const char *path, struct str content)
+{
+	return write_file(path, content, rename_over);
 }

@@ -27,5 +27,6 @@ int file_ask(const char *prompt, char *out, size_t cap);
 int file_make_dir(const char *dir);
 /* Mode 0600, on the disk before it has its name; never replaces: -EEXIST. 0 or -errno. */
 int file_create(const char *path, struct str content);
+int file_replace(const char *path, struct str content); /* the same, in place of what is there */
 
 #endif

@@ -40,6 +40,7 @@ static void fetch_free(struct fetch *f)
 	timer_free(f->deadline);
 	tls_ctx_unref(f->tls);
 	http1_response_free(f->response);
+	buf_wipe(&f->request);
 	buf_done(&f->request);
 	crypto_wipe(&f->dial.proxy, sizeof f->dial.proxy);
 	free(f);
@@ -264,6 +265,8 @@ static int write_request(const struct fetch *f, const struct fetch_conf *conf,
 		rc = put_host(f, u, out);
 	if (rc == 0)
 		rc = put(out, "User-Agent: tunn/" TUNN_VERSION "\r\nConnection: close\r\n");
+	if (rc == 0 && conf->type)
+		rc = put(out, "Content-Type: %s\r\n", conf->type);
 	if (rc == 0 && conf->body.len)
 		rc = put(out, "Content-Length: %zu\r\n", conf->body.len);
 	if (rc == 0)

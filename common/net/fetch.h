@@ -25,7 +25,8 @@ struct fetch;
 struct fetch_conf { /* borrowed for the call */
 	const char *url;
 	const char *method;                    /* NULL: GET */
-	struct str body;                       /* sent as it is, without a type */
+	struct str body;                       /* sent as it is, and wiped afterwards */
+	const char *type;                      /* its Content-Type; NULL: not told */
 	struct tls_ctx *tls;                   /* of a client, for https; referenced */
 	const struct proxy_conf *proxy;        /* NULL: none */
 	uint32_t fwmark;                       /* as in dial.h; 0: none */

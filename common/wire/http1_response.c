@@ -78,6 +78,7 @@ void http1_response_free(struct http1_response *r)
 {
 	if (!r)
 		return;
+	buf_wipe(&r->body); /* a token, perhaps */
 	buf_done(&r->body);
 	free(r);
 }
