@@ -8,6 +8,7 @@
 #include "server/ask.h"
 #include "server/command.h"
 #include "server/options.h"
+#include "server/requests.h"
 #include "server/terms.h"
 
 enum { PAGE = 1000, CELL_LEN = 80 };
@@ -16,6 +17,7 @@ struct account_options {
 	struct ask_options ask;
 	const char *tier;
 	const char *own[TERM_N];
+	const char *account;
 	bool force;
 };
 
@@ -60,6 +62,13 @@ static const struct opt account_opts[] = {
 	    "after a rest, as much at once as its rate gives in this time (10s)"),
 	OWN(TERM_VOLUME, "volume", "SIZE", check_volume,
 	    "in a UTC month, sent and received together (50GB), or unlimited"),
+	{ .kind = OPT_TEXT,
+	  .name = "account",
+	  .arg = "NAME",
+	  .traits = OPT_LINE,
+	  .offset = offsetof(struct account_options, account),
+	  .check = ask_check_name,
+	  .help = "the account that a login is approved for; default: the only one" },
 	{ .kind = OPT_FLAG,
 	  .name = "force",
 	  .traits = OPT_LINE,
@@ -71,13 +80,15 @@ static const struct opt account_opts[] = {
 
 static const struct opt_command account_cmd = {
 	.name = "account",
-	.usage = "add NAME | list | show NAME | set NAME | suspend NAME | resume NAME | rm NAME "
-	         "[options]",
+	.usage = "add NAME | list | show NAME | set NAME | suspend NAME | resume NAME | rm NAME | "
+	         "requests | approve CODE | deny CODE [options]",
 	.summary = "manage the accounts of a relay",
 	.text = "add NAME [--tier TIER] adds an account, set NAME changes its tier (--tier) or gives "
 	        "it limits of its own, which win over its tier's; the word default takes one away. "
 	        "suspend NAME keeps its ends out until resume NAME. rm NAME [--force] removes it "
-	        "with its tokens and its usage. list and show NAME tell what there is.\n\n"
+	        "with its tokens and its usage. list and show NAME tell what there is. requests shows "
+	        "the logins (tunn login) that wait, approve CODE [--account NAME] lets one have its "
+	        "token, deny CODE does not.\n\n"
 	        "It acts on the relay whose state is on this machine: a running server obeys at "
 	        "once, live tunnels included.",
 	.opts = account_opts,
@@ -86,7 +97,7 @@ static const struct opt_command account_cmd = {
 
 /* ---- words into a request ---- */
 
-enum { MAY_TIER = 1, MAY_OWN = 2, MAY_FORCE = 4 };
+enum { MAY_TIER = 1, MAY_OWN = 2, MAY_FORCE = 4, MAY_ACCOUNT = 8, IS_LOGIN = 16 };
 
 static const struct ask_verb verbs[] = {
 	{ "add", "add NAME [--tier TIER]", "NAME", MAY_TIER },
@@ -97,14 +108,18 @@ static const struct ask_verb verbs[] = {
 	{ "suspend", "suspend NAME", "NAME", 0 },
 	{ "resume", "resume NAME", "NAME", 0 },
 	{ "rm", "rm NAME [--force]", "NAME", MAY_FORCE },
+	{ "requests", "requests", NULL, IS_LOGIN },
+	{ "approve", "approve CODE [--account NAME]", "CODE", MAY_ACCOUNT | IS_LOGIN },
+	{ "deny", "deny CODE", "CODE", IS_LOGIN },
 };
 
 /* An option that would do nothing is a mistake somewhere. */
 static int check_fit(const struct account_options *o, const struct ask_verb *verb)
 {
-	const char *stray = o->tier && !(verb->options & MAY_TIER)   ? "tier" :
-	                    o->force && !(verb->options & MAY_FORCE) ? "force" :
-	                                                               NULL;
+	const char *stray = o->tier && !(verb->options & MAY_TIER)       ? "tier" :
+	                    o->force && !(verb->options & MAY_FORCE)     ? "force" :
+	                    o->account && !(verb->options & MAY_ACCOUNT) ? "account" :
+	                                                                   NULL;
 
 	for (unsigned i = 0; i < TERM_N; i++)
 		if (o->own[i] && !(verb->options & MAY_OWN))
@@ -139,7 +154,10 @@ static struct json *request_of(const struct account_options *o, const struct ask
 	snprintf(text, sizeof text, "account %s", verb->name);
 	int rc = json_put(r, "verb", json_new_text(str_of(text)));
 	if (rc == 0 && verb->word)
-		rc = json_put(r, "name", json_new_text(str_of(name)));
+		rc = json_put(r, verb->options & IS_LOGIN ? "code" : "name",
+		              json_new_text(str_of(name)));
+	if (rc == 0 && o->account)
+		rc = json_put(r, "name", json_new_text(str_of(o->account)));
 	if (rc == 0 && o->tier)
 		rc = json_put(r, "tier", json_new_text(str_of(o->tier)));
 	if (rc == 0 && (verb->options & MAY_OWN))
@@ -328,6 +346,10 @@ static int act(const struct account_options *o, const struct ask_verb *verb, con
 		return rc;
 	if (ask_print_json(&o->ask, answer))
 		;
+	else if (verb->options & IS_LOGIN && verb->word)
+		requests_decided(answer);
+	else if (verb->options & IS_LOGIN)
+		requests_print(answer);
 	else if (strcmp(verb->name, "add") == 0)
 		fprintf(stderr, "tunn: account %s added; make a token with: tunn token new %s\n",
 		        name, name);
@@ -354,9 +376,10 @@ int account_command(int argc, char **argv)
 	                                          &words, &name);
 	if (!verb || check_fit(&o, verb) < 0 || ask_prepare(&o.ask) < 0)
 		return ASK_USAGE;
-	if (verb->word && ask_check_name(name)) {
+	bool is_login = verb->options & IS_LOGIN;
+	if (verb->word && !is_login && ask_check_name(name)) {
 		opts_fail(account_cmd.name, "%s: %s", opts_quote(name).s, ask_check_name(name));
 		return ASK_USAGE;
 	}
-	return verb->word ? act(&o, verb, name) : list(&o, verb);
+	return verb->word || is_login ? act(&o, verb, name) : list(&o, verb);
 }

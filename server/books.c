@@ -246,6 +246,7 @@ static int open_all(struct books *b, const struct books_conf *conf,
 	}
 	b->commands = (struct commands){ .accounts = b->accounts,
 		                         .tiers = &b->tiers,
+		                         .login = b->login,
 		                         .logs = true,
 		                         .owner = b,
 		                         .changed = on_changed,

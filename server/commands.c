@@ -15,7 +15,9 @@ enum { REQUEST_MAX = 64 * 1024, LOGIN_MAX = 64 };
 static const struct {
 	const char *name;
 	command_verb *run;
-	bool changes; /* the database: in a transaction, with a line in the audit */
+	/* The database: in a transaction, with a line in the audit. Decisions about logins see to
+	 * that themselves: they are not taken back if it fails. */
+	bool changes;
 } verbs[] = {
 	{ "account add", command_account_add, true },
 	{ "account list", command_account_list, false },
@@ -24,6 +26,9 @@ static const struct {
 	{ "account suspend", command_account_suspend, true },
 	{ "account resume", command_account_resume, true },
 	{ "account rm", command_account_rm, true },
+	{ "account requests", command_account_requests, false },
+	{ "account approve", command_account_approve, false },
+	{ "account deny", command_account_deny, false },
 	{ "token new", command_token_new, true },
 	{ "token list", command_token_list, false },
 	{ "token revoke", command_token_revoke, true },
@@ -158,9 +163,10 @@ static int run_verb(struct job *j, unsigned verb, uid_t uid)
 {
 	char who[2 * COMMAND_WORD_LEN];
 
+	who_is(j, uid, who, sizeof who);
+	j->who = who;
 	if (!verbs[verb].changes)
 		return verbs[verb].run(j);
-	who_is(j, uid, who, sizeof who);
 	job_say(j, "%s", verbs[verb].name);
 	int rc = run_and_audit(j, verbs[verb].run, who);
 	if (rc == 0)

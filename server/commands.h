@@ -23,10 +23,13 @@ struct account_live {
 	struct account_usage used; /* of this month, all of it */
 };
 
+struct login;
+
 struct commands { /* all borrowed */
 	struct accounts *accounts;
 	const struct tiers *tiers;
-	bool logs; /* what was done goes to the log too: in a server */
+	struct login *login; /* NULL: no server runs */
+	bool logs;           /* what was done goes to the log too: in a server */
 	void *owner;
 	/* After an account's terms are others, it was suspended or removed (token_id NULL), or one
 	 * of its tokens revoked: accounts_read() tells the rest. NULL allowed. */

@@ -13,6 +13,7 @@ struct job {
 	const struct json *request;
 	struct json *answer; /* an object that the verb fills */
 	int64_t now_unix_s;
+	const char *who; /* for the audit */
 	char error[ACCOUNTS_ERROR_LEN];
 	char what[COMMAND_WHAT_LEN];          /* for the audit: what was done */
 	int64_t changed_row;                  /* 0: nothing that concerns live tunnels */
@@ -23,6 +24,7 @@ struct job {
 typedef int command_verb(struct job *);
 command_verb command_account_add, command_account_list, command_account_show, command_account_set,
                 command_account_suspend, command_account_resume, command_account_rm,
+                command_account_requests, command_account_approve, command_account_deny,
                 command_token_new, command_token_list, command_token_revoke;
 
 int job_fail(struct job *, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

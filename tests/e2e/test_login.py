@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import stat
+import subprocess
 import urllib.parse
 
 import h2.config
@@ -218,6 +219,55 @@ def test_an_open_relay_has_no_logins(world, http):
     program = start_login(world, relay)
     assert program.exit_code() == 1
     assert "does not offer logins" in program.text()
+
+
+# ---- the operator
+
+
+def account(state, *words):
+    return subprocess.run([TUNN, "account", *words, "--state", state], capture_output=True, text=True, timeout=30)
+
+
+def test_the_operator_sees_who_waits_and_approves_by_code(world):
+    relay = world.relay()
+    program = start_login(world, relay, "--id", "laptop-wg")
+    code = code_of(program)
+    listed = account(relay.state, "requests")
+    assert re.search(rf"^{code} +127\.0\.0\.1 +{re.escape(socket.gethostname()[:63])} +laptop-wg +\d+s$", listed.stdout, re.M), listed
+    shown = json.loads(account(relay.state, "requests", "--json").stdout)["requests"][0]
+    assert (shown["code"], shown["address"], shown["id"]) == (code, "127.0.0.1", "laptop-wg")
+    done = account(relay.state, "approve", code.lower().replace("-", ""))
+    assert done.returncode == 0 and "tunnel id laptop-wg, account main" in done.stderr, done
+    assert program.exit_code(30) == 0
+    assert stored(program).startswith("tunn_")
+    again = account(relay.state, "approve", code)
+    assert again.returncode == 1 and "work once" in again.stderr
+    assert account(relay.state, "requests").stdout.count("\n") <= 1, "nobody waits any more"
+
+
+def test_the_operator_denies_by_code_and_has_to_say_for_which_account(world):
+    relay = world.relay()
+    assert account(relay.state, "add", "acme").returncode == 0
+    program = start_login(world, relay)
+    code = code_of(program)
+    refused = account(relay.state, "approve", code)
+    assert refused.returncode != 0 and "--account NAME" in refused.stderr
+    assert account(relay.state, "deny", code).returncode == 0
+    assert program.exit_code(30) == 3
+    relay.stop()
+    stopped = account(relay.state, "requests")
+    assert stopped.returncode == 1 and "no server runs" in stopped.stderr
+
+
+def test_a_token_of_a_suspended_account_signs_nobody_in_any_more(world, http):
+    relay = world.relay()
+    program, browser = Program(relay, http), Browser(relay, http)
+    page = browser.sign_in(relay.token, program.codes().json()["user_code"])
+    assert account(relay.state, "suspend", "main").returncode == 0
+    assert approve(browser, page).status == 403
+    with open(relay.token) as f:
+        again = Browser(relay, http).post("/login", {"token": f.read().strip()})
+    assert again.status == 403 and "suspended" in again.body
 
 
 # ---- codes

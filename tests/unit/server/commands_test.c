@@ -2,9 +2,11 @@
 
 #include <errno.h>
 
+#include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/json.h"
 #include "server/commands.h"
+#include "server/login.h"
 #include "tests/unit/server/database.h"
 
 enum { UID = 1234 };
@@ -49,6 +51,7 @@ static int begin(void **state)
 static int end(void **state)
 {
 	(void)state;
+	login_free(s.c.login);
 	accounts_close(s.c.accounts);
 	return 0;
 }
@@ -336,6 +339,94 @@ static void what_is_no_request_is_refused(void **state)
 	refuses(request, "invalid", "name is no text of at most 127");
 }
 
+/* A program asks for a token; what it is to show. */
+static void ask_login(char code_out[static LOGIN_CODE_TEXT + 1])
+{
+	static struct login_answer a;
+	struct addr from;
+	const struct web_request q = {
+		.method = STR("POST"),
+		.path = STR("/login/device_authorization"),
+		.host = STR("relay.test"),
+		.body = STR("client_id=tunn&tunnel_id=home-wg&host_name=laptop"),
+	};
+
+	assert_int_equal(addr_of_ip("192.0.2.7", 5, &from), 0);
+	login_serve(s.c.login, &(struct login_ask){ &q, &from, clock_now_ms(), 0 }, &a);
+	const char *code = strstr(a.body, "\"user_code\":\"");
+	assert_non_null(code);
+	snprintf(code_out, LOGIN_CODE_TEXT + 1, "%s", code + 13);
+}
+
+static void logins_that_wait_are_listed_approved_and_denied(void **state)
+{
+	char first[LOGIN_CODE_TEXT + 1], second[LOGIN_CODE_TEXT + 1], text[200], audit[2048];
+
+	(void)state;
+	s.c.login = login_new(s.c.accounts);
+	assert_non_null(s.c.login);
+	does("{'verb': 'account requests'}");
+	assert_answer("\"requests\":[],\"waiting\":0");
+	ask_login(first);
+	ask_login(second);
+	does("{'verb': 'account requests'}");
+	snprintf(text, sizeof text,
+	         "{\"code\":\"%s\",\"address\":\"192.0.2.7\",\"host\":\"laptop\",\"id\":\"home-wg\","
+	         "\"age_s\":0}",
+	         first);
+	assert_answer(text);
+	assert_answer("\"waiting\":2");
+	snprintf(text, sizeof text, "{'verb': 'account approve', 'code': '%s'}", first);
+	refuses(text, "invalid", "--account NAME");
+	does("{'verb': 'account add', 'name': 'acme'}");
+	does(text);
+	assert_answer("\"account\":\"acme\"");
+	refuses(text, "not-found", "work once");
+	does("{'verb': 'account add', 'name': 'other'}");
+	snprintf(text, sizeof text, "{'verb': 'account approve', 'code': '%s'}", second);
+	refuses(text, "invalid", "--account NAME");
+	snprintf(text, sizeof text, "{'verb': 'account approve', 'code': '%s', 'name': 'no'}",
+	         second);
+	refuses(text, "not-found", "no");
+	snprintf(text, sizeof text, "{'verb': 'account deny', 'code': '%s'}", second);
+	does(text);
+	assert_answer("\"id\":\"home-wg\"");
+	audit_of(audit, sizeof audit);
+	const char *line = strstr(audit, "uid=1234: login approve acme id=home-wg token=");
+	assert_non_null(line);
+	assert_non_null(strstr(line, " host=laptop from=192.0.2.7\n"));
+	assert_non_null(strstr(audit, "uid=1234: login deny id=home-wg host=laptop "
+	                              "from=192.0.2.7\n"));
+	does("{'verb': 'token list', 'name': 'acme'}");
+	assert_answer("\"id\":\"home-wg\"");
+}
+
+static void a_login_that_cannot_be_audited_still_waits(void **state)
+{
+	char code[LOGIN_CODE_TEXT + 1], text[200];
+
+	(void)state;
+	s.c.login = login_new(s.c.accounts);
+	assert_non_null(s.c.login);
+	does("{'verb': 'account add', 'name': 'acme'}");
+	ask_login(code);
+	sql("ALTER TABLE audit RENAME TO away");
+	snprintf(text, sizeof text, "{'verb': 'account approve', 'code': '%s'}", code);
+	refuses(text, "failed", "audit");
+	sql("ALTER TABLE away RENAME TO audit");
+	does("{'verb': 'token list', 'name': 'acme'}");
+	assert_answer("\"tokens\":[]");
+	does(text);
+}
+
+static void no_login_waits_where_no_server_runs(void **state)
+{
+	(void)state;
+	refuses("{'verb': 'account requests'}", "not-found", "no server runs");
+	refuses("{'verb': 'account approve', 'code': 'BBBB-BBBB'}", "not-found", "no server runs");
+	refuses("{'verb': 'account deny', 'code': 'BBBB-BBBB'}", "not-found", "no server runs");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -352,6 +443,9 @@ int main(void)
 		T(a_running_server_tells_tunnels_and_newer_usage),
 		T(tier_that_the_file_does_not_know_is_told),
 		T(what_is_no_request_is_refused),
+		T(logins_that_wait_are_listed_approved_and_denied),
+		T(a_login_that_cannot_be_audited_still_waits),
+		T(no_login_waits_where_no_server_runs),
 	};
 
 	if (crypto_start() < 0)

@@ -667,6 +667,69 @@ static void A12_a_token_in_an_address_is_refused_and_logged_without_its_secret(v
 	}
 }
 
+static void whoever_signed_in_is_out_when_the_account_changes(void **state)
+{
+	struct identity who;
+	struct browser b;
+	struct codes c;
+
+	(void)state;
+	accounts_authenticate(accounts, str_of(account_token), UNIX_S, &who);
+	ask_codes(&c);
+	sign_in(&b);
+	look(&b, c.user, NULL);
+	login_sign_out(login, who.row + 1);
+	look(&b, c.user, NULL);
+	assert_body("Approve this login?");
+	login_sign_out(login, who.row);
+	press(&b, "approve", c.user, ORIGIN);
+	assert_status(403);
+	assert_waits(c.device);
+}
+
+static void a_suspended_account_signs_nobody_in(void **state)
+{
+	struct account_record r;
+	char body[200];
+
+	(void)state;
+	assert_int_equal(accounts_find(accounts, "acme", UNIX_S, &r, words), 0);
+	r.suspended = true;
+	assert_int_equal(accounts_store(accounts, &r, words), 0);
+	snprintf(body, sizeof body, "token=%s", account_token);
+	serve(&(struct web_ask){
+	                .method = "POST", .path = "/login", .body = body, .origin = ORIGIN });
+	r.suspended = false;
+	assert_int_equal(accounts_store(accounts, &r, words), 0);
+	assert_status(403);
+	assert_body("suspended");
+	assert_null(field("Set-Cookie"));
+}
+
+static void a_token_lasts_no_longer_than_the_one_that_approved_it(void **state)
+{
+	char lasting[TOKEN_LEN + 1], token[TOKEN_LEN + 1];
+	struct identity who;
+	struct browser b;
+	struct codes c;
+
+	(void)state;
+	memcpy(lasting, account_token, sizeof lasting);
+	assert_int_equal(accounts_token_new(accounts, "acme", NULL, UNIX_S + 1000000, account_token,
+	                                    words),
+	                 0);
+	ask_codes(&c);
+	sign_in(&b);
+	memcpy(account_token, lasting, sizeof lasting);
+	look(&b, c.user, NULL);
+	press(&b, "approve", c.user, ORIGIN);
+	poll(c.device);
+	token_of_answer(token);
+	accounts_authenticate(accounts, str_of(token), UNIX_S, &who);
+	assert_int_equal(who.why, CLOSE_NONE);
+	assert_int_equal(who.expires_unix_s, UNIX_S + 1000000);
+}
+
 /* ---- guessing ---- */
 
 static void five_wrong_codes_of_a_network_in_a_minute_are_enough(void **state)
@@ -861,6 +924,9 @@ int main(void)
 		TEST(every_answer_is_guarded),
 		TEST(a_host_that_is_none_gets_no_codes),
 		TEST(A12_a_token_in_an_address_is_refused_and_logged_without_its_secret),
+		TEST(whoever_signed_in_is_out_when_the_account_changes),
+		TEST(a_suspended_account_signs_nobody_in),
+		TEST(a_token_lasts_no_longer_than_the_one_that_approved_it),
 		TEST(five_wrong_codes_of_a_network_in_a_minute_are_enough),
 		TEST(ten_wrong_codes_of_a_network_last_for_10_minutes),
 		TEST(a_hundred_wrong_codes_of_all_are_enough),
