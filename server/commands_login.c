@@ -66,7 +66,7 @@ static int choose_account(struct job *j, char out[static NAME_MAX_LEN + 1])
 		if (rc < 0)
 			return rc;
 	} else {
-		int n = accounts_list(j->c->accounts, "", j->now_unix_s, r, 2, j->error);
+		int n = accounts_list(j->c->accounts, "", "", j->now_unix_s, r, 2, j->error);
 		if (n < 0)
 			return n;
 		if (n != 1)
