@@ -1,3 +1,4 @@
+#include "common/base/metric.h"
 #include "common/link_impl.h"
 
 enum {
@@ -54,6 +55,8 @@ static struct pkt *next_packet(struct lane *la, size_t most, uint64_t now_ms)
 		most = window > MESSAGE_MORE ? window - MESSAGE_MORE : 0;
 	struct pkt *p = link_queue_take(&la->queue, most, now_ms);
 	l->queued -= before - la->queue.bytes;
+	if (p) /* another worker's clock may be a moment ahead of ours */
+		metric_observe(DISTRIBUTION_QUEUE, now_ms > p->born_ms ? now_ms - p->born_ms : 0);
 	return p;
 }
 

@@ -77,6 +77,22 @@ static void put_reasons(struct writer *w)
 		    (unsigned long long)metric_close_sum((enum close_why)i));
 }
 
+static void put_distribution(struct writer *w, enum distribution d, const char *name,
+                             const char *help)
+{
+	struct distribution_sums s;
+	unsigned long long n = 0;
+
+	metric_distribution(d, &s);
+	put(w, "# HELP tunn_%s %s\n# TYPE tunn_%s histogram\n", name, help, name);
+	for (unsigned i = 0; i < DISTRIBUTION_BOUNDS; i++)
+		put(w, "tunn_%s_bucket{le=\"%g\"} %llu\n", name, distribution_bounds_ms[i] / 1000.0,
+		    n += s.n[i]);
+	n += s.n[DISTRIBUTION_BOUNDS];
+	put(w, "tunn_%s_bucket{le=\"+Inf\"} %llu\ntunn_%s_sum %g\ntunn_%s_count %llu\n", name, n,
+	    name, (double)s.ms / 1000, name, n);
+}
+
 static void put_workers(struct writer *w, const struct admin_metrics *m)
 {
 	put_head(w, "worker_connections", "TCP connections of a worker", false);
@@ -104,5 +120,9 @@ int admin_metrics_put(const struct admin_metrics *m, struct buf *out)
 	put_workers(&w, m);
 	put_counters(&w);
 	put_reasons(&w);
+	put_distribution(&w, DISTRIBUTION_QUEUE, "queue_delay_seconds",
+	                 "how long datagrams waited here before their link took them");
+	put_distribution(&w, DISTRIBUTION_RTT, "rtt_seconds",
+	                 "to the other side of connections, by heartbeats");
 	return w.failed ? -ENOMEM : 0;
 }

@@ -17,9 +17,36 @@ static struct series_point read_now(void)
 	return p;
 }
 
+/* What was counted since `then`, which becomes what is counted now. */
+static struct distribution_sums since(enum distribution d, struct distribution_sums *then)
+{
+	struct distribution_sums now, diff;
+
+	metric_distribution(d, &now);
+	diff.ms = now.ms - then->ms;
+	for (unsigned i = 0; i <= DISTRIBUTION_BOUNDS; i++)
+		diff.n[i] = now.n[i] - then->n[i];
+	*then = now;
+	return diff;
+}
+
+static void measure(struct series *s, struct series_point *p)
+{
+	struct distribution_sums queue = since(DISTRIBUTION_QUEUE, &s->queue);
+	struct distribution_sums rtt = since(DISTRIBUTION_RTT, &s->rtt[s->next_rtt]);
+
+	s->next_rtt = (s->next_rtt + 1) % SERIES_RTT_SECONDS;
+	p->queue_p50_us = distribution_percentile_us(&queue, 50);
+	p->queue_p99_us = distribution_percentile_us(&queue, 99);
+	p->rtt_p50_us = distribution_percentile_us(&rtt, 50);
+	p->rtt_p99_us = distribution_percentile_us(&rtt, 99);
+}
+
 void series_tick(struct series *s, int64_t now_unix_s)
 {
 	struct series_point now = read_now(), step = now;
+
+	measure(s, &step);
 
 	step.bytes_in -= s->total.bytes_in;
 	step.bytes_out -= s->total.bytes_out;
@@ -62,16 +89,32 @@ static int64_t tunnels(const struct series_point *p, unsigned i)
 {
 	return (void)i, (int64_t)p->tunnels;
 }
+static int64_t queue_p50(const struct series_point *p, unsigned i)
+{
+	return (void)i, p->queue_p50_us;
+}
+static int64_t queue_p99(const struct series_point *p, unsigned i)
+{
+	return (void)i, p->queue_p99_us;
+}
+static int64_t rtt_p50(const struct series_point *p, unsigned i) { return (void)i, p->rtt_p50_us; }
+static int64_t rtt_p99(const struct series_point *p, unsigned i) { return (void)i, p->rtt_p99_us; }
 static int64_t drops(const struct series_point *p, unsigned i) { return p->drops[i]; }
 
-/* What is not measured is null everywhere: which columns there are does not depend on it. */
+/* What was not measured, -1, is null. */
 static const struct column {
 	const char *name;
 	read_point *read;
 } columns[] = {
-	{ "bytes_in", bytes_in },       { "bytes_out", bytes_out }, { "packets_in", packets_in },
-	{ "packets_out", packets_out }, { "tunnels", tunnels },     { "queue_delay_us_p50", NULL },
-	{ "queue_delay_us_p99", NULL }, { "rtt_us_p50", NULL },     { "rtt_us_p99", NULL },
+	{ "bytes_in", bytes_in },
+	{ "bytes_out", bytes_out },
+	{ "packets_in", packets_in },
+	{ "packets_out", packets_out },
+	{ "tunnels", tunnels },
+	{ "queue_delay_us_p50", queue_p50 },
+	{ "queue_delay_us_p99", queue_p99 },
+	{ "rtt_us_p50", rtt_p50 },
+	{ "rtt_us_p99", rtt_p99 },
 };
 
 static struct json *column(const struct series *s, unsigned n, read_point *of, unsigned which)
@@ -82,7 +125,8 @@ static struct json *column(const struct series *s, unsigned n, read_point *of, u
 	for (unsigned i = 0; i < n && rc == 0; i++) {
 		const struct series_point *p =
 		                &s->ring[(s->next + SERIES_SECONDS - n + i) % SERIES_SECONDS];
-		rc = json_add(a, of ? json_new_int(of(p, which)) : json_new_null());
+		int64_t v = of(p, which);
+		rc = json_add(a, v >= 0 ? json_new_int(v) : json_new_null());
 	}
 	if (rc == 0)
 		return a;

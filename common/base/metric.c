@@ -15,6 +15,8 @@ struct table {
 	_Atomic uint64_t v[METRIC_N];
 	_Atomic uint64_t drops[DROP_N];
 	_Atomic uint64_t closes[CLOSE_N];
+	_Atomic uint64_t spread[DISTRIBUTION_N][DISTRIBUTION_BOUNDS + 1];
+	_Atomic uint64_t spread_ms[DISTRIBUTION_N];
 };
 
 static struct table tables[THREADS_MAX];
@@ -51,6 +53,20 @@ void metric_add(enum metric m, int64_t n) { add(&table()->v[m], (uint64_t)n); }
 void metric_drop(enum drop_why why) { add(&table()->drops[why], 1); }
 void metric_close(enum close_why why) { add(&table()->closes[why], 1); }
 
+const uint32_t distribution_bounds_ms[DISTRIBUTION_BOUNDS] = { 1,   2,   5,   10,   20,   50,
+	                                                       100, 200, 500, 1000, 2000, 5000 };
+
+void metric_observe(enum distribution d, uint64_t ms)
+{
+	struct table *t = table();
+	unsigned i = 0;
+
+	while (i < DISTRIBUTION_BOUNDS && ms > distribution_bounds_ms[i])
+		i++;
+	add(&t->spread[d][i], 1);
+	add(&t->spread_ms[d], ms);
+}
+
 #define SUM(field, index)                                                                          \
 	do {                                                                                       \
 		uint64_t sum = 0;                                                                  \
@@ -63,6 +79,36 @@ void metric_close(enum close_why why) { add(&table()->closes[why], 1); }
 uint64_t metric_sum(enum metric m) { SUM(v, m); }
 uint64_t metric_drop_sum(enum drop_why why) { SUM(drops, why); }
 uint64_t metric_close_sum(enum close_why why) { SUM(closes, why); }
+
+static uint64_t spread_sum(enum distribution d, unsigned bound) { SUM(spread[d], bound); }
+static uint64_t spread_ms_sum(enum distribution d) { SUM(spread_ms, d); }
+
+void metric_distribution(enum distribution d, struct distribution_sums *out)
+{
+	for (unsigned i = 0; i <= DISTRIBUTION_BOUNDS; i++)
+		out->n[i] = spread_sum(d, i);
+	out->ms = spread_ms_sum(d);
+}
+
+int64_t distribution_percentile_us(const struct distribution_sums *s, unsigned percent)
+{
+	uint64_t all = 0, below = 0;
+
+	for (unsigned i = 0; i <= DISTRIBUTION_BOUNDS; i++)
+		all += s->n[i];
+	if (all == 0)
+		return -1;
+	double rank = (double)all * percent / 100, from = 0;
+	for (unsigned i = 0; i < DISTRIBUTION_BOUNDS; i++) {
+		double to = distribution_bounds_ms[i];
+		if (s->n[i] && (double)(below + s->n[i]) >= rank)
+			return (int64_t)(1000 * (from + (to - from) * (rank - (double)below) /
+			                                                (double)s->n[i]));
+		below += s->n[i];
+		from = to;
+	}
+	return (int64_t)distribution_bounds_ms[DISTRIBUTION_BOUNDS - 1] * 1000;
+}
 
 const char *metric_name(enum metric m) { return names[m]; }
 const char *metric_help(enum metric m) { return helps[m]; }

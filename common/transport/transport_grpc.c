@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/metric.h"
 #include "common/base/crypto.h"
 
 static const uint64_t DRAIN_MARK = UINT64_C(0x647261696e696e67); /* a PING, not a beat */
@@ -109,6 +110,7 @@ static void on_ping_ack(void *owner, uint64_t payload)
 		t->stale_until_ms = 0;
 	} else if (payload && payload == t->beat_sent_ms) {
 		t->rtt_us = (int64_t)(t->now_ms - payload) * 1000;
+		metric_observe(DISTRIBUTION_RTT, t->now_ms - payload);
 		t->beat_sent_ms = 0;
 	}
 }

@@ -470,7 +470,7 @@ def test_a_taken_port_ends_the_start_only_where_it_was_asked_for(world):
 
 # -- the exposition
 
-SAMPLE = re.compile(r'(tunn_[a-z0-9_]+)(?:\{([a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*)\})? (-?\d+)\n')
+SAMPLE = re.compile(r'(tunn_[a-z0-9_]+)(?:\{([a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*)\})? (-?\d+(?:\.\d+)?(?:e[-+]\d+)?)\n')
 
 
 def series_of(text):
@@ -490,10 +490,15 @@ def series_of(text):
             assert (kind == "counter") == name.endswith("_total")
         elif not line.startswith("# TYPE "):
             m = SAMPLE.fullmatch(line)
-            assert m and m[1] == family, line
+            parts = [family + s for s in ("_bucket", "_sum", "_count")] if kind == "histogram" else [family]
+            assert m and m[1] in parts, line
             key = (m[1], m[2])
-            assert key not in found and (kind == "gauge" or int(m[3]) >= 0), line
-            found[key] = int(m[3])
+            assert key not in found and (kind == "gauge" or float(m[3]) >= 0), line
+            found[key] = float(m[3])
+    for name in {k[0] for k in found if k[0].endswith("_bucket")}:
+        buckets = [v for k, v in found.items() if k[0] == name]
+        assert buckets == sorted(buckets) and buckets[-1] == found[name.replace("_bucket", "_count"), None]
+        assert (name, 'le="+Inf"') in found
     return found
 
 

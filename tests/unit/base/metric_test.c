@@ -80,12 +80,47 @@ static void the_line_for_people_holds_names_and_values(void **state)
 	assert_int_equal(said[strlen(said) - 1], '\n');
 }
 
+static void values_are_counted_by_their_bounds(void **state)
+{
+	struct distribution_sums before, after;
+
+	(void)state;
+	metric_distribution(DISTRIBUTION_RTT, &before);
+	for (unsigned i = 0; i < DISTRIBUTION_BOUNDS; i++) /* a bound belongs below itself */
+		metric_observe(DISTRIBUTION_RTT, distribution_bounds_ms[i]);
+	metric_observe(DISTRIBUTION_RTT, 0);
+	metric_observe(DISTRIBUTION_RTT, UINT32_MAX);
+	metric_distribution(DISTRIBUTION_RTT, &after);
+	for (unsigned i = 0; i <= DISTRIBUTION_BOUNDS; i++)
+		assert_int_equal(after.n[i] - before.n[i], i == 0 ? 2 : 1);
+	assert_int_equal(after.ms - before.ms, 1 + 2 + 5 + 10 + 20 + 50 + 100 + 200 + 500 + 1000 +
+	                                                       2000 + 5000 + (uint64_t)UINT32_MAX);
+}
+
+static void percentiles_lie_between_the_bounds(void **state)
+{
+	struct distribution_sums s = { .n = { 0 } };
+
+	(void)state;
+	assert_int_equal(distribution_percentile_us(&s, 50), -1);
+	s.n[4] = 100; /* 10 to 20 ms */
+	assert_int_equal(distribution_percentile_us(&s, 50), 15000);
+	assert_int_equal(distribution_percentile_us(&s, 100), 20000);
+	s.n[0] = 100;
+	assert_int_equal(distribution_percentile_us(&s, 50), 1000);
+	assert_int_equal(distribution_percentile_us(&s, 75), 15000);
+	s.n[DISTRIBUTION_BOUNDS] = 1000;
+	assert_int_equal(distribution_percentile_us(&s, 99), 5000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_metric_has_a_name_and_help),
 		cmocka_unit_test(sums_are_over_all_threads_also_ended_ones),
 		cmocka_unit_test(a_gauge_goes_up_and_down),
+		cmocka_unit_test(values_are_counted_by_their_bounds),
+		cmocka_unit_test(percentiles_lie_between_the_bounds),
 		cmocka_unit_test(text_is_cut_to_what_fits),
 		cmocka_unit_test(the_line_for_people_holds_names_and_values),
 	};
