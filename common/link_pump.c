@@ -55,9 +55,29 @@ static struct pkt *next_packet(struct lane *la, size_t most, uint64_t now_ms)
 		most = window > MESSAGE_MORE ? window - MESSAGE_MORE : 0;
 	struct pkt *p = link_queue_take(&la->queue, most, now_ms);
 	l->queued -= before - la->queue.bytes;
-	if (p) /* another worker's clock may be a moment ahead of ours */
-		metric_observe(DISTRIBUTION_QUEUE, now_ms > p->born_ms ? now_ms - p->born_ms : 0);
 	return p;
+}
+
+/* Packets that came together and go together are counted together. */
+struct same_age {
+	uint64_t born_ms;
+	unsigned n;
+};
+
+static void observe(const struct same_age *a, uint64_t now_ms)
+{
+	if (a->n) /* another worker's clock may be a moment ahead of ours */
+		metric_observe(DISTRIBUTION_QUEUE, now_ms > a->born_ms ? now_ms - a->born_ms : 0,
+		               a->n);
+}
+
+static void note_age(struct same_age *a, const struct pkt *p, uint64_t now_ms)
+{
+	if (a->born_ms != p->born_ms) {
+		observe(a, now_ms);
+		*a = (struct same_age){ .born_ms = p->born_ms };
+	}
+	a->n++;
 }
 
 /* Moves packets into the transport until the next would not fit into the record, one of
@@ -67,6 +87,7 @@ static void fill(struct link *l, size_t room)
 {
 	uint64_t now_ms = loop_now_ms(l->links->loop);
 	size_t moved = 0, before, head = l->ops->packet_head;
+	struct same_age age = { 0 };
 
 	do {
 		before = moved;
@@ -79,11 +100,13 @@ static void fill(struct link *l, size_t room)
 			if (!la->queue.n || !la->open || !most ||
 			    (p = next_packet(la, most, now_ms)) == NULL)
 				continue;
+			note_age(&age, p, now_ms);
 			moved += p->len + head;
 			l->moved_ms = now_ms;
 			l->ops->send(la->chan, p);
 		}
 	} while (moved < room && moved > before);
+	observe(&age, now_ms);
 	if (l->n_lanes > 1) { /* another is first next time, or one with large packets never is */
 		struct list *first = l->lanes.next;
 		list_del(first);

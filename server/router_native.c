@@ -480,7 +480,8 @@ bool native_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	struct place *pl = place_of_packet(r, &p->dst);
 	enum drop_why why = why_not(r, from, pl);
 	p->src = from->who->key;
-	if (why == DROP_N && !router_has_room(from->who, pl->holder, p, now_ms))
+	if (why == DROP_N && pl->holder->payer &&
+	    !router_has_room(from->who, pl->holder, p, now_ms))
 		why = DROP_OVER_LIMIT;
 	if (why == DROP_N)
 		pass_on(r, pl, p);

@@ -320,7 +320,7 @@ void session_on_packet(void *owner, struct lane *lane, struct pkt *p)
 	if (s->member.who->payer)
 		session_spend(s, p);
 	else
-		session_pass(s, p);
+		router_route(s->all->router, &s->member, p, loop_now_ms(s->all->loop));
 }
 
 void session_pass(struct session *s, struct pkt *p)
@@ -328,7 +328,7 @@ void session_pass(struct session *s, struct pkt *p)
 	size_t len = p->len;
 	bool went = router_route(s->all->router, &s->member, p, loop_now_ms(s->all->loop));
 
-	if (went && s->member.who->payer)
+	if (went)
 		account_count_sent(s->member.who->payer, s->all->worker, len);
 }
 

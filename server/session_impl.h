@@ -44,19 +44,17 @@ void session_join(struct session *);
 /* Out of the router, its lane ended: it is gone. */
 void session_dismiss(struct session *, enum close_why, const char *text);
 
-/* Takes the packet, which is paid for: to the router. */
-void session_pass(struct session *, struct pkt *);
-
 /* session_account.c; of sessions whose presence has a payer, where not said otherwise */
 bool session_enter(struct session *); /* of any; false: it was refused, and is gone */
 /* Takes the packet: passes it on, or holds it until the account's rate allows it. The
  * session may be gone afterwards. */
 void session_spend(struct session *, struct pkt *);
-void session_drop_held(struct session *);     /* of any */
-void session_check_account(struct session *); /* ended, if its account may not be here */
-void session_tell_quota(struct session *);    /* of any: how much is used, if that is much */
-void session_watch_expiry(struct session *);  /* of any: ended when its token expires */
-void sessions_release(void *sessions);        /* handlers of all->release and expire */
+void session_pass(struct session *, struct pkt *); /* takes what is paid for: to the router */
+void session_drop_held(struct session *);          /* of any */
+void session_check_account(struct session *);      /* ended, if its account may not be here */
+void session_tell_quota(struct session *);         /* of any: how much is used, if that is much */
+void session_watch_expiry(struct session *);       /* of any: ended when its token expires */
+void sessions_release(void *sessions);             /* handlers of all->release and expire */
 void sessions_expire(void *sessions);
 
 /* session_native.c */

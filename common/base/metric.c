@@ -56,15 +56,15 @@ void metric_close(enum close_why why) { add(&table()->closes[why], 1); }
 const uint32_t distribution_bounds_ms[DISTRIBUTION_BOUNDS] = { 1,   2,   5,   10,   20,   50,
 	                                                       100, 200, 500, 1000, 2000, 5000 };
 
-void metric_observe(enum distribution d, uint64_t ms)
+void metric_observe(enum distribution d, uint64_t ms, unsigned n)
 {
 	struct table *t = table();
 	unsigned i = 0;
 
 	while (i < DISTRIBUTION_BOUNDS && ms > distribution_bounds_ms[i])
 		i++;
-	add(&t->spread[d][i], 1);
-	add(&t->spread_ms[d], ms);
+	add(&t->spread[d][i], n);
+	add(&t->spread_ms[d], ms * n);
 }
 
 #define SUM(field, index)                                                                          \

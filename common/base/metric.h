@@ -35,7 +35,7 @@ struct distribution_sums {
 	uint64_t n[DISTRIBUTION_BOUNDS + 1]; /* not added up */
 	uint64_t ms;                         /* all values together */
 };
-void metric_observe(enum distribution, uint64_t ms);
+void metric_observe(enum distribution, uint64_t ms, unsigned n); /* n of them */
 void metric_distribution(enum distribution, struct distribution_sums *sums_out);
 /* The value below which `percent` of them lie, interpolated, in microseconds; -1: there are
  * none. Those beyond the last bound count as that. */

@@ -147,7 +147,7 @@ void derp_on_pong(struct transport *t, const struct frame *f)
 		t->stale_until_ms = 0;
 	} else if (payload && payload == t->beat_sent_ms) {
 		t->rtt_us = (int64_t)(t->now_ms - payload) * 1000;
-		metric_observe(DISTRIBUTION_RTT, t->now_ms - payload);
+		metric_observe(DISTRIBUTION_RTT, t->now_ms - payload, 1);
 		t->beat_sent_ms = 0;
 	}
 }

@@ -87,9 +87,9 @@ static void values_are_counted_by_their_bounds(void **state)
 	(void)state;
 	metric_distribution(DISTRIBUTION_RTT, &before);
 	for (unsigned i = 0; i < DISTRIBUTION_BOUNDS; i++) /* a bound belongs below itself */
-		metric_observe(DISTRIBUTION_RTT, distribution_bounds_ms[i]);
-	metric_observe(DISTRIBUTION_RTT, 0);
-	metric_observe(DISTRIBUTION_RTT, UINT32_MAX);
+		metric_observe(DISTRIBUTION_RTT, distribution_bounds_ms[i], 1);
+	metric_observe(DISTRIBUTION_RTT, 0, 1);
+	metric_observe(DISTRIBUTION_RTT, UINT32_MAX, 1);
 	metric_distribution(DISTRIBUTION_RTT, &after);
 	for (unsigned i = 0; i <= DISTRIBUTION_BOUNDS; i++)
 		assert_int_equal(after.n[i] - before.n[i], i == 0 ? 2 : 1);
