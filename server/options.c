@@ -245,6 +245,13 @@ const struct opt server_opts[] = {
 	  .help = "what a system call does that is not needed after start: kill, log (in the kernel's "
 	          "log, to find what is missing) or off; default: kill" },
 	TIERS_OPTS(struct server_options, tiers_words, 0),
+	{ .kind = OPT_TEXT,
+	  .name = "limits.penalty",
+	  .arg = "on|off",
+	  AT(penalty),
+	  .check = tiers_check_limits,
+	  .help = "off: networks from which tokens are guessed or connections flooded are not refused "
+	          "for a while, as test tools need it; default: on" },
 #define LIMITS_ROW(field, kind_, key, value, least, most, words)                                   \
 	{ .kind = OPT_##kind_,                                                                     \
 	  .name = "limits." key,                                                                   \
@@ -433,6 +440,11 @@ bool server_options_no_admin(const struct server_options *o)
 bool server_options_admin_is_local(const struct server_options *o)
 {
 	return is_loopback(o->admin ? o->admin : ADMIN_DEFAULT);
+}
+
+bool server_options_penalty(const struct server_options *o)
+{
+	return !o->penalty || strcmp(o->penalty, "off") != 0;
 }
 
 bool server_options_no_stun(const struct server_options *o)

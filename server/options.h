@@ -35,6 +35,7 @@ struct server_options {
 	const char *user;           /* --user: NULL: "tunn" where it exists */
 	const char *seccomp;        /* a name that sandbox_mode_of() knows */
 	struct limits limits;       /* keys under `limits:` in the config file */
+	const char *penalty;        /* on or off; NULL: on */
 	struct opt_list derp_allow; /* words that native_allow_check() knows */
 	struct opt_list derp_peering;
 	const char *derp_verify_url; /* NULL: none */
@@ -51,6 +52,7 @@ struct server_options {
 extern const struct opt server_opts[];
 
 bool server_options_no_stun(const struct server_options *);        /* --stun off */
+bool server_options_penalty(const struct server_options *);        /* not off */
 bool server_options_no_admin(const struct server_options *);       /* --admin off */
 bool server_options_admin_is_local(const struct server_options *); /* a loopback address */
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out);

@@ -212,7 +212,8 @@ static void reload(struct server *s)
 		log_set_level(level);
 	struct worker_news news = { .tls = ctx,
 		                    .policy = derp_setup_policy(&fresh),
-		                    .limits = fresh.limits };
+		                    .limits = fresh.limits,
+		                    .penalty_on = server_options_penalty(&fresh) };
 	int64_t not_after_unix_s = tls_not_after_unix_s(ctx);
 	rights_fit(&s->rights, &news.limits);
 	int rc = news.policy ? workers_reload(s->workers, &news) : -ENOMEM;
@@ -417,6 +418,7 @@ static int open_workers(struct server *s)
 	s->worker_conf.reports = s->mailbox;
 	s->worker_conf.node = s->opts->node;
 	s->worker_conf.limits = s->opts->limits;
+	s->worker_conf.penalty_on = server_options_penalty(s->opts);
 	rights_fit(&s->rights, &s->worker_conf.limits);
 	s->worker_conf.reflection = s->opts->reflection;
 	if (expiry_start(&s->expiry, s->loop) < 0 ||

@@ -58,6 +58,7 @@ static void session_free(struct session *s)
 	if (s->lane)
 		lane_set_user(s->lane, NULL);
 	session_drop_held(s);
+	session_unvouch(s);
 	if (s->entered)
 		account_leave(s->member.who->payer);
 	presence_unref(s->member.who);
@@ -194,6 +195,7 @@ static void welcome(struct session *s)
 	log_info("end joined id=%s account=%s from=%s transport=%s peers=%u worker=%u", who->id,
 	         who->account, s->address, link_transport_name(lane_link(s->lane)), who->n_peers,
 	         who->worker);
+	session_vouch(s);
 	if (lane_admit(s->lane, &w) < 0)
 		return;
 	router_greet(router, &s->member, now_ms);
@@ -222,6 +224,19 @@ static void join(struct session *s)
 		session_join(s);
 }
 
+static void not_identified(struct session *s, enum close_why why)
+{
+	bool by_token = why == CLOSE_UNAUTHENTICATED;
+	struct sessions *ss = s->all;
+	struct link *l = lane_link(s->lane);
+
+	session_refuse(s, why,
+	               by_token ? "the token is not valid here; make one with: tunn token new" :
+	                          close_text(why));
+	if (by_token)
+		sessions_offend(ss, l, OFFENCE_TOKEN);
+}
+
 void session_on_auth(struct sessions *ss, uint64_t number, const struct identity *who)
 {
 	struct session *s = map_del(&ss->by_number, &number);
@@ -231,8 +246,7 @@ void session_on_auth(struct sessions *ss, uint64_t number, const struct identity
 		return;
 	s->asked = false;
 	if (who->why != CLOSE_NONE) {
-		session_refuse(s, who->why,
-		               "the token is not valid here; make one with: tunn token new");
+		not_identified(s, who->why);
 		return;
 	}
 	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
@@ -268,6 +282,8 @@ static int ask(struct session *s, const struct hello *h)
 		               "malformed token (tunn_ID_SECRET_CRC): typing error?");
 		return ERR_CLOSED;
 	}
+	if (!session_may_ask(s))
+		return ERR_CLOSED;
 	if (map_put(&ss->by_number, &s->number, s) < 0) {
 		session_refuse(s, CLOSE_NOMEM, close_text(CLOSE_NOMEM));
 		return -ENOMEM;

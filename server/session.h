@@ -11,6 +11,7 @@
 #include "common/base/map.h"
 #include "common/link.h"
 #include "server/login_desk.h"
+#include "server/penalty.h"
 #include "server/router.h"
 
 struct auth;
@@ -24,6 +25,7 @@ struct sessions {
 	struct loop *loop;
 	struct router *router;
 	struct mailbox *mailbox; /* where answers of auth come in */
+	struct penalty *penalty; /* of the whole relay; NULL: nobody is punished */
 	struct auth *auth;       /* NULL: open relay, nobody needs a token */
 	const char *node;
 	const struct native_policy *policy; /* of native DERP ends */
@@ -71,6 +73,9 @@ void sessions_take_payer(struct sessions *, struct account *);
 void sessions_on_account(struct sessions *, const struct account *);
 void sessions_on_percent(struct sessions *, const struct account *, unsigned percent);
 void sessions_on_revoked(struct sessions *, const char *token_id);
+
+/* That came over the link, which closes if its network is refused. */
+void sessions_offend(struct sessions *, struct link *, enum offence);
 
 /* Tells every end that the relay stops; then ends them. */
 void sessions_tell_draining(struct sessions *, uint32_t within_ms);

@@ -2,6 +2,7 @@
  * The inside of sessions, shared by their files only:
  *   session.c         life, named tunnels, packets
  *   session_account.c what its account allows: entering, rate, volume
+ *   session_penalty.c whose network guesses tokens or floods
  *   session_native.c  native DERP ends: who may enter, what they ask of the relay
  */
 #ifndef TUNN_SERVER_SESSION_IMPL_H
@@ -30,6 +31,7 @@ struct session {
 	char token_id[TOKEN_ID_LEN + 1]; /* by which it came in; empty: none */
 	int64_t expires_unix_s;          /* that token; 0: never */
 	bool entered;                    /* its account counts it */
+	struct vouched *vouched;         /* its network is exempt from penalties; or NULL */
 	/* While its account is over its rate: what came, and that it is read more slowly. */
 	struct pktq held;
 	struct list holding; /* in all->holding, if anything is held */
@@ -56,6 +58,12 @@ void session_tell_quota(struct session *);         /* of any: how much is used, 
 void session_watch_expiry(struct session *);       /* of any: ended when its token expires */
 void sessions_release(void *sessions);             /* handlers of all->release and expire */
 void sessions_expire(void *sessions);
+
+/* session_penalty.c */
+/* False: its network is refused for a while. It was told, and is gone, its link closes. */
+bool session_may_ask(struct session *);
+void session_vouch(struct session *); /* it is in */
+void session_unvouch(struct session *);
 
 /* session_native.c */
 int native_on_hello(struct sessions *, struct lane *, const struct hello *);

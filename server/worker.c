@@ -20,6 +20,7 @@
 #include "server/mates.h"
 #include "server/mesh.h"
 #include "server/native_policy.h"
+#include "server/penalty.h"
 #include "server/session.h"
 #include "server/survey.h"
 
@@ -86,6 +87,8 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	char peer[ADDR_TEXT_LEN];
 
 	on_greeted(owner, l);
+	if (why == CLOSE_FLOOD)
+		sessions_offend(&w->sessions, l, OFFENCE_FLOOD);
 	if (log_wants(level) && (!stranger || sessions_may_log(&w->sessions)))
 		log_at(level, "connection closed from=%s reason=%s: %s",
 		       addr_text(link_peer(l), peer), close_label(why), text);
@@ -121,14 +124,20 @@ static const struct link_events link_events = {
 	.unasked = on_unasked,
 };
 
-static void turn_away(struct worker *w, int fd, const struct addr *peer)
+static void refuse(int fd)
 {
 	struct linger now = { 1, 0 };
-	char from[ADDR_TEXT_LEN];
-	unsigned unsaid;
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* nothing stays behind */
 	close(fd);
+}
+
+static void turn_away(struct worker *w, int fd, const struct addr *peer)
+{
+	char from[ADDR_TEXT_LEN];
+	unsigned unsaid;
+
+	refuse(fd);
 	metric_add(METRIC_CONNS_TURNED_AWAY, 1);
 	if (!log_limit_pass(&w->warnings, loop_now_ms(w->loop), 1, WARN_MS, &unsaid))
 		return;
@@ -183,9 +192,14 @@ static void on_accepted(void *owner, int fd, const struct addr *peer)
 	struct worker *w = owner;
 	struct admit *admit = w->conf->admit;
 	struct newcomer_id evicted;
-	uint64_t number = admit_enter(admit, peer, w->mates.self, loop_now_ms(w->loop), &evicted);
 
 	metric_add(METRIC_CONNS_ACCEPTED, 1);
+	if (penalty_refuses(w->conf->penalty, peer, loop_now_ms(w->loop))) {
+		metric_add(METRIC_CONNS_PENALISED, 1);
+		refuse(fd);
+		return;
+	}
+	uint64_t number = admit_enter(admit, peer, w->mates.self, loop_now_ms(w->loop), &evicted);
 	if (evicted.number && evicted.worker == w->mates.self)
 		evict(w, evicted.number);
 	else if (evicted.number)
@@ -343,6 +357,7 @@ static int set_up(struct worker *w)
 	if (sessions_init(&w->sessions, w->loop) < 0)
 		return -ENOMEM;
 	w->sessions.node = w->conf->node;
+	w->sessions.penalty = w->conf->penalty;
 	if (w->policy->verify_url) {
 		w->verify = derp_verify_new(w->loop, w->policy->verify_url, w->conf->verify_tls);
 		w->sessions.verify = w->verify;

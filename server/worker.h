@@ -23,16 +23,19 @@ struct admit;
 struct auth;
 struct mesh_conf;
 struct native_policy;
+struct penalty;
 
 struct worker_conf {             /* borrowed while the worker lives */
 	struct auth *auth;       /* NULL: open relay; may be filled in until worker_start() */
 	struct mailbox *reports; /* gets MAIL_ENDED and MAIL_ALIVE; NULL: nobody is told */
 	struct admit *admit;     /* newcomers of all workers */
+	struct penalty *penalty; /* of networks, likewise */
 	_Atomic uint64_t *seq;   /* of joins at all workers */
 	const char *node;
 	bool reflection;
 	struct tls_ctx *tls; /* referenced */
 	struct limits limits;
+	bool penalty_on;
 	struct derp_conf derp;        /* this relay's node key, and that of its mesh */
 	struct native_policy *policy; /* referenced */
 	struct tls_ctx *verify_tls;   /* to ask policy->verify_url by https; referenced */
@@ -44,6 +47,7 @@ struct worker_news {
 	struct tls_ctx *tls; /* references that go to the worker */
 	struct native_policy *policy;
 	struct limits limits;
+	bool penalty_on; /* of the workers, who share it */
 };
 
 /* Set-up in the starting thread. 0 or -errno. */

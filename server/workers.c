@@ -10,6 +10,7 @@
 #include "server/mail.h"
 #include "server/native_policy.h"
 #include "server/mates.h"
+#include "server/penalty.h"
 
 struct workers {
 	struct worker_conf conf;
@@ -59,7 +60,8 @@ int workers_new(const struct worker_conf *conf, unsigned n, struct workers **wor
 	ws->conf = *conf;
 	ws->conf.seq = &ws->seq;
 	ws->conf.admit = admit_new(&conf->limits);
-	int rc = ws->conf.admit ? make_all(ws, n) : -ENOMEM;
+	ws->conf.penalty = penalty_new(conf->penalty_on);
+	int rc = ws->conf.admit && ws->conf.penalty ? make_all(ws, n) : -ENOMEM;
 	if (rc < 0)
 		workers_free(ws);
 	else
@@ -121,6 +123,7 @@ void workers_free(struct workers *ws)
 		letter_free(ws->last[i]);
 	}
 	admit_free(ws->conf.admit);
+	penalty_free(ws->conf.penalty);
 	free(ws);
 }
 
@@ -159,8 +162,10 @@ int workers_reload(struct workers *ws, const struct worker_news *fresh)
 		const struct mail m = { .kind = MAIL_CONFIG, .ptr = news[i] };
 		mailbox_post_letter(ws->mailbox[i], letters[i], &m);
 	}
-	if (whole)
+	if (whole) {
 		admit_set_limits(ws->conf.admit, &fresh->limits);
+		penalty_turn(ws->conf.penalty, fresh->penalty_on);
+	}
 	return whole ? 0 : -ENOMEM;
 }
 

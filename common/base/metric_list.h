@@ -11,6 +11,9 @@ METRIC(PKTS_FORWARDED, "packets_forwarded_total", "datagrams passed on to anothe
 METRIC(CONNS_ACCEPTED, "connections_accepted_total", "TCP connections accepted")
 METRIC(CONNS_OPEN, "connections_open", "TCP connections open now")
 METRIC(CONNS_TURNED_AWAY, "connections_turned_away_total", "closed before TLS: too many newcomers")
+METRIC(CONNS_PENALISED, "connections_penalised_total",
+       "closed before TLS: their network guessed tokens or flooded")
+METRIC(PENALTIES, "penalties_total", "networks that were refused for a while for that")
 METRIC(SESSIONS_OPEN, "sessions_open", "ends registered now")
 METRIC(REGISTRATIONS, "registrations_total", "ends admitted")
 METRIC(REFUSALS, "refusals_total", "registrations refused")

@@ -84,6 +84,17 @@ bool addr_is_special(const struct addr *a)
 	       IN6_IS_ADDR_MULTICAST(&v6(a)->sin6_addr);
 }
 
+const char *addr_net_text(const uint8_t net[static ADDR_NET_LEN], char out[static ADDR_TEXT_LEN])
+{
+	uint8_t ip[16] = { 0 };
+	bool is_v4 = net[0] == 4;
+
+	memcpy(ip, net + 1, ADDR_NET_LEN - 1);
+	inet_ntop(is_v4 ? AF_INET : AF_INET6, ip, out, ADDR_TEXT_LEN);
+	strcat(out, is_v4 ? "/24" : "/64");
+	return out;
+}
+
 int addr_of_ip(const char *ip, uint16_t port, struct addr *addr_out)
 {
 	struct addr a = { .len = sizeof(struct sockaddr_in) };

@@ -30,6 +30,8 @@ bool addr_is_special(const struct addr *);
 /* What is held against one holder of addresses: the family, then IPv4's /24 or IPv6's /64;
  * IPv4-mapped IPv6 is IPv4. */
 void addr_net(const struct addr *, uint8_t out[static ADDR_NET_LEN]);
+/* Its text, "192.0.2.0/24". */
+const char *addr_net_text(const uint8_t net[static ADDR_NET_LEN], char out[static ADDR_TEXT_LEN]);
 
 /* A numeric address without port. 0 or ERR_INVALID. IPv4-mapped IPv6 becomes IPv4. */
 int addr_of_ip(const char *ip, uint16_t port, struct addr *addr_out);

@@ -1,9 +1,11 @@
 """A peer that says exactly the HTTP/2 bytes it is told to, over real TLS; its twin, a relay, is in scripted_relay.py."""
 import contextlib
+import re
 import socket
 import ssl
 import struct
 import types
+import zlib
 
 import hpack
 
@@ -36,6 +38,17 @@ def field(number, value):
 def register(token, tunnel_id=b"peer", peers=(b"other",), more=b"", role=b""):
     relay = b"".join(field(3, p) for p in peers) + role
     return message(field(1, field(1, tunnel_id) + field(3, token.encode()) + field(9, relay) + more))
+
+
+def token_with(secret, change):
+    """The same token with another part, its checksum right."""
+    kid, middle, _ = re.fullmatch(r"tunn_(\w+?)_(\w+)_(\w{8})", secret).groups()
+    body = "tunn_%s_%s" % change(kid, middle)
+    return "%s_%08x" % (body, zlib.crc32(body.encode()))
+
+
+def varied(text):
+    return ("a" if text[0] != "a" else "b") + text[1:]
 
 
 class Wire:

@@ -337,7 +337,8 @@ def test_limits_come_from_the_config_file_and_again_with_a_reload(world):
     ("limits:\n  header-list: 18446744073709551616\n", "{}:2:16: limits.header-list must be a size"),
     ("limits:\n  header-list: -1\n", "{}:2:16: limits.header-list must be a size"),
     ("limits:\n  header-list: 1e999\n", "{}:2:16: limits.header-list must be a size"),
-    ("limits: 3\n", '{}:1:1: unknown key "limits"'),
+    ("limits: 3\n", '{}:1:9: limits must be on or off, not "3"'),
+    ("limits:\n  penalty: maybe\n", '{}:2:12: limits.penalty must be on or off'),
 ])
 def test_C15_C22_a_limit_that_is_none_is_refused_with_file_and_line(tmp_path, text, words):
     path = f"{tmp_path}/c.yaml"
