@@ -11,6 +11,7 @@
 
 #include "common/base/err.h"
 #include "common/base/metric.h"
+#include "common/base/token.h"
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 static _Atomic enum log_level threshold = LOG_INFO; /* relaxed: a line more or less */
@@ -43,7 +44,8 @@ const char *log_level_check(const char *name)
 	return log_level_of(name, &unused) == 0 ? NULL : "must be error, warn, info or debug";
 }
 
-/* Escapes so that a line stays a line and a terminal stays calm (T24). */
+/* Escapes so that a line stays a line and a terminal stays calm (T24). What is not ASCII may
+ * be a control character of eight bits, or turn the direction of what is read. */
 static size_t escape(char *dst, size_t cap, const char *src)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -54,7 +56,7 @@ static size_t escape(char *dst, size_t cap, const char *src)
 		if (c == '"' || c == '\\') {
 			dst[n++] = '\\';
 			dst[n++] = (char)c;
-		} else if (c < 0x20 || c == 0x7f) {
+		} else if (c < 0x20 || c >= 0x7f) {
 			dst[n++] = '\\';
 			dst[n++] = 'x';
 			dst[n++] = hex[c >> 4];
@@ -90,6 +92,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(msg, sizeof msg, fmt, ap);
 	va_end(ap);
+	token_redact(msg);
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);

@@ -2,8 +2,9 @@
  * Log lines: logfmt on standard error, `level=info msg="..." key=value`.
  *
  * Only `server`, `client` and the front door log; layers below return codes.
- * Control characters in values are escaped. Never pass a token, a payload or
- * a whole key. Any thread; one write(2) per line, which never waits: a line that
+ * What is not printable ASCII is escaped. Never pass a token, a payload or
+ * a whole key; what looks like a token in words from outside is redacted all
+ * the same. Any thread; one write(2) per line, which never waits: a line that
  * standard error does not take is lost and counted.
  */
 #ifndef TUNN_BASE_LOG_H

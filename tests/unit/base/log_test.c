@@ -5,6 +5,7 @@
 #include "common/base/err.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/base/token.h"
 
 static void a_line_has_time_level_and_message(void **state)
 {
@@ -42,6 +43,30 @@ static void T24_control_characters_and_quotes_are_escaped(void **state)
 	said_end();
 	assert_said("msg=\"a\\x0ab\\x1b[2J\\\"c\\\\d\\x7f\"\n");
 	assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1);
+}
+
+/* An 8-bit CSI, and what turns the direction of reading. */
+static void T24_what_is_not_ascii_is_escaped(void **state)
+{
+	(void)state;
+	said_begin();
+	log_info("%s", "a\x9b\x32J\xc2\x9b\xe2\x80\xae");
+	said_end();
+	assert_said("msg=\"a\\x9b2J\\xc2\\x9b\\xe2\\x80\\xae\"\n");
+}
+
+static void T16_what_looks_like_a_token_is_redacted(void **state)
+{
+	char token[TOKEN_LEN + 1];
+
+	(void)state;
+	token_new(token);
+	said_begin();
+	log_info("the other side says %s, and /x?t=%.40s", token, token);
+	said_end();
+	assert_said("the other side says tunn_");
+	for (const char *p = token + 14; p + 4 < token + TOKEN_LEN; p++)
+		assert_null(memmem(said, strlen(said), p, 5));
 }
 
 static void a_long_message_is_cut_and_stays_one_line(void **state)
@@ -124,6 +149,8 @@ int main(void)
 		cmocka_unit_test(a_line_has_time_level_and_message),
 		cmocka_unit_test(only_the_level_asked_for_and_above_is_written),
 		cmocka_unit_test(T24_control_characters_and_quotes_are_escaped),
+		cmocka_unit_test(T24_what_is_not_ascii_is_escaped),
+		cmocka_unit_test(T16_what_looks_like_a_token_is_redacted),
 		cmocka_unit_test(a_long_message_is_cut_and_stays_one_line),
 		cmocka_unit_test(logging_keeps_errno),
 		cmocka_unit_test(levels_are_found_by_name),
