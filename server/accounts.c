@@ -41,7 +41,8 @@ static const char *const migrations[] = {
 	/* The greatest id of an account that was removed: no later one gets it, or it would
 	 * inherit what is still counted for the former. */
 	"CREATE TABLE gone (account INTEGER NOT NULL);"
-	"INSERT INTO gone VALUES (0);",
+	"INSERT INTO gone VALUES (0);"
+	"CREATE TABLE pepper (mark BLOB NOT NULL);", /* what is known of it: one row */
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
@@ -124,6 +125,30 @@ static int migrate(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 	return rc;
 }
 
+/* Who copied it here may have left it open to others: the names of accounts are nobody's
+ * business. Its journals get the same mode from SQLite. */
+static int keep_private(const char *path, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || !(st.st_mode & 077) || chmod(path, 0600) == 0)
+		return 0;
+	return accounts_say(-errno, error_out, "others may read %s: chmod 600 it", path);
+}
+
+/* Any token that is there. */
+static int take_decoy(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	sqlite3_stmt *st = accounts_prepare(a, "SELECT kid FROM token LIMIT 1", error_out);
+
+	if (!st)
+		return -EIO;
+	if (sqlite3_step(st) == SQLITE_ROW && sqlite3_column_bytes(st, 0) == TOKEN_ID_LEN)
+		memcpy(a->decoy, sqlite3_column_blob(st, 0), TOKEN_ID_LEN);
+	sqlite3_finalize(st);
+	return 0;
+}
+
 static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	static const char find[] =
@@ -137,6 +162,9 @@ static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 	if (rc != SQLITE_OK)
 		return accounts_say(-EIO, error_out, "cannot open %s: %s", a->db_path,
 		                    sqlite3_errmsg(a->db));
+	rc = keep_private(a->db_path, error_out);
+	if (rc < 0)
+		return rc;
 	sqlite3_busy_timeout(a->db, BUSY_MS);
 	/* WAL is a matter of speed: where it is refused the rest works too. */
 	sqlite3_exec(a->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
@@ -144,8 +172,11 @@ static int open_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN]
 	rc = migrate(a, error_out);
 	if (rc < 0)
 		return rc;
+	rc = accounts_check_pepper(a, error_out);
+	if (rc < 0)
+		return rc;
 	a->find = accounts_prepare(a, find, error_out);
-	return a->find ? 0 : -EIO;
+	return a->find ? take_decoy(a, error_out) : -EIO;
 }
 
 int accounts_open(const char *state_dir, struct accounts **accounts_out,
@@ -280,30 +311,73 @@ static void take_identity(sqlite3_stmt *st, struct identity *who)
 		*who = (struct identity){ .why = CLOSE_UNAVAILABLE };
 }
 
+struct found {  /* a row of a token */
+	int rc; /* of SQLite */
+	bool known, alive;
+	uint8_t hash[TOKEN_HASH_LEN];
+};
+
+static void look_up(struct accounts *a, const char kid[static TOKEN_ID_LEN], int64_t now_unix_s,
+                    struct found *out)
+{
+	*out = (struct found){ 0 };
+	sqlite3_reset(a->find);
+	out->rc = sqlite3_bind_text(a->find, 1, kid, TOKEN_ID_LEN, SQLITE_TRANSIENT);
+	if (out->rc == SQLITE_OK)
+		out->rc = sqlite3_step(a->find);
+	out->known = out->rc == SQLITE_ROW && sqlite3_column_bytes(a->find, 1) == TOKEN_HASH_LEN;
+	if (!out->known)
+		return;
+	memcpy(out->hash, sqlite3_column_blob(a->find, 1), TOKEN_HASH_LEN);
+	out->alive = !token_has_expired(sqlite3_column_int64(a->find, 3), now_unix_s) &&
+	             sqlite3_column_type(a->find, 4) == SQLITE_NULL;
+}
+
+/* One that is there and one that is not, whichever was asked for: who guesses learns nothing
+ * from the time either (A02, T15). tests/bench/guess.c measures it. */
+static void look_up_evenly(struct accounts *a, const char kid[static TOKEN_ID_LEN],
+                           int64_t now_unix_s, struct found *out)
+{
+	static const char nobody[TOKEN_ID_LEN + 1] = "________"; /* is in no alphabet of ids */
+	struct found other;
+
+	look_up(a, kid, now_unix_s, out);
+	look_up(a, out->known ? nobody : a->decoy, now_unix_s, &other);
+	if (out->known)
+		memcpy(a->decoy, kid, TOKEN_ID_LEN);
+}
+
+/* Those that were good once have an account too. */
+static void identify(struct accounts *a, const char kid[static TOKEN_ID_LEN], int64_t now_unix_s,
+                     struct identity *who)
+{
+	struct found f;
+
+	look_up(a, kid, now_unix_s, &f);
+	if (f.rc != SQLITE_ROW)
+		return;
+	take_identity(a->find, who);
+	who->revoked = sqlite3_column_type(a->find, 4) != SQLITE_NULL;
+	if (who->why == CLOSE_NONE && !f.alive)
+		who->why = CLOSE_UNAUTHENTICATED;
+}
+
 void accounts_authenticate(struct accounts *a, struct str token, int64_t now_unix_s,
                            struct identity *identity_out)
 {
+	const char *kid = token_id(token).p;
 	struct identity who = { .why = CLOSE_UNAUTHENTICATED };
-	uint8_t hash[TOKEN_HASH_LEN], stored[TOKEN_HASH_LEN] = { 0 };
-	bool known, alive = false;
+	uint8_t hash[TOKEN_HASH_LEN];
+	struct found f;
 
-	sqlite3_reset(a->find);
-	int rc = sqlite3_bind_text(a->find, 1, token_id(token).p, TOKEN_ID_LEN, SQLITE_STATIC);
-	rc = rc == SQLITE_OK ? sqlite3_step(a->find) : rc;
-	known = rc == SQLITE_ROW && sqlite3_column_bytes(a->find, 1) == TOKEN_HASH_LEN;
-	if (known) {
-		memcpy(stored, sqlite3_column_blob(a->find, 1), TOKEN_HASH_LEN);
-		alive = !token_has_expired(sqlite3_column_int64(a->find, 3), now_unix_s) &&
-		        sqlite3_column_type(a->find, 4) == SQLITE_NULL;
-	}
-	/* Hashed and compared also for an id nobody has (A02). */
+	look_up_evenly(a, kid, now_unix_s, &f);
+	/* Hashed and compared also for an id nobody has. */
 	token_hash(a->pepper, token_secret(token), hash);
-	bool same = crypto_same(hash, stored, TOKEN_HASH_LEN);
-	if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+	bool same = crypto_same(hash, f.hash, TOKEN_HASH_LEN);
+	if (f.rc != SQLITE_ROW && f.rc != SQLITE_DONE)
 		who.why = CLOSE_UNAVAILABLE;
-	} else if (known && same && alive) {
-		take_identity(a->find, &who);
-	}
+	else if (f.known && same)
+		identify(a, kid, now_unix_s, &who);
 	sqlite3_reset(a->find);
 	sqlite3_clear_bindings(a->find);
 	*identity_out = who;

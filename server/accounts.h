@@ -26,8 +26,11 @@ enum { ACCOUNTS_ERROR_LEN = STATE_ERROR_LEN };
 
 /* Who a token speaks for. */
 struct identity {
-	enum close_why why; /* CLOSE_NONE: valid; else the rest is empty */
-	int64_t row;        /* of the account, never used again for another */
+	/* CLOSE_NONE: valid. CLOSE_UNAUTHENTICATED with an account: it was, until it expired or
+	 * was revoked; without: nobody's. Else the rest is empty. */
+	enum close_why why;
+	bool revoked;
+	int64_t row; /* of the account, never used again for another */
 	char account[NAME_MAX_LEN + 1];
 	char tier[NAME_MAX_LEN + 1];
 	struct account_overrides own;

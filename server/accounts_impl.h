@@ -15,6 +15,7 @@ struct accounts {
 	char db_path[ACCOUNTS_PATH_LEN];
 	uint8_t pepper[TOKEN_PEPPER_LEN];
 	sqlite3_stmt *find; /* of accounts_authenticate() */
+	char decoy[TOKEN_ID_LEN];
 };
 
 /* Puts words into error_out; returns `rc`. */
@@ -43,5 +44,7 @@ bool accounts_take_text(sqlite3_stmt *, int column, char *out, size_t cap);
 int accounts_load_pepper(const char *state_dir, const char *db_path,
                          uint8_t pepper_out[static TOKEN_PEPPER_LEN],
                          char error_out[static ACCOUNTS_ERROR_LEN]);
+/* Is it the one that the tokens of the open database were made with? 0 or negative. */
+int accounts_check_pepper(struct accounts *, char error_out[static ACCOUNTS_ERROR_LEN]);
 
 #endif

@@ -83,3 +83,50 @@ int accounts_load_pepper(const char *state_dir, const char *db_path,
 		rc = make_pepper(path, error_out);
 	return rc < 0 ? rc : read_pepper(path, pepper_out, error_out);
 }
+
+/* ---- is it the right one? ---- */
+
+static int keep_mark(struct accounts *a, const uint8_t mark[static TOKEN_HASH_LEN],
+                     char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	sqlite3_stmt *st = accounts_prepare(a,
+	                                    "INSERT INTO pepper SELECT ?1 "
+	                                    "WHERE NOT EXISTS (SELECT 1 FROM pepper)",
+	                                    error_out);
+
+	sqlite3_bind_blob(st, 1, mark, TOKEN_HASH_LEN, SQLITE_STATIC);
+	return accounts_run(a, st, error_out);
+}
+
+static int compare_mark(struct accounts *a, sqlite3_stmt *st,
+                        const uint8_t mark[static TOKEN_HASH_LEN],
+                        char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	if (sqlite3_column_bytes(st, 0) == TOKEN_HASH_LEN &&
+	    crypto_same(sqlite3_column_blob(st, 0), mark, TOKEN_HASH_LEN))
+		return 0;
+	return accounts_say(
+	                -EIO, error_out,
+	                "the pepper beside %s is not the one that its tokens were made with, and "
+	                "none of them would work: restore both from the same backup",
+	                a->db_path);
+}
+
+int accounts_check_pepper(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	uint8_t mark[TOKEN_HASH_LEN];
+	sqlite3_stmt *st = accounts_prepare(a, "SELECT mark FROM pepper", error_out);
+
+	if (!st)
+		return -EIO;
+	token_hash(a->pepper, STR("tunn/v1/pepper"), mark); /* says nothing of it, or of a token */
+	int rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		rc = compare_mark(a, st, mark, error_out);
+	else if (rc == SQLITE_DONE)
+		rc = keep_mark(a, mark, error_out);
+	else
+		rc = accounts_say_db(a, error_out);
+	sqlite3_finalize(st);
+	return rc;
+}

@@ -43,6 +43,8 @@ static int check_dir(const char *dir)
 		return -errno;
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
+	if (st.st_mode & S_IWOTH)
+		return -EPERM;
 	return access(dir, R_OK | W_OK | X_OK) < 0 ? -errno : 0;
 }
 
@@ -52,7 +54,12 @@ int state_ensure(const char *dir, char error_out[static STATE_ERROR_LEN])
 
 	if (rc == 0)
 		rc = check_dir(dir);
-	if (rc < 0)
+	if (rc == -EPERM)
+		snprintf(error_out, STATE_ERROR_LEN,
+		         "everybody may write to the state directory \"%.400s\", so what is in it could "
+		         "be anybody's: chmod o-w it, or give another with --state DIR",
+		         dir);
+	else if (rc < 0)
 		snprintf(error_out, STATE_ERROR_LEN,
 		         "cannot use the state directory \"%.400s\": %s; give another with --state DIR",
 		         dir, strerror(-rc));

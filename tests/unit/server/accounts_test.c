@@ -136,6 +136,10 @@ static void A03_revoked_token_is_refused_at_once(void **state)
 	assert_int_equal(who_is(a, token).why, CLOSE_NONE);
 	sql("UPDATE token SET revoked = 1"); /* by another connection */
 	assert_int_equal(who_is(a, token).why, CLOSE_UNAUTHENTICATED);
+	assert_true(who_is(a, token).revoked);
+	assert_string_equal(who_is(a, token).account, "main"); /* for the log */
+	forge(token, 30, token);
+	assert_string_equal(who_is(a, token).account, ""); /* who guesses hears nothing */
 	accounts_close(a);
 }
 
@@ -257,7 +261,7 @@ static bool file_holds(const char *name, const char *needle, size_t len)
 	return memmem(data, n, needle, len) != NULL;
 }
 
-static void database_holds_no_usable_token(void **state)
+static void T17_database_holds_no_usable_token(void **state)
 {
 	static const char *const files[] = { "accounts.db", "accounts.db-wal", "accounts.db-shm" };
 	struct accounts *a = with_account("main");
@@ -277,7 +281,7 @@ static void database_holds_no_usable_token(void **state)
 	}
 }
 
-static void copy_of_the_database_alone_is_refused(void **state)
+static void T17_copy_of_the_database_alone_is_refused(void **state)
 {
 	(void)state;
 	accounts_close(with_account("main"));
@@ -289,7 +293,58 @@ static void copy_of_the_database_alone_is_refused(void **state)
 	assert_int_equal(access(in_dir("pepper"), F_OK), -1); /* none was made up */
 }
 
-static void files_are_for_nobody_else(void **state)
+/* Rotating it, or a backup of one file only: every token would silently be wrong. */
+static void T17_another_pepper_is_refused_and_the_old_one_taken_again(void **state)
+{
+	struct accounts *a = with_account("main");
+	char token[TOKEN_LEN + 1], kept[520];
+
+	(void)state;
+	make_token(a, NULL, 0, token);
+	accounts_close(a);
+	snprintf(kept, sizeof kept, "%s.kept", in_dir("pepper"));
+	assert_int_equal(rename(in_dir("pepper"), kept), 0);
+	FILE *f = fopen(in_dir("pepper"), "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite("another pepper of 32 bytes......", 1, 32, f), 32);
+	fclose(f);
+	chmod(in_dir("pepper"), 0600);
+	assert_true(accounts_open(dir, &a, words) < 0);
+	assert_words("is not the one that its tokens were made with");
+	assert_words("backup");
+	assert_int_equal(rename(kept, in_dir("pepper")), 0);
+	a = open_accounts();
+	assert_int_equal(who_is(a, token).why, CLOSE_NONE);
+	accounts_close(a);
+}
+
+static void T43_a_database_that_others_may_read_is_closed_to_them(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	accounts_close(with_account("main"));
+	chmod(in_dir("accounts.db"), 0644);
+	accounts_close(open_accounts());
+	assert_int_equal(stat(in_dir("accounts.db"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void T43_a_directory_that_everybody_may_write_to_is_refused(void **state)
+{
+	struct accounts *a = NULL;
+
+	(void)state;
+	accounts_close(with_account("main"));
+	chmod(dir, 0777);
+	assert_true(accounts_open(dir, &a, words) < 0);
+	assert_words("everybody may write to the state directory");
+	assert_words("chmod o-w");
+	chmod(dir, 0700);
+	accounts_close(open_accounts());
+}
+
+static void T43_files_are_for_nobody_else(void **state)
 {
 	static const char *const files[] = { "pepper", "accounts.db", "accounts.db-wal",
 		                             "accounts.db-shm" };
@@ -308,7 +363,7 @@ static void files_are_for_nobody_else(void **state)
 	accounts_close(a);
 }
 
-static void damaged_or_open_pepper_is_refused_by_name(void **state)
+static void T43_damaged_or_open_pepper_is_refused_by_name(void **state)
 {
 	struct accounts *a = NULL;
 
@@ -443,10 +498,13 @@ int main(void)
 		T(names_outside_the_grammar_are_refused),
 		T(A12_token_in_place_of_a_name_is_not_repeated),
 		T(token_for_nobody_is_refused_with_the_way_out),
-		T(database_holds_no_usable_token),
-		T(copy_of_the_database_alone_is_refused),
-		T(files_are_for_nobody_else),
-		T(damaged_or_open_pepper_is_refused_by_name),
+		T(T17_database_holds_no_usable_token),
+		T(T17_copy_of_the_database_alone_is_refused),
+		T(T17_another_pepper_is_refused_and_the_old_one_taken_again),
+		T(T43_a_database_that_others_may_read_is_closed_to_them),
+		T(T43_a_directory_that_everybody_may_write_to_is_refused),
+		T(T43_files_are_for_nobody_else),
+		T(T43_damaged_or_open_pepper_is_refused_by_name),
 		T(newer_schema_is_refused_and_left_alone),
 		T(file_that_is_no_database_is_refused_by_name),
 		T(unreadable_database_is_unavailable_not_unauthenticated),
