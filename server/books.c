@@ -129,7 +129,7 @@ static void on_news(void *owner, struct account *a, enum ledger_news news, unsig
 	(void)resets_unix_s;
 	if (news != LEDGER_QUOTA)
 		return;
-	log_info("account %s has used %u %% of its volume of this month", account_name(a), percent);
+	log_info("account=%s has used %u %% of its volume of this month", account_name(a), percent);
 	tell_all(b, percent < 100 ? MAIL_PERCENT : MAIL_ACCOUNT, percent, a);
 }
 

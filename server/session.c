@@ -224,16 +224,26 @@ static void join(struct session *s)
 		session_join(s);
 }
 
-static void not_identified(struct session *s, enum close_why why)
+static const char *why_not(const struct identity *who)
 {
-	bool by_token = why == CLOSE_UNAUTHENTICATED;
+	if (who->why != CLOSE_UNAUTHENTICATED)
+		return close_text(who->why);
+	if (!who->account[0])
+		return "the token is not valid here; make one with: tunn token new";
+	return who->revoked ? "the token was revoked; make another with: tunn token new" :
+	                      "the token has expired; make another with: tunn token new";
+}
+
+/* Whoever has a token that was good once does not guess. */
+static void not_identified(struct session *s, const struct identity *who)
+{
+	bool is_guess = who->why == CLOSE_UNAUTHENTICATED && !who->account[0];
 	struct sessions *ss = s->all;
 	struct link *l = lane_link(s->lane);
 
-	session_refuse(s, why,
-	               by_token ? "the token is not valid here; make one with: tunn token new" :
-	                          close_text(why));
-	if (by_token)
+	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
+	session_refuse(s, who->why, why_not(who));
+	if (is_guess)
 		sessions_offend(ss, l, OFFENCE_TOKEN);
 }
 
@@ -246,7 +256,7 @@ void session_on_auth(struct sessions *ss, uint64_t number, const struct identity
 		return;
 	s->asked = false;
 	if (who->why != CLOSE_NONE) {
-		not_identified(s, who->why);
+		not_identified(s, who);
 		return;
 	}
 	snprintf(s->member.who->account, sizeof s->member.who->account, "%s", who->account);
@@ -363,17 +373,18 @@ static void session_deliver(void *owner, struct pkt *p)
 
 /* ---- leaving ---- */
 
-static void left(struct session *s, enum close_why why)
+/* The text is ours: what the other side says of itself could look like the rest. */
+static void left(struct session *s, enum close_why why, const char *text)
 {
 	metric_add(METRIC_SESSIONS_OPEN, -1);
 	if (s->member.who->native)
 		native_left(s);
 	log_info("end left id=%s account=%s from=%s reason=%s packets_in=%llu packets_out=%llu "
-	         "dropped=%llu ignored=%llu",
+	         "dropped=%llu ignored=%llu%s%s",
 	         s->member.who->id, s->member.who->account, s->address, close_label(why),
 	         (unsigned long long)s->packets_in, (unsigned long long)s->packets_out,
 	         (unsigned long long)lane_n_unsent(s->lane),
-	         (unsigned long long)lane_n_ignored(s->lane));
+	         (unsigned long long)lane_n_ignored(s->lane), *text ? ": " : "", text);
 }
 
 void session_on_ended(void *owner, struct lane *lane, enum close_why why, const char *text)
@@ -384,7 +395,7 @@ void session_on_ended(void *owner, struct lane *lane, enum close_why why, const 
 	if (!s)
 		return;
 	if (s->member.joined)
-		left(s, why);
+		left(s, why, "");
 	s->lane = NULL;
 	session_free(s);
 }
@@ -401,7 +412,7 @@ void session_dismiss(struct session *s, enum close_why why, const char *text)
 {
 	struct lane *lane = s->lane;
 
-	left(s, why);
+	left(s, why, text);
 	session_free(s);
 	lane_end(lane, why, text);
 }
@@ -419,7 +430,7 @@ static void session_superseded(void *owner, bool same_instance, bool fight)
 	const char *text = fight ? FIGHT_TEXT : "superseded by another instance with the same id";
 	struct notice n = { .kind = NOTICE_SUPERSEDED, .text = str_of(text) };
 
-	left(s, why);
+	left(s, why, text);
 	session_free(s);
 	if (same_instance) {
 		lane_end(lane, CLOSE_CANCELLED, "replaced by your own new connection");

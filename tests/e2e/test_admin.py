@@ -416,6 +416,21 @@ def test_wrong_tokens_get_equal_answers_and_are_counted(world):
     assert TOKEN not in relay.text() and "without the token of --admin-token-file from=127.0.0.1" in relay.text()
 
 
+def test_A11_a_tunnels_token_opens_no_admin_door_and_the_admins_no_tunnel(world):
+    relay = admin_relay(world, "--admin-token-file", token_file(world))
+    wait_until(lambda: get(relay, "/readyz", Authorization=f"Bearer {TOKEN}").status == 200)
+    tenant = open(relay.token).read().strip()
+    for path in ROUTES[2:]:
+        assert get(relay, path, Authorization=f"Bearer {tenant}").status == 401, path
+    p = Peer(relay.port)
+    p.call()
+    p.frame(DATA, 0, 1, register(TOKEN, b"a"))
+    assert p.answer()["grpc-status"] == "16"
+    p.call(3, "/tunn.v1.Admin/AddAccount", ("authorization", f"Bearer {TOKEN}"))
+    assert p.answer(3)["grpc-status"] == "12"  # nothing is administered on the tunnels' port
+    assert tenant[20:40] not in relay.text()
+
+
 def test_a_token_counts_on_loopback_too(world):
     relay = admin_relay(world, "--admin-token-file", token_file(world))
     assert not relay.tls and get(relay, "/healthz").status == 401

@@ -146,12 +146,16 @@ def test_T24_what_comes_from_outside_neither_breaks_a_line_nor_names_a_metric(st
             peer.call(stream)
             peer.frame(DATA, 0, stream, registration)
             assert peer.answer(stream)["grpc-status"] in (UNAUTHENTICATED, INVALID_ARGUMENT)
-        peer.frame(GOAWAY, 0, 0, bytes(8) + text)
+        peer.frame(GOAWAY, 0, 0, bytes(8) + text + b" " + relay.secret.encode())
         peer.close()
+        name = text.replace(b"\0", b"").decode("latin-1")
+        subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{relay.port}", "-servername", name], stdin=subprocess.DEVNULL,
+                       capture_output=True, check=False, timeout=20)
     with socket.create_connection(("127.0.0.1", relay.port)) as s:
         s.sendall(b"\n\x1b[2Jlevel=error\r\n" * 10)
     world.end(relay, free_port(), "calm", "b", "--listen").wait_for("connected as calm")
     assert_lines_are_ours(relay, at, names)
+    assert relay.secret[20:40] not in relay.text()
 
 
 def test_T24_strangers_fill_no_log(world):
@@ -331,16 +335,72 @@ def test_A02_an_unknown_id_and_a_wrong_secret_get_the_same_answer(relay):
     assert refusal(relay, unknown)[0] == UNAUTHENTICATED
 
 
-@pytest.mark.parametrize("how", ["expires", "revoked"])
-def test_A03_expired_and_revoked_tokens_are_refused_for_good(world, how):
+def set_time(relay, column, bound_id, seconds):
+    """Of a token, by the database: seconds from now."""
+    with sqlite3.connect(f"{relay.state}/accounts.db", timeout=20) as db:
+        assert db.execute(f"UPDATE token SET {column} = ? WHERE bound_id = ?", (int(time.time()) + seconds, bound_id)).rowcount == 1
+    db.close()
+
+
+@pytest.mark.parametrize("how, words", [("expires", "the token has expired"), ("revoked", "the token was revoked")])
+def test_A03_expired_and_revoked_tokens_are_refused_for_good(world, how, words):
     relay = world.relay()
     token = world.new_token(relay, "main", "--id", "late", "--expires", "1h")
-    with sqlite3.connect(f"{relay.state}/accounts.db") as db:
-        assert db.execute(f"UPDATE token SET {how} = ? WHERE bound_id = 'late'", (int(time.time()) - 3600,)).rowcount == 1
-    db.close()
+    set_time(relay, how, "late", -3600)
     end = world.end(relay, free_port(), "late", "b", "--listen", token=token)
     assert end.exit_code() == 3
-    assert "token" in end.text()
+    assert words in end.text()
+    assert words in relay.wait_for("refused end id=late account=main from=.* reason=unauthenticated").string
+    for _ in range(12):  # whoever had it does not guess
+        assert refusal(relay, open(token).read().strip())[0] == UNAUTHENTICATED
+    assert relay.counters()["penalties_total"] == 0
+
+
+def test_A09_of_two_tokens_the_old_one_dies_on_time_and_its_tunnel_with_it(world):
+    relay = world.relay()
+    tokens = [world.new_token(relay, "main", "--id", name, "--expires", "1h") for name in ("old", "new")]
+    set_time(relay, "expires", "old", 4 - 60)  # a minute of grace
+    old, new = (world.end(relay, free_port(), None, "b", "--listen", token=t) for t in tokens)
+    old.wait_for("connected as old")
+    new.wait_for("connected as new")
+    old.wait_for("the token has expired")
+    assert old.exit_code() == 3
+    relay.wait_for("end left id=old account=main .* reason=unauthenticated .*: the token has expired")
+    again = world.end(relay, free_port(), None, "b", "--listen", token=tokens[0])
+    assert again.exit_code() == 3
+    assert new.p.poll() is None and "reconnecting" not in new.text()
+
+
+def test_T17_a_copy_of_all_files_but_the_pepper_has_no_usable_token(world):
+    relay = world.relay()
+    os.unlink(relay.token)  # the operator's own copy
+    token = world.new_token(relay, "main")
+    end = world.end(relay, free_port(), "a", "b", "--listen", token=token)
+    end.wait_for("connected as a")
+    _, kid, secret, crc = open(token).read().strip().split("_")
+
+    def copy():
+        return {path: open(path, "rb").read() for folder, _, files in os.walk(relay.state) for name in files
+                if not os.path.islink(path := f"{folder}/{name}") and os.path.isfile(path) and name != "pepper"}
+
+    for files in (copy(), relay.stop() or copy()):
+        assert any(kid.encode() in data for data in files.values())  # or the search could not fail
+        for path, data in files.items():
+            assert not any(secret[i:i + 8].encode() in data for i in range(len(secret) - 7)), path
+            assert crc.encode() not in data, path
+    stolen = f"{world.tmp}/stolen"
+    os.mkdir(stolen, 0o700)
+    for path, data in files.items():
+        if "/usage/" not in path:
+            with open(f"{stolen}/{os.path.basename(path)}", "wb") as f:
+                f.write(data)
+            os.chmod(f"{stolen}/{os.path.basename(path)}", 0o600)
+    thief = world.program([TUNN, "server", "--listen", "127.0.0.1:0", "--state", stolen])
+    assert thief.exit_code() != 0 and "pepper is missing" in thief.text()
+    with open(os.open(f"{stolen}/pepper", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as f:
+        f.write(os.urandom(32))
+    thief = world.program([TUNN, "server", "--listen", "127.0.0.1:0", "--state", stolen])
+    assert thief.exit_code() != 0 and "is not the one that its tokens were made with" in thief.text()
 
 
 def test_A12_a_token_in_a_path_is_refused_and_not_repeated(relay):
