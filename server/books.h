@@ -35,7 +35,7 @@ void books_identify(struct books *, struct str token, int64_t now_unix_s,
                     struct identity *identity_out);
 /* What commands_run() answers to an operator's program that may only look. */
 struct json *books_run(struct books *, const struct json *request);
-struct login *books_logins(struct books *);      /* borrowed */
+struct login *books_logins(struct books *); /* borrowed */
 void books_take_tiers(struct books *, const struct tiers *);
 /* Native DERP ends count for the account of that name from now on; it is added if there is
  * none. 0, or negative with words. */
