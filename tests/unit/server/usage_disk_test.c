@@ -81,7 +81,7 @@ static void F25_a_full_disk_is_said_once_and_loses_nothing(void **state)
 	snprintf(usage_dir, sizeof usage_dir, "%s/state", mount_point);
 	snprintf(filler, sizeof filler, "%s/filler", mount_point);
 	usage_open();
-	assert_int_equal(accounts_add(usage_accounts, "acme", usage_words), 0);
+	assert_int_equal(accounts_add(usage_accounts, "acme", NULL, usage_words), 0);
 	usage_terms.volume = 140000;
 	struct account *a = usage_get(1);
 	usage_count(a, 10, 10);
