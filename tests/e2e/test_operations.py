@@ -375,19 +375,21 @@ def test_an_older_program_refuses_a_newer_schema_and_the_backup_brings_it_back(m
     assert "first start" not in relay.text()
 
 
-def test_a_lost_pepper_costs_the_tokens_and_nothing_else(machine, world):
+@needs_sqlite
+def test_another_pepper_costs_the_tokens_and_nothing_else(machine, world):
     relay = machine.relay()
     machine.run("tunn account add acme --tier pro")
     old = world.new_token(relay, "acme")
     relay.stop()
-    os.remove(f"{machine.state}/pepper")
-    p = world.program([TUNN, "server", "--listen", "127.0.0.1:0", "--state", machine.state])
-    assert p.exit_code() == 1 and "pepper is missing" in p.text()
-    machine.run(f"umask 077; openssl rand 32 > {machine.state}/pepper")
+    for lose, words in ((os.remove, "pepper is missing"), (lambda path: machine.write("state/pepper", "x" * 32), "not the one")):
+        lose(f"{machine.state}/pepper")
+        p = world.program([TUNN, "server", "--listen", "127.0.0.1:0", "--state", machine.state])
+        assert p.exit_code() == 1 and words in p.text()
+    machine.run(machine.here(block("DELETE FROM pepper"), **{"sudo -u tunn": "sudo"}))
     again = machine.relay()
-    assert machine.account("acme")["tier"] == "pro"
-    refused = world.end(again, free_port(), "a", "b", "--listen", token=old)
-    assert refused.exit_code() == 3
+    acme = machine.account("acme")
+    assert acme["tier"] == "pro" and acme["valid_tokens"] == 0
+    assert world.end(again, free_port(), "a", "b", "--listen", token=old).exit_code() == 3
     world.end(again, free_port(), "a", "b", "--listen", token=world.new_token(again, "acme")).wait_for("connected as a")
 
 

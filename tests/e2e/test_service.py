@@ -6,11 +6,15 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import time
+import urllib.request
 
 import pytest
 
-from harness import BUILD, ROOT, TUNN, free_port, until
+import scripted_derp
+from harness import BUILD, ROOT, TUNN, ask, free_port, until
 
 UNITS = sorted(glob.glob(f"{ROOT}/docs/systemd/*.service"))
 FILTERED = os.path.basename(BUILD) not in ("asan", "tsan", "fuzz")
@@ -106,6 +110,56 @@ def test_programs_run_under_the_filters_of_their_units(world):
         p.p.terminate()
         assert p.exit_code() == 0
         assert "level=warn" not in p.text()
+
+
+@needs_systemd
+@pytest.mark.skipif(not FILTERED, reason="a sanitizer needs other system calls")
+def test_a_server_with_everything_on_stays_within_both_filters(world):
+    """The unit's and its own (kill): admin by TLS, STUN, tiers, native ends by a URL, commands, a login, usage, a reload."""
+    place = subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True).stdout.strip()
+    world.cleanups.append(lambda: shutil.rmtree(place))
+    texts = {"admin-token": "x" * 32, "server.yaml": "tiers: {team: {relay: yes, tunnels: 9, rate: 1Gbit, burst: 1s, volume: 1TB}}\n"
+             "default-tier: team\nderp: {verify-url: 'http://localhost:9/verify'}\nreflection: yes\n",
+             "filter": unit_filter(f"{ROOT}/docs/systemd/tunn-server.service")}
+    for name, text in texts.items():
+        with open(os.open(f"{place}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(text)
+    if os.geteuid() == 0:
+        for path in (place, *(f"{place}/{name}" for name in texts)):
+            os.chown(path, 1, 1)
+    env = {k: v for k, v in os.environ.items() if k not in ("TUNN_USER", "TUNN_ADMIN", "TUNN_STUN")}
+    server = world.program(["/usr/bin/python3", "-c", UNDER_FILTER, f"{place}/filter", TUNN, "server", "--config", f"{place}/server.yaml",
+                            "--listen", "127.0.0.1:0", "--stun", "127.0.0.1:0", "--admin", "0.0.0.0:0", "--admin-token-file",
+                            f"{place}/admin-token", "--state", f"{place}/s", "--workers", "2", "--seccomp", "kill"], env=env)
+    server.port = int(server.wait_for(r"listening on \S*:(\d+)$").group(1))
+    admin = server.wait_for(r"admin on https://\S*:(\d+)/").group(1)
+    server.pin = server.wait_for(r"--pin (sha256:[0-9a-f]{64})").group(1)
+    server.url, server.state, server.token = f"https://127.0.0.1:{server.port}", f"{place}/s", f"{place}/s/first-token"
+    pair = world.pair(server)
+    ask(world.socket(), pair.address, b"counted")
+    token = world.new_account(server, "acme")
+    world.end(server, free_port(), "c", "d", "--listen", token=token).wait_for("connected as c")
+    native = scripted_derp.Client(server.port)  # the URL is asked, and nobody answers
+    assert native.ended()
+    login = world.program([TUNN, "login", "--relay", server.url, "--pin", server.pin, "--id", "e"],
+                          env={**os.environ, "XDG_CONFIG_HOME": f"{world.tmp}/config"})
+    code = login.wait_for(r"user_code=(\S+)").group(1)
+    subprocess.run([TUNN, "account", "approve", code, "--account", "acme", "--state", server.state], check=True, capture_output=True)
+    assert login.exit_code() == 0
+    trusting = ssl._create_unverified_context()
+    for page in ("metrics", "api/v1/tunnels", "api/v1/accounts", "api/v1/series"):
+        request = urllib.request.Request(f"https://127.0.0.1:{admin}/{page}", headers={"Authorization": "Bearer " + "x" * 32})
+        with urllib.request.urlopen(request, timeout=20, context=trusting) as answer:
+            assert answer.status == 200
+    end = time.monotonic() + 20
+    while not glob.glob(f"{server.state}/usage/*.journal"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    server.p.send_signal(signal.SIGHUP)
+    server.wait_for("reloaded")
+    assert server.counters()["sessions_open"] == 3
+    server.p.terminate()
+    assert server.exit_code() == 0
 
 
 # -- sd_notify(3)
