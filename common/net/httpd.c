@@ -356,6 +356,19 @@ static bool make_room(struct httpd *h)
 	return false;
 }
 
+/* Who asked and went holds its place until the answer: else asking and going, over and over,
+ * would give the owner more to do than there may be connections. */
+static unsigned n_held(const struct httpd *h)
+{
+	unsigned n = 0;
+
+	list_each(it, tmp, &h->clients) {
+		const struct client *c = container_of(it, struct client, node);
+		n += c->conn || c->asked;
+	}
+	return n;
+}
+
 static struct client *client_new(struct httpd *h, const struct addr *peer)
 {
 	struct client *c = calloc(1, sizeof *c);
@@ -381,7 +394,7 @@ static void on_accepted(void *owner, int fd, const struct addr *peer)
 	};
 	struct client *c = NULL;
 
-	if (httpd_n_conns(h) < h->conf.max_conns || make_room(h))
+	if (n_held(h) < h->conf.max_conns || make_room(h))
 		c = client_new(h, peer);
 	if (!c) {
 		close(fd);

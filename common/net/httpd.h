@@ -5,7 +5,8 @@
  * 10 s for a request to come in whole, from its first byte (or from the connection)
  * to its last, 10 s without a request, 10 s in which an answer does not move, and
  * 60 s for all of it. When as many connections are open as may be, the oldest goes
- * that has no request with the owner, or else the new one.
+ * that has no request with the owner, or else the new one; one that ended while its request
+ * is with the owner counts until the answer.
  *
  * Everything belongs to the loop's thread. Heads are wiped: they may hold secrets.
  */

@@ -385,6 +385,50 @@ static void a_request_outlives_its_connection(void **state)
 	assert_got("200 OK");
 }
 
+static struct httpd_request *all_kept[CLIENTS];
+static unsigned n_expected;
+static bool as_expected(void) { return n_routed == n_expected; }
+
+static void keep_all(void *owner, struct httpd_request *r)
+{
+	(void)owner;
+	all_kept[n_routed++] = r;
+}
+
+static void whoever_asks_and_goes_holds_its_place_until_the_answer(void **state)
+{
+	const struct httpd_conf conf = { .route = keep_all, .max_conns = 4 };
+	struct addr at;
+
+	(void)state;
+	httpd_free(httpd);
+	assert_int_equal(httpd_new(loop, &conf, &httpd), 0);
+	addr_of_ip("127.0.0.1", 0, &at);
+	assert_int_equal(httpd_listen(httpd, listener_bind(&at, false), &bound), 0);
+	for (unsigned i = 1; i <= 6; i++) {
+		call(i);
+		say(i, "GET / HTTP/1.1\r\n" HOST "\r\n");
+		n_expected = i < 4 ? i : 4;
+		until(as_expected);
+		close(clients[i]);
+		clients[i] = -1;
+		until(none_left);
+	}
+	call(0);
+	until(has_ended); /* no place for it either, though nobody is there any more */
+	assert_int_equal(n_routed, 4);
+	while (n_routed)
+		reply(all_kept[--n_routed]);
+	close(clients[0]);
+	got_end = false;
+	call(0);
+	say(0, "GET / HTTP/1.1\r\n" HOST "\r\n");
+	until(one_routed);
+	reply(all_kept[0]);
+	until(has_answer);
+	assert_got("200 OK");
+}
+
 static void a_long_answer_arrives_whole(void **state)
 {
 	static char text[ANSWER_MAX];
@@ -469,6 +513,7 @@ int main(void)
 		TEST(a_field_that_is_there_twice_is_told),
 		TEST(an_answer_may_come_later_and_what_follows_waits),
 		TEST(a_request_outlives_its_connection),
+		TEST(whoever_asks_and_goes_holds_its_place_until_the_answer),
 		TEST(a_long_answer_arrives_whole),
 		TEST(the_oldest_idle_connection_makes_room_for_a_new_one),
 		TEST(who_waits_for_an_answer_is_not_sent_away),
