@@ -140,8 +140,7 @@ static int say_last(struct transport *t, struct page *page)
 	page->answer.close = true;
 	t->partial_ms = 0;
 	t->stage = DERP_OVER;
-	return http1_respond(&t->out, &page->answer) < 0 ? derp_fail(t, -ENOMEM, "out of memory") :
-	                                                   0;
+	return respond(t, &page->answer) < 0 ? derp_fail(t, -ENOMEM, "out of memory") : 0;
 }
 
 static int say_fault(struct transport *t, int status)

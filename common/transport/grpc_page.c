@@ -20,8 +20,11 @@ static struct h2_field lowered(struct http1_field f, char room[static FIELD_NAME
 	return (struct h2_field){ { room, n }, f.value };
 }
 
-static void say(struct h2 *h2, struct h2_stream *st, const struct http1_answer *a)
+/* The last that is done for the call. */
+static void say(struct call *c, const struct http1_answer *a)
 {
+	struct transport *t = c->chan.transport;
+	struct h2_stream *st = c->stream;
 	struct h2_field f[PAGE_FIELDS_MAX + 3];
 	char names[PAGE_FIELDS_MAX][FIELD_NAME_LEN], status[12], len[24];
 	bool has_body = a->body.len && !a->to_head;
@@ -32,28 +35,22 @@ static void say(struct h2 *h2, struct h2_stream *st, const struct http1_answer *
 	f[n++] = (struct h2_field){ STR(":status"), str_of(status) };
 	for (size_t i = 0; i < a->n_fields; i++)
 		f[n++] = lowered(a->fields[i], names[i]);
-	if (a->date.len)
-		f[n++] = (struct h2_field){ STR("date"), a->date };
+	if (t->conf->date) /* RFC 9110 6.6.1 */
+		f[n++] = (struct h2_field){ STR("date"), str_of(t->conf->date) };
 	if (http1_has_length(a->status))
 		f[n++] = (struct h2_field){ STR("content-length"), str_of(len) };
-	if (h2_respond(h2, st, f, n, !has_body) < 0 || !has_body)
-		return;
-	if (buf_add(h2_outgoing(st), a->body.p, a->body.len) < 0)
-		h2_reset(h2, st, H2_INTERNAL_ERROR); /* less than was announced */
-	else
-		h2_finish(h2, st, NULL, 0);
+	if (h2_respond(t->h2, st, f, n, !has_body) == 0 && has_body) {
+		if (buf_add(h2_outgoing(st), a->body.p, a->body.len) < 0)
+			h2_reset(t->h2, st, H2_INTERNAL_ERROR); /* less than was announced */
+		else
+			h2_finish(t->h2, st, NULL, 0);
+	}
+	call_retire(c);
 }
 
 /* Not before the request has ended: what is wrong with its body is told as an
  * error of the stream, not lost behind an early answer. */
-static void answer(struct call *c)
-{
-	struct transport *t = c->chan.transport;
-
-	own(c)->answer.date = str_of(t->conf->date);
-	say(t->h2, c->stream, &own(c)->answer);
-	call_retire(c);
-}
+static void answer(struct call *c) { say(c, &own(c)->answer); }
 
 static const struct method plain = {
 	.is_plain = true,
@@ -75,8 +72,7 @@ static void fault(struct call *c, int status)
 	struct page page;
 
 	page_for_fault(status, &page);
-	say(c->chan.transport->h2, c->stream, &page.answer);
-	call_retire(c);
+	say(c, &page.answer);
 }
 
 void page_answer(struct web *web, const struct web_answer *a)
@@ -85,8 +81,7 @@ void page_answer(struct web *web, const struct web_answer *a)
 	struct page page;
 
 	web_page(web_of(c), a, &page);
-	say(c->chan.transport->h2, c->stream, &page.answer);
-	call_retire(c);
+	say(c, &page.answer);
 }
 
 /* It counts like the halves of messages: anybody can begin one. */

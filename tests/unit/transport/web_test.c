@@ -235,6 +235,24 @@ static void the_answer_comes_whenever_the_owner_has_it(void **state)
 	}
 }
 
+static void every_answer_has_the_date(void **state)
+{
+	struct visit v;
+
+	(void)state;
+	EACH_HTTP
+	for (unsigned refused = 0; refused < 2; refused++) {
+		visit_open(&v, with_h2);
+		v.p.server_conf.date = "Sun, 06 Nov 1994 08:49:37 GMT";
+		v.p.refuse_requests = refused ? ERR_AGAIN : 0;
+		ask(&v, "GET", "/login", "", NULL);
+		assert_true(refused || pair_answer(&v.p, 200, "yes"));
+		move(&v);
+		assert_heard(&v, "\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+		visit_close(&v);
+	}
+}
+
 static void HEAD_is_answered_without_the_body(void **state)
 {
 	struct visit v;
@@ -516,6 +534,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_owner_is_asked_with_what_the_request_says),
 		cmocka_unit_test(the_answer_comes_whenever_the_owner_has_it),
+		cmocka_unit_test(every_answer_has_the_date),
 		cmocka_unit_test(HEAD_is_answered_without_the_body),
 		cmocka_unit_test(a_body_may_come_in_pieces),
 		cmocka_unit_test(other_paths_are_pages_as_ever),
