@@ -16,6 +16,7 @@ PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 python3-nacl \
              openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils sqlite3 python3-prometheus-client
+PKGS_PAGE := chromium chromium-driver python3-selenium fonts-inter pngquant
 NEED     := tests/support/need
 
 CFLAGS   ?= -O2 -g
@@ -58,13 +59,13 @@ SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support
 NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/regions% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% link_queue% net/addr% net/loop% net/mailbox% net/proxy% \
             net/route% net/tls% server/account_test server/accounts% server/admin_test server/admit% server/commands% server/first% server/journal% server/ledger% server/login% \
-            server/penalty% server/map_node% server/native% server/options% server/router% server/state% server/tiers%
+            server/penalty% server/map_node% server/native% server/options% server/page% server/router% server/state% server/status% server/tiers%
 NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \
             $(patsubst tests/nomem/scene_%.c,$(B)/nomem/%,$(wildcard tests/nomem/scene_*.c)) \
             $(patsubst %,$(B)/nomem/fuzz/%,server client derp derp_server derp_client h2 msg)
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all debug demo test unit e2e interop fuzz fuzz-replay nomem nomem-sample soak asan tsan bench bench-instructions lint format install \
+.PHONY: all debug demo test unit e2e interop screenshots fuzz fuzz-replay nomem nomem-sample soak asan tsan bench bench-instructions lint format install \
         uninstall clean help deps test-deps programs probe
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -89,6 +90,7 @@ build/gen/descriptors.c: proto/descriptors $(PROTO)
 	$(Q)protoc -Iproto -Ibuild/gen/proto --include_imports --descriptor_set_out=/dev/stdout \
 	  $(notdir $(PROTO)) reflection_v1alpha.proto | /usr/bin/python3 $< > $@
 $(SRC:%.c=$(B)/%.o): $(GEN)
+$(B)/server/page.o: $(wildcard server/page/*)
 $(B)/gen/%.o: build/gen/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(filter-out -Wmissing-prototypes,$(ALL_CFLAGS)) -Wno-missing-braces -c $< -o $@
@@ -160,9 +162,14 @@ fuzz-replay: $(FUZZ)
 e2e: programs
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
 interop: test-deps
-	$(Q)$(NEED) grpc-proto
+	$(Q)$(NEED) grpc-proto $(PKGS_PAGE)
 	$(Q)$(MAKE) --no-print-directory programs $(B)/interop/tunn
 	$(Q)TUNN_BUILD=$(B) tests/interop/run $(PYTEST_ARGS)
+# the pictures of the status page in docs/
+screenshots: test-deps
+	$(Q)$(NEED) $(PKGS_PAGE)
+	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)TUNN_BUILD=$(B) TUNN_SHOTS=docs /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/interop/test_page.py -k pictures
 test: test-deps
 	$(Q)$(MAKE) --no-print-directory suite
 suite: all lint unit fuzz-replay nomem-sample e2e

@@ -10,6 +10,7 @@
 #include "common/base/crypto.h"
 #include "common/net/conn.h"
 #include "server/mail.h"
+#include "server/page.h"
 
 enum { TICK_MS = 1000 };
 
@@ -246,6 +247,7 @@ int admin_new(const struct admin_conf *conf, struct admin **admin_out, struct ad
 	if (conf->token.len)
 		admin_guard_set_token(&a->guard, conf->token);
 	a->conf.token = (struct str){ 0 };
+	page_start();
 	list_init(&a->waits);
 	a->next_number = 1;
 	if (a->conf.n_listening > ADMIN_LISTENING_MAX)

@@ -97,12 +97,20 @@ static bool has_token(const struct admin_guard *g, struct str authorization)
 	return is_bearer && same;
 }
 
-enum admin_verdict admin_guard_check(const struct admin_guard *g, const struct httpd_request *r)
+enum admin_verdict admin_guard_check_host(const struct admin_guard *g,
+                                          const struct httpd_request *r)
 {
 	if (r->has_twice)
 		return ADMIN_BAD_REQUEST;
-	if (!is_host_ours(g, r))
-		return ADMIN_MISDIRECTED;
+	return is_host_ours(g, r) ? ADMIN_PASS : ADMIN_MISDIRECTED;
+}
+
+enum admin_verdict admin_guard_check(const struct admin_guard *g, const struct httpd_request *r)
+{
+	enum admin_verdict host = admin_guard_check_host(g, r);
+
+	if (host != ADMIN_PASS)
+		return host;
 	if (is_cross_site(r))
 		return ADMIN_CROSS_SITE;
 	if (g->needs_token && !has_token(g, r->authorization))

@@ -29,7 +29,9 @@ enum admin_verdict {
 };
 
 void admin_guard_set_token(struct admin_guard *, struct str token);
-/* Compares the token in constant time. */
+/* For what is the same for everybody: only whether we are meant. */
+enum admin_verdict admin_guard_check_host(const struct admin_guard *, const struct httpd_request *);
+/* For all else. Compares the token in constant time. */
 enum admin_verdict admin_guard_check(const struct admin_guard *, const struct httpd_request *);
 
 #endif

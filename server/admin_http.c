@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/metric.h"
+#include "server/page.h"
 
 enum { WORDS_LEN = 320, WARN_MS = 10000 };
 
@@ -15,27 +16,42 @@ enum { WORDS_LEN = 320, WARN_MS = 10000 };
 /* ---- answers ---- */
 
 static const struct httpd_field common_fields[] = {
-	{ STR("Cache-Control"), STR("no-store") },
 	{ STR("X-Content-Type-Options"), STR("nosniff") },
 	{ STR("X-Frame-Options"), STR("DENY") },
 	{ STR("Referrer-Policy"), STR("no-referrer") },
 	{ STR("Cross-Origin-Resource-Policy"), STR("same-origin") },
-	{ STR("Content-Security-Policy"), STR("default-src 'none'; frame-ancestors 'none'") },
 };
-enum { N_COMMON = sizeof common_fields / sizeof *common_fields };
+enum { N_COMMON = sizeof common_fields / sizeof *common_fields, N_MORE = 3 };
+_Static_assert(N_COMMON + N_MORE <= HTTPD_FIELDS_MAX, "room for all fields");
 
+static void answer_fields(struct httpd_request *r, int status, const char *type, struct str body,
+                          const struct httpd_field *more, size_t n_more)
+{
+	struct httpd_field fields[N_COMMON + N_MORE];
+	struct httpd_answer a = { .status = status,
+		                  .type = type,
+		                  .fields = fields,
+		                  .n_fields = N_COMMON + n_more,
+		                  .body = body };
+
+	memcpy(fields, common_fields, sizeof common_fields);
+	memcpy(fields + N_COMMON, more, n_more * sizeof *more);
+	httpd_answer(r, &a);
+}
+
+/* more: one field beside those that keep the answer to who asked; NULL: none. */
 static void answer_with(struct httpd_request *r, int status, const char *type, struct str body,
                         const struct httpd_field *more)
 {
-	struct httpd_field fields[N_COMMON + 1];
-	struct httpd_answer a = {
-		.status = status, .type = type, .fields = fields, .n_fields = N_COMMON, .body = body
+	struct httpd_field own[N_MORE] = {
+		{ STR("Cache-Control"), STR("no-store") },
+		{ STR("Content-Security-Policy"),
+		  STR("default-src 'none'; frame-ancestors 'none'") },
 	};
 
-	memcpy(fields, common_fields, sizeof common_fields);
 	if (more)
-		fields[a.n_fields++] = *more;
-	httpd_answer(r, &a);
+		own[2] = *more;
+	answer_fields(r, status, type, body, own, more ? 3 : 2);
 }
 
 void admin_answer_text(struct httpd_request *r, int status, const char *type, struct str body)
@@ -115,9 +131,9 @@ static void refuse_token(struct admin *a, struct httpd_request *r)
 }
 
 /* False: it was answered. */
-static bool may_ask(struct admin *a, struct httpd_request *r)
+static bool judge(struct admin *a, struct httpd_request *r, enum admin_verdict verdict)
 {
-	switch (admin_guard_check(&a->guard, r)) {
+	switch (verdict) {
 	case ADMIN_PASS: return true;
 	case ADMIN_BAD_REQUEST: admin_fail(r, 400, "a header field is there twice"); break;
 	case ADMIN_MISDIRECTED:
@@ -143,11 +159,32 @@ static const struct route {
 	{ STR("/api/v1/nodes"), admin_nodes },       { STR("/api/v1/series"), admin_series },
 };
 
+/* Kept by the browser, and asked for again with what it has. */
+static void serve_page(struct httpd_request *r, const struct page_file *f)
+{
+	const struct httpd_field own[N_MORE] = {
+		{ STR("Cache-Control"), STR("no-cache") },
+		{ STR("Content-Security-Policy"), STR(PAGE_POLICY) },
+		{ STR("ETag"), str_of(f->etag) },
+	};
+
+	if (page_has(f, r->if_none_match))
+		answer_fields(r, 304, NULL, STR(""), own, N_MORE);
+	else
+		answer_fields(r, 200, f->type, f->body, own, N_MORE);
+}
+
 void admin_on_request(void *owner, struct httpd_request *r)
 {
 	struct admin *a = owner;
+	const struct page_file *f = page_find(r->path);
 
-	if (!may_ask(a, r))
+	if (f) { /* nothing of the relay is in it, and it asks for the token */
+		if (judge(a, r, admin_guard_check_host(&a->guard, r)))
+			serve_page(r, f);
+		return;
+	}
+	if (!judge(a, r, admin_guard_check(&a->guard, r)))
 		return;
 	for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
 		if (!str_eq(r->path, routes[i].path))
@@ -156,6 +193,6 @@ void admin_on_request(void *owner, struct httpd_request *r)
 		return;
 	}
 	admin_fail(r, 404,
-	           "nothing is here; there are /healthz, /readyz, /metrics and "
+	           "nothing is here; there are /, /healthz, /readyz, /metrics and "
 	           "/api/v1/{tunnels,accounts,usage,nodes,series}");
 }

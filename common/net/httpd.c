@@ -272,6 +272,7 @@ static void hand_over(struct client *c)
 	r->authorization = q->field[HTTP1_AUTHORIZATION];
 	r->origin = q->field[HTTP1_ORIGIN];
 	r->sec_fetch_site = q->field[HTTP1_SEC_FETCH_SITE];
+	r->if_none_match = q->field[HTTP1_IF_NONE_MATCH];
 	for (size_t i = 0; i < sizeof seen / sizeof *seen; i++)
 		r->has_twice |= q->n_field[seen[i]] > 1;
 	c->asked = true;

@@ -31,6 +31,7 @@ struct httpd_request {
 	struct str method, path, query, body;
 	struct str host, authorization, origin, sec_fetch_site;
 	bool has_twice; /* one of those fields was there more than once */
+	struct str if_none_match;
 	struct addr peer, local;
 };
 

@@ -39,6 +39,7 @@ enum http1_name { /* the fields we look at, and no others */
 	          HTTP1_SEC_FETCH_SITE,
 	          HTTP1_CONTENT_TYPE,
 	          HTTP1_COOKIE,
+	          HTTP1_IF_NONE_MATCH,
 	          HTTP1_NAME_N
 };
 

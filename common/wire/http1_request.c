@@ -42,6 +42,7 @@ static const struct str names[] = {
 	[HTTP1_SEC_FETCH_SITE] = STR("sec-fetch-site"),
 	[HTTP1_CONTENT_TYPE] = STR("content-type"),
 	[HTTP1_COOKIE] = STR("cookie"),
+	[HTTP1_IF_NONE_MATCH] = STR("if-none-match"),
 };
 static_assert(sizeof names / sizeof *names == HTTP1_NAME_N, "a name for every http1_name");
 

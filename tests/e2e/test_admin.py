@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import TUNN, ask, free_port
+from harness import ROOT, TUNN, ask, free_port
 from scripted import DATA, Peer, register
 from scripted_derp import Client
 
@@ -97,9 +97,46 @@ def test_nothing_can_be_changed(seen):
 
 
 def test_what_is_not_there_is_404_and_says_what_is(seen):
-    for path in ("/", "/api/v1/", "/api/v1/tunnels/", "/metrics/x", "/../metrics", "/%6detrics"):
+    for path in ("/index.html", "/page", "/api/v1/", "/api/v1/tunnels/", "/metrics/x", "/../metrics", "/%6detrics"):
         a = get(seen, path)
         assert a.status == 404 and "/api/v1/" in json.loads(a.body)["error"], path
+
+
+PAGE = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")} | {
+    f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("page", "api", "chart", "tables", "words")}
+POLICY = {"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'", "base-uri 'none'",
+          "form-action 'none'", "frame-ancestors 'none'"}
+
+
+def test_the_page_is_in_the_program_and_kept_by_browsers(seen):
+    with open(TUNN, "rb") as f:
+        program = f.read()
+    tags = set()
+    for path, (name, kind) in PAGE.items():
+        a = get(seen, path)
+        with open(f"{ROOT}/server/page/{name}", encoding="utf-8") as f:
+            assert a.status == 200 and a.body == f.read() and a.body.encode() in program
+        assert a.fields["content-type"] == f"{kind}; charset=utf-8" and set(a.fields["content-security-policy"].split("; ")) == POLICY
+        assert a.fields["cache-control"] == "no-cache" and a.fields["x-content-type-options"] == "nosniff" and a.fields["x-frame-options"] == "DENY"
+        tag = a.fields["etag"]
+        assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
+        for known in (tag, f'"x", {tag}', f"W/{tag}", "*"):
+            again = get(seen, path, If_None_Match=known)
+            assert again.status == 304 and again.body == "" and again.fields["etag"] == tag, known
+        for unknown in ('"x"', tag[1:-1], tag[:-2] + '"', ""):
+            assert get(seen, path, If_None_Match=unknown).status == 200, unknown
+        head = get(seen, path, "HEAD")
+        assert head.body == "" and int(head.fields["content-length"]) == len(a.body.encode())
+        tags.add(tag)
+    assert len(tags) == len(PAGE) and len(PAGE) == len(os.listdir(f"{ROOT}/server/page"))
+
+
+def test_the_page_holds_no_inline_script_or_style_and_names_nobody_else(seen):
+    for path in PAGE:
+        body = get(seen, path).body
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=\"|javascript:", body), path
+        urls = set(re.findall(r"https?://[\w.-]+", body)) - {"http://www.w3.org"}  # the name of SVG
+        assert not urls, path
 
 
 @pytest.mark.parametrize("query,words", [
@@ -429,6 +466,15 @@ def test_A11_a_tunnels_token_opens_no_admin_door_and_the_admins_no_tunnel(world)
     p.call(3, "/tunn.v1.Admin/AddAccount", ("authorization", f"Bearer {TOKEN}"))
     assert p.answer(3)["grpc-status"] == "12"  # nothing is administered on the tunnels' port
     assert tenant[20:40] not in relay.text()
+
+
+def test_the_page_asks_for_the_token_itself(world):
+    """It holds nothing of the relay, so it needs none; but no name of a stranger leads to it."""
+    relay = admin_relay(world, "--admin-token-file", token_file(world))
+    for path in PAGE:
+        assert get(relay, path).status == 200 and get(relay, path, Sec_Fetch_Site="cross-site").status == 200
+        assert get(relay, path, Host="evil.test").status == 421
+    assert get(relay, "/api/v1/nodes").status == 401
 
 
 def test_a_token_counts_on_loopback_too(world):
