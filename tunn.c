@@ -33,6 +33,7 @@ static const struct {
 	{ "relay", "carry UDP of a local port to a peer, through a relay", relay_command },
 	{ "login", "get a token from a relay, by a browser", login_command },
 	{ "server", "run a relay", server_command },
+	{ "status", "show what a relay does, from its admin listener", status_command },
 	{ "account", "manage the accounts of a relay", account_command },
 	{ "token", "make, list and revoke the tokens of an account", token_command },
 	{ "key", "make and convert node keys", key_command },

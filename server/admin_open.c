@@ -6,58 +6,16 @@
 #include <unistd.h>
 
 #include "common/base/crypto.h"
-#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/net/listener.h"
 #include "server/admin_ask.h"
-#include "server/admin_guard.h"
+#include "server/admin_token.h"
 
 enum { EXIT_RUNTIME = 1, EXIT_CONFIG = 2, CONNS_LEAST = 4, ROOM_LEAST = 64 };
 
 static const char *where(const struct server_options *o)
 {
 	return o->admin ? o->admin : ADMIN_DEFAULT;
-}
-
-/* ---- the token ---- */
-
-static int fail_token(const char *path, const char *why)
-{
-	fprintf(stderr, "tunn server: --admin-token-file %s: %s\n", path, why);
-	return EXIT_CONFIG;
-}
-
-static const char *not_a_token(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (text[i] <= ' ' || text[i] > '~')
-			return "blanks and characters outside ASCII cannot be sent in a header";
-	return len < ADMIN_TOKEN_MIN ? "a token has at least 32 characters: openssl rand -hex 32" :
-	                               NULL;
-}
-
-/* Its length in text, 0: there is none; negative: said. */
-static int read_token(const char *path, char text[static ADMIN_TOKEN_MAX])
-{
-	const char *why;
-	bool is_private;
-
-	if (!path)
-		return 0;
-	int fd = file_open(path, &is_private, &why);
-	if (fd < 0)
-		return -fail_token(path, why);
-	int n = is_private ? file_read(fd, true, text, ADMIN_TOKEN_MAX) : 0;
-	close(fd);
-	if (!is_private)
-		return -fail_token(path, FILE_IS_OPEN_TO_OTHERS);
-	if (n < 0)
-		return -fail_token(path,
-		                   n == ERR_TOO_BIG ? "longer than a token is" : strerror(-n));
-	while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-		n--;
-	why = not_a_token(text, (size_t)n);
-	return why ? -fail_token(path, why) : n;
 }
 
 /* ---- TLS ---- */
@@ -143,13 +101,16 @@ static int open_with(const struct admin_place *p, struct str token, struct admin
 int admin_open(const struct admin_place *p, struct admin **admin_out)
 {
 	char token[ADMIN_TOKEN_MAX] = "";
+	int n = 0;
 
 	if (server_options_no_admin(p->opts))
 		return 0;
 	if (!p->opts->admin && p->rights->descriptors < ROOM_LEAST)
 		return cannot(p->opts, "too few file descriptors (ulimit -n)");
-	int n = read_token(p->opts->admin_token_file, token);
-	int rc = n < 0 ? -n : open_with(p, (struct str){ token, (size_t)n }, admin_out);
+	if (p->opts->admin_token_file)
+		n = admin_token_read("tunn server: --admin-token-file", p->opts->admin_token_file,
+		                     token);
+	int rc = n < 0 ? EXIT_CONFIG : open_with(p, (struct str){ token, (size_t)n }, admin_out);
 	crypto_wipe(token, sizeof token);
 	return rc;
 }

@@ -7,5 +7,6 @@
 int server_command(int argc, char **argv);
 int account_command(int argc, char **argv);
 int token_command(int argc, char **argv);
+int status_command(int argc, char **argv);
 
 #endif

@@ -99,18 +99,23 @@ const char *units_duration_text(uint64_t ms, char out[static UNITS_LEN])
 	return write_with(ms, times, out);
 }
 
-const char *units_size_brief(uint64_t bytes, char out[static UNITS_LEN])
+const char *units_brief(uint64_t number, const char *unit, char out[static UNITS_LEN])
 {
-	static const char *const names[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
-	double n = (double)bytes;
+	static const char *const prefixes[] = { "", "k", "M", "G", "T", "P", "E" };
+	double n = (double)number;
 	unsigned i = 0;
 
-	for (; n >= 999.5 && i + 1 < sizeof names / sizeof *names; i++)
+	for (; n >= 999.5 && i + 1 < sizeof prefixes / sizeof *prefixes; i++)
 		n /= 1000;
-	snprintf(out, UNITS_LEN, "%.*f %s",
+	snprintf(out, UNITS_LEN, "%.*f %s%s",
 	         i == 0 || n >= 99.95 ? 0 :
 	         n >= 9.995           ? 1 :
 	                                2,
-	         n, names[i]);
+	         n, prefixes[i], unit);
 	return out;
+}
+
+const char *units_size_brief(uint64_t bytes, char out[static UNITS_LEN])
+{
+	return units_brief(bytes, "B", out);
 }

@@ -20,7 +20,9 @@ enum { UNITS_LEN = 32 };
 const char *units_size_text(uint64_t bytes, char out[static UNITS_LEN]);
 const char *units_rate_text(uint64_t per_s, char out[static UNITS_LEN]);
 const char *units_duration_text(uint64_t ms, char out[static UNITS_LEN]);
-/* For people: "1.23 GB", "0 B". */
+/* For people, three digits and an SI prefix: "12.3 Mbit/s". unit: a few letters. */
+const char *units_brief(uint64_t n, const char *unit, char out[static UNITS_LEN]);
+/* "1.23 GB", "0 B". */
 const char *units_size_brief(uint64_t bytes, char out[static UNITS_LEN]);
 
 #endif

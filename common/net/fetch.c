@@ -267,6 +267,9 @@ static int write_request(const struct fetch *f, const struct fetch_conf *conf,
 		rc = put(out, "User-Agent: tunn/" TUNN_VERSION "\r\nConnection: close\r\n");
 	if (rc == 0 && conf->type)
 		rc = put(out, "Content-Type: %s\r\n", conf->type);
+	if (rc == 0 && conf->bearer.len)
+		rc = put(out, "Authorization: Bearer %.*s\r\n", (int)conf->bearer.len,
+		         conf->bearer.p);
 	if (rc == 0 && conf->body.len)
 		rc = put(out, "Content-Length: %zu\r\n", conf->body.len);
 	if (rc == 0)

@@ -24,13 +24,14 @@ struct fetch;
 
 struct fetch_conf { /* borrowed for the call */
 	const char *url;
-	const char *method;                    /* NULL: GET */
-	struct str body;                       /* sent as it is, and wiped afterwards */
-	const char *type;                      /* its Content-Type; NULL: not told */
-	struct tls_ctx *tls;                   /* of a client, for https; referenced */
-	const struct proxy_conf *proxy;        /* NULL: none */
-	uint32_t fwmark;                       /* as in dial.h; 0: none */
-	const char *bind_device;               /* likewise; NULL: none */
+	const char *method;             /* NULL: GET */
+	struct str body;                /* sent as it is, and wiped afterwards */
+	const char *type;               /* its Content-Type; NULL: not told */
+	struct str bearer;              /* a token to show (RFC 6750 2.1), wiped afterwards */
+	struct tls_ctx *tls;            /* of a client, for https; referenced */
+	const struct proxy_conf *proxy; /* NULL: none */
+	uint32_t fwmark;                /* as in dial.h; 0: none */
+	const char *bind_device;        /* likewise; NULL: none */
 	const struct dial_family *ipv4, *ipv6; /* likewise; NULL: what the name gives */
 	uint32_t timeout_ms;                   /* for all of it, the name included */
 	size_t max_body;                       /* a longer answer fails, ... */

@@ -215,6 +215,11 @@ def free_port():
         return s.getsockname()[1]
 
 
+def free_tcp_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
 def until(manager, state):
     """What a service manager is told, up to that state."""
     said = []

@@ -1,23 +1,16 @@
 """Relays of one mesh: who is at one of them is reached from all that watch it."""
 import os
 import signal
-import socket
 import time
 
 import pytest
 
 from derp_fixtures import who_stays
-from harness import TUNN
+from harness import TUNN, free_tcp_port
 from scripted_derp import (DISCONNECTED, FORWARD, NOT_HERE, PEER_GONE, PEER_PRESENT, RECV, WATCH_CONNS, Client, NodeKey, Server, disco)
 from scripted_relay import certificate
 
 MESH, OTHER = "6d657368" * 8, "07" * 32
-
-
-def free_tcp_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Mesh:

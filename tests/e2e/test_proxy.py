@@ -2,22 +2,16 @@
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
 
 import pytest
-from harness import RELAY_IP, TUNN, Net, ask, free_port, move, pings, wireguard_pair
+from harness import RELAY_IP, TUNN, Net, ask, free_port, free_tcp_port, move, pings, wireguard_pair
 from scripted_relay import Relay
 
 USER, PASSWORD = "worker", "p@ss:word/1%"
 LOGIN = "worker:p%40ss%3Aword%2F1%25"
-
-
-def free_tcp_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
 
 
 class Squid:

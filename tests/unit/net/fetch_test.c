@@ -111,6 +111,16 @@ static void a_body_is_posted_without_a_type(void **state)
 	assert_null(strcasestr(httpd.request, "Content-Type"));
 }
 
+static void a_token_is_shown_as_bearer(void **state)
+{
+	(void)state;
+	conf.bearer = STR("secret-secret");
+	httpd.answer = HELLO;
+	get("http://127.0.0.1:%u/x");
+	assert_int_equal(status, 200);
+	assert_non_null(strstr(httpd.request, "\r\nAuthorization: Bearer secret-secret\r\n"));
+}
+
 static void any_status_is_an_answer_and_redirects_are_not_followed(void **state)
 {
 	(void)state;
