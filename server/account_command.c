@@ -173,7 +173,7 @@ static struct json *request_of(const struct account_options *o, const struct ask
 /* ---- the answer for people ---- */
 
 struct shown { /* an account, read back */
-	struct str name, tier, month;
+	struct ask_text name, tier, month;
 	bool tier_known, suspended;
 	int64_t created, n_tokens, n_tunnels; /* the last: -1 where no server runs */
 	int64_t sent, received;
@@ -183,11 +183,11 @@ struct shown { /* an account, read back */
 static struct shown read_back(const struct json *account)
 {
 	const struct json *usage = json_get(account, "usage");
-	struct shown s = { .n_tunnels = -1 };
+	struct shown s = { .name = ask_text(account, "name"),
+		           .tier = ask_text(account, "tier"),
+		           .month = ask_text(account, "month"),
+		           .n_tunnels = -1 };
 
-	json_as_text(json_get(account, "name"), &s.name);
-	json_as_text(json_get(account, "tier"), &s.tier);
-	json_as_text(json_get(account, "month"), &s.month);
 	json_as_bool(json_get(account, "tier_known"), &s.tier_known);
 	json_as_bool(json_get(account, "suspended"), &s.suspended);
 	json_as_int(json_get(account, "created_unix_s"), &s.created);
@@ -226,23 +226,21 @@ static void show(const struct json *answer)
 {
 	struct shown s = read_back(json_get(answer, "account"));
 	char used[UNITS_LEN], sent[UNITS_LEN], received[UNITS_LEN], created[TABLE_TIME_LEN];
-	struct str fallback = STR("");
 	bool off = false;
 
-	json_as_text(json_get(answer, "default_tier"), &fallback);
 	json_as_bool(json_get(answer, "limits_off"), &off);
-	printf("%-10s %.*s\n", "account", (int)s.name.len, s.name.p);
-	printf("%-10s %.*s", "tier", (int)s.tier.len, s.tier.p);
+	printf("%-10s %s\n", "account", s.name.s);
+	printf("%-10s %s", "tier", s.tier.s);
 	if (!s.tier_known)
-		printf(", which the config file does not know: what %.*s says holds",
-		       (int)fallback.len, fallback.p);
+		printf(", which the config file does not know: what %s says holds",
+		       ask_text(answer, "default_tier").s);
 	printf("\n%-10s %s\n", "state", s.suspended ? "suspended" : "active");
 	show_limits(&s);
 	if (off)
 		printf("%-10s off for all accounts (limits: off)\n", "limits");
-	printf("%-10s %s in %.*s: %s sent, %s received\n", "used",
-	       units_size_brief((uint64_t)s.sent + (uint64_t)s.received, used), (int)s.month.len,
-	       s.month.p, units_size_brief((uint64_t)s.sent, sent),
+	printf("%-10s %s in %s: %s sent, %s received\n", "used",
+	       units_size_brief((uint64_t)s.sent + (uint64_t)s.received, used), s.month.s,
+	       units_size_brief((uint64_t)s.sent, sent),
 	       units_size_brief((uint64_t)s.received, received));
 	printf("%-10s %" PRId64 " valid\n", "tokens", s.n_tokens);
 	printf("%-10s %s\n", "created", table_time(s.created, created));
@@ -254,8 +252,8 @@ static void add_row(struct table *t, const struct json *account)
 	char text[UNITS_LEN];
 	static const enum term columns[] = { TERM_RELAY, TERM_TUNNELS, TERM_RATE, TERM_VOLUME };
 
-	table_add(t, s.name);
-	table_addf(t, "%.*s%s", (int)s.tier.len, s.tier.p, s.tier_known ? "" : "?");
+	table_add(t, str_of(s.name.s));
+	table_addf(t, "%s%s", s.tier.s, s.tier_known ? "" : "?");
 	for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++)
 		table_addf(t, "%s%s", terms_text(&s.limits.terms, columns[i], text),
 		           terms_have(&s.own, columns[i]) ? "*" : "");
@@ -332,7 +330,7 @@ static int list(const struct account_options *o, const struct ask_verb *verb)
 	if (o->ask.json && rc == ASK_OK)
 		printf("]}\n");
 	table_done(&l.table);
-	return rc;
+	return rc == ASK_OK ? ask_printed(&o->ask) : rc;
 }
 
 /* ---- the command ---- */
@@ -358,7 +356,7 @@ static int act(const struct account_options *o, const struct ask_verb *verb, con
 	else
 		show(answer);
 	json_free(answer);
-	return ASK_OK;
+	return ask_printed(&o->ask);
 }
 
 int account_command(int argc, char **argv)

@@ -144,13 +144,16 @@ static int judge(const struct ask_options *o, const struct json *answer)
 {
 	bool ok = false;
 	struct str words = STR("the answer makes no sense"), code = STR("");
+	char text[ACCOUNTS_ERROR_LEN];
 
 	json_as_bool(json_get(answer, "ok"), &ok);
 	if (ok)
 		return ASK_OK;
 	json_as_text(json_get(answer, "error"), &words);
 	json_as_text(json_get(answer, "code"), &code);
-	opts_fail(o->command, "%.*s", (int)words.len, words.p);
+	snprintf(text, sizeof text, "%.*s", (int)words.len, words.p);
+	make_printable(text, strlen(text));
+	opts_fail(o->command, "%s", text);
 	return str_eq(code, STR("invalid")) ? ASK_USAGE : ASK_FAILED;
 }
 
@@ -187,6 +190,28 @@ bool ask_print_json(const struct ask_options *o, const struct json *answer)
 		free(text);
 	}
 	return o->json;
+}
+
+struct ask_text ask_text(const struct json *answer, const char *name)
+{
+	struct str text = STR("");
+	struct ask_text out;
+
+	json_as_text(json_get(answer, name), &text);
+	snprintf(out.s, sizeof out.s, "%.*s", (int)text.len, text.p);
+	make_printable(out.s, strlen(out.s));
+	return out;
+}
+
+int ask_printed(const struct ask_options *o)
+{
+	char words[100];
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return ASK_OK;
+	snprintf(words, sizeof words, "done, but the answer cannot be written: %s",
+	         strerror(errno));
+	return failed(o, words);
 }
 
 /* ---- words ---- */

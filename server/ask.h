@@ -41,6 +41,13 @@ int ask_prepare(struct ask_options *);
 int ask(const struct ask_options *, struct json *request, struct json **answer_out);
 /* With --json: prints it and gives true. */
 bool ask_print_json(const struct ask_options *, const struct json *answer);
+/* A text of an answer, as it may go to a terminal: "" if there is none. */
+struct ask_text {
+	char s[128];
+};
+struct ask_text ask_text(const struct json *answer, const char *name);
+/* At the end: did what was printed get out? An exit code. */
+int ask_printed(const struct ask_options *);
 
 /* One verb of a command. */
 struct ask_verb {

@@ -115,24 +115,31 @@ static void print_new(const struct json *answer, const char *account)
 
 	json_as_text(json_get(answer, "token"), &token);
 	fprintf(stderr, "tunn: token of account %s, shown only now:\n", account);
-	printf("%.*s\n", (int)token.len, token.p);
+	if (token_check(token) == 0)
+		printf("%.*s\n", (int)token.len, token.p);
+}
+
+/* Nobody has it now, but it is valid. */
+static int print_lost(const struct json *answer)
+{
+	fprintf(stderr, "tunn: nobody has seen that token: tunn token revoke %s\n",
+	        ask_text(answer, "token_id").s);
+	return ASK_FAILED;
 }
 
 static void add_row(struct table *t, const struct json *token)
 {
-	struct str id = STR("any"), kid = STR("");
+	struct ask_text id = ask_text(token, "id");
 	int64_t created = 0, expires = 0, revoked = 0;
 	char text[TABLE_TIME_LEN];
 	bool valid = false;
 
-	json_as_text(json_get(token, "token_id"), &kid);
-	json_as_text(json_get(token, "id"), &id);
 	json_as_int(json_get(token, "created_unix_s"), &created);
 	json_as_int(json_get(token, "expires_unix_s"), &expires);
 	json_as_int(json_get(token, "revoked_unix_s"), &revoked);
 	json_as_bool(json_get(token, "valid"), &valid);
-	table_add(t, kid);
-	table_add(t, id);
+	table_add(t, str_of(ask_text(token, "token_id").s));
+	table_add(t, str_of(id.s[0] ? id.s : "any"));
 	table_addf(t, "%s", table_time(created, text));
 	table_addf(t, "%s", expires ? table_time(expires, text) : "never");
 	if (revoked)
@@ -155,12 +162,8 @@ static void print_list(const struct json *answer)
 
 static void print_revoked(const struct json *answer)
 {
-	struct str account = STR(""), kid = STR("");
-
-	json_as_text(json_get(answer, "account"), &account);
-	json_as_text(json_get(answer, "token_id"), &kid);
-	fprintf(stderr, "tunn: token %.*s of account %.*s revoked\n", (int)kid.len, kid.p,
-	        (int)account.len, account.p);
+	fprintf(stderr, "tunn: token %s of account %s revoked\n", ask_text(answer, "token_id").s,
+	        ask_text(answer, "account").s);
 }
 
 int token_command(int argc, char **argv)
@@ -190,6 +193,9 @@ int token_command(int argc, char **argv)
 		print_list(answer);
 	else
 		print_revoked(answer);
+	rc = ask_printed(&o.ask);
+	if (rc != ASK_OK && IS(verb, "new"))
+		rc = print_lost(answer);
 	json_free(answer);
-	return ASK_OK;
+	return rc;
 }

@@ -64,6 +64,20 @@ bool utf8_is_valid(const void *p, size_t len)
 	return true;
 }
 
+void make_printable(char *p, size_t len)
+{
+	bool is_text = utf8_is_valid(p, len);
+
+	for (size_t i = 0; i < len; i++) {
+		uint8_t c = (uint8_t)p[i];
+		bool is_c1 = c == 0xc2 && i + 1 < len && (uint8_t)p[i + 1] < 0xa0;
+		if (c < ' ' || c == 0x7f || (c >= 0x80 && !is_text))
+			p[i] = '?';
+		if (is_c1)
+			p[i] = p[i + 1] = '?';
+	}
+}
+
 void hex_encode(const uint8_t *p, size_t n, char *hex_out)
 {
 	static const char digits[] = "0123456789abcdef";

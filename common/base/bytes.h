@@ -81,6 +81,10 @@ static inline uint64_t cursor_varint(struct cursor *c) /* protobuf, at most 10 b
 /* Valid UTF-8 without NUL (RFC 3629: no surrogates, no overlong forms). */
 bool utf8_is_valid(const void *p, size_t len);
 
+/* For terminals and people: control characters (C1 of Unicode too), and in what is not UTF-8 all
+ * that is not ASCII, become '?'. */
+void make_printable(char *p, size_t len);
+
 /* 2n lower-case digits; decode takes exactly 2n of them, either case refused
  * but lower. Returns 0 or ERR_INVALID. */
 void hex_encode(const uint8_t *p, size_t n, char *hex_out /* 2n + 1 */);

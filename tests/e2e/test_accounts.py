@@ -1,6 +1,7 @@
 """`tunn account` and `tunn token`: by the control socket of a running server, and on the state directory of a stopped one."""
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -346,6 +347,47 @@ def test_what_is_no_request_harms_nothing(world):
         s.close()
     while not (answer := asked(relay.state, b'{"verb": "account list"}\n'))["ok"]:
         assert answer["code"] == "busy"  # it has not seen all of them go
+
+
+def test_a_terminal_obeys_nothing_that_a_server_says(world):
+    """Whoever has a state directory answers there as they like, and an operator may be root."""
+    bad, shown = "a\x1b[2J\x9bb", "a?[2J??b"
+    row = {"code": bad, "address": bad, "host": bad, "id": bad, "name": bad, "token_id": bad, "tier": bad, "month": bad, "age_s": 1}
+    answers = {
+        ("account", "requests"): {"requests": [row], "waiting": 1}, ("account", "approve", "X"): {"request": row, "account": bad},
+        ("account", "list"): {"accounts": [row], "more": False}, ("account", "show", "x"): {"account": row, "default_tier": bad},
+        ("token", "list", "x"): {"tokens": [row]}, ("token", "revoke", "X"): {"token_id": bad, "account": bad},
+        ("token", "new", "x"): {"token": bad}, ("account", "suspend", "x"): {"ok": False, "error": bad}}
+    state = f"{world.tmp}/theirs"
+    os.mkdir(state, 0o700)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(f"{state}/control.sock")
+        s.listen()
+        for argv, answer in answers.items():
+            asking = threading.Thread(target=answer_one, args=(s, {"ok": True} | answer))
+            asking.start()
+            r = Admin(state).run(*argv)
+            asking.join()
+            assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", r.stdout + r.stderr), (argv, r)
+            assert shown in r.stdout + r.stderr or argv[1] == "new", (argv, r)
+
+
+def answer_one(listener, answer):
+    s, _ = listener.accept()
+    with s:
+        s.recv(65536)
+        s.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def test_an_answer_that_cannot_be_written_is_a_failure(admin):
+    admin.do("account", "add", "acme")
+    for argv in (("token", "new", "acme"), ("token", "new", "acme", "--json"), ("account", "list"), ("account", "show", "acme")):
+        with open("/dev/full", "w") as full:
+            r = subprocess.run([TUNN, *argv, "--state", admin.state], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert r.returncode == 1 and "No space left on device" in r.stderr, r
+        if "new" in argv:  # it is valid, and nobody has seen it
+            admin.do("token", "revoke", re.search(r"tunn token revoke (\w{8})$", r.stderr, re.M)[1])
+    assert not any(t["valid"] for t in admin.json("token", "list", "acme")["tokens"])
 
 
 def test_who_asks_nothing_is_cut_after_5_s(world):

@@ -158,6 +158,32 @@ static void runs_of_bytes_compare_by_content(void **state)
 	assert_true(str_eq(str_of(NULL), STR("")));
 }
 
+static void what_a_terminal_would_obey_is_made_printable(void **state)
+{
+	static const struct {
+		const char *text, *shown;
+	} rows[] = {
+		{ "home-wg 1.2.3.4~", "home-wg 1.2.3.4~" },
+		{ "\x1b[2Jx\r\n\t\x7f", "?[2Jx????" },
+		{ "caf\xc3\xa9 \xc2\xa0", "caf\xc3\xa9 \xc2\xa0" },
+		{ "\xc2\x9b"
+		  "31m\xc2\x80\xc2\x9f",
+		  "??31m????" },
+		{ "caf\xe9 \x9b"
+		  "31m",
+		  "caf? ?31m" },
+		{ "", "" },
+	};
+	char text[32];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		snprintf(text, sizeof text, "%s", rows[i].text);
+		make_printable(text, strlen(text));
+		assert_string_equal(text, rows[i].shown);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +193,7 @@ int main(void)
 		cmocka_unit_test(varints_are_read_up_to_64_bits),
 		cmocka_unit_test(varints_cut_short_or_too_long_are_refused),
 		cmocka_unit_test(utf8_follows_rfc_3629),
+		cmocka_unit_test(what_a_terminal_would_obey_is_made_printable),
 		cmocka_unit_test(hex_goes_both_ways),
 		cmocka_unit_test(other_than_exact_lower_case_hex_changes_nothing),
 		cmocka_unit_test(runs_of_bytes_compare_by_content),
