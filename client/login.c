@@ -152,12 +152,22 @@ static void take_token(struct flow *f, const struct json *doc)
 		     f->conf->id);
 }
 
-static void take_error(struct flow *f, const struct json *doc)
+static void fail_as_told(struct flow *f, const struct json *doc)
 {
 	char error[64] = "", words[200];
 
 	read_text(doc, "error", error, sizeof error);
 	read_words(doc, words);
+	fail(f, EXIT_FAILED, "%s: %s%s%s", f->conf->authority,
+	     error[0] ? error : "an answer without a token", words[0] ? ": " : "", words);
+}
+
+/* Of a poll. */
+static void take_error(struct flow *f, const struct json *doc)
+{
+	char error[64] = "";
+
+	read_text(doc, "error", error, sizeof error);
 	if (strcmp(error, "slow_down") == 0)
 		f->interval_s += SLOWER_S;
 	if (strcmp(error, "slow_down") == 0 || strcmp(error, "authorization_pending") == 0 ||
@@ -168,8 +178,7 @@ static void take_error(struct flow *f, const struct json *doc)
 	else if (strcmp(error, "expired_token") == 0)
 		fail(f, EXIT_FAILED, "nobody approved it in time: run it again");
 	else
-		fail(f, EXIT_FAILED, "%s: %s%s%s", f->conf->authority,
-		     error[0] ? error : "an answer without a token", words[0] ? ": " : "", words);
+		fail_as_told(f, doc);
 }
 
 /* A connection that failed is tried again, less often (RFC 8628 3.5). */
@@ -275,7 +284,7 @@ static void on_codes(void *owner, const struct fetch_answer *a, const char *erro
 		     "no tunn server",
 		     f->conf->authority, a->status);
 	else if (a->status != 200)
-		take_error(f, doc);
+		fail_as_told(f, doc);
 	else if (!read_codes(f, doc))
 		fail(f, EXIT_FAILED, "%s answered, but not as RFC 8628 says", f->conf->authority);
 	else {

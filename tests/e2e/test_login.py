@@ -296,13 +296,17 @@ def test_a_sixth_login_from_one_network_has_to_wait(world):
     relay = world.relay()
     program = Program(relay)
     assert [program.codes().status for _ in range(6)] == [200] * 5 + [429]
+    started = start_login(world, relay)
+    assert started.exit_code(30) == 1
+    assert "too many logins wait for approval: try again in some minutes" in started.text(), started.text()
+    assert "nobody approved" not in started.text()
 
 
 def test_what_is_no_id_and_no_client_gets_no_codes(world, http):
     relay = world.relay()
     program = Program(relay, http)
     for form, status, error in (({"tunnel_id": "Home"}, 400, "invalid_request"), ({"host": "a b"}, 400, "invalid_request"),
-                                ({"client_id": "other"}, 401, "invalid_client"), ({"scope": "admin"}, 400, "invalid_scope")):
+                                ({"client_id": "other"}, 400, "invalid_client"), ({"scope": "admin"}, 400, "invalid_scope")):
         answer = program.codes(**form)
         assert (answer.status, answer.json()["error"]) == (status, error)
 
@@ -426,7 +430,7 @@ def test_bodies_that_are_no_small_forms_are_refused(world, http):
     fields = {"Content-Type": "application/x-www-form-urlencoded"}
     assert http(relay.port, "POST", "/login/token", fields, b"a" * 8193).status == 413
     assert http(relay.port, "POST", "/login/token", {"Content-Type": "application/json"}, b"{}").status == 415
-    assert http(relay.port, "POST", "/login/token", fields, b"a" * 8192).status == 401
+    assert http(relay.port, "POST", "/login/token", fields, b"a" * 8192).json()["error"] == "invalid_client"
 
 
 def test_http1_bodies_of_unknown_length_are_refused(world):
