@@ -30,7 +30,7 @@ enum {
 	LOGIN_POLL_MAX_S = 60,
 	LOGIN_TRIES_PER_MINUTE = 5, /* wrong codes and wrong tokens of a /24 or /64 */
 	LOGIN_TRIES_PER_LIFE = 10,  /* the same, in LOGIN_LIFE_S */
-	LOGIN_TRIES_ALL = 100,      /* of everybody, in LOGIN_LIFE_S */
+	LOGIN_TRIES_ALL = 100,      /* wrong codes of everybody, in LOGIN_LIFE_S */
 	LOGIN_SESSION_S = 900,      /* of who signed in */
 	LOGIN_SESSIONS_MAX = 256,
 	LOGIN_BODY_MAX = 8192,

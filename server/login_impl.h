@@ -63,7 +63,7 @@ struct login {
 	unsigned n, n_asked;
 	struct map sources;
 	uint64_t swept_ms;
-	uint64_t n_tries, tried_ms[LOGIN_TRIES_ALL]; /* a ring, of everybody */
+	uint64_t n_tries, tried_ms[LOGIN_TRIES_ALL]; /* a ring, of everybody: wrong codes */
 	struct list sessions;
 	unsigned n_sessions;
 	struct log_limit lines; /* that anybody can cause */
@@ -97,9 +97,11 @@ void login_gone(struct login *, struct login_pending *);
 
 /* login_tries.c */
 struct login_source *login_source_of(struct login *, const struct addr *); /* NULL: no memory */
-/* May somebody there be wrong once more? */
-bool login_may_try(struct login *, const struct addr *, uint64_t now_ms);
-void login_was_wrong(struct login *, const struct addr *, uint64_t now_ms);
+/* May somebody there be wrong once more? Only wrong codes, of 34 bits, count for everybody
+ * together: who tries one has signed in. Strangers who try tokens shall not keep others out. */
+enum login_try { LOGIN_TRY_CODE, LOGIN_TRY_TOKEN };
+bool login_may_try(struct login *, enum login_try, const struct addr *, uint64_t now_ms);
+void login_was_wrong(struct login *, enum login_try, const struct addr *, uint64_t now_ms);
 void login_sweep_sources(struct login *, uint64_t now_ms);
 
 /* login_session.c */

@@ -127,7 +127,9 @@ void login_page_code(struct login_answer *a, int status, const char *words, cons
 {
 	begin(a, status, "Approve a login");
 	put_warning(a, words);
-	put(a, "<p>Signed in as account %s.</p>\n<form method=\"get\" action=\"/login\">", account);
+	put(a, "<p>Signed in as account ");
+	put_text(a, account);
+	put(a, ".</p>\n<form method=\"get\" action=\"/login\">");
 	put_code_input(a, "");
 	put(a, "<button>Go on</button></form>\n");
 	end(a);
@@ -156,11 +158,13 @@ void login_page_confirm(struct login_answer *a, const struct login_session *s,
 	put_text(a, p->host);
 	put(a, "</dd><dt>Tunnel id</dt><dd>");
 	put_text(a, p->id);
-	put(a, "</dd><dt>Asked</dt><dd>%u s ago</dd><dt>For account</dt><dd>%s</dd></dl>\n",
-	    (unsigned)((now_ms - p->since_ms) / 1000), s->account);
-	put(a, "<p>Approve only if you started <code>tunn login</code> yourself and it shows this "
-	       "code. It gets a token of your account that claims this tunnel id and no "
-	       "other.</p>\n");
+	put(a, "</dd><dt>Asked</dt><dd>%u s ago</dd><dt>For account</dt><dd>",
+	    (unsigned)((now_ms - p->since_ms) / 1000));
+	put_text(a, s->account);
+	put(a,
+	    "</dd></dl>\n<p>Approve only if you started <code>tunn login</code> yourself and it shows this "
+	    "code. It gets a token of your account that claims this tunnel id and no "
+	    "other.</p>\n");
 	put_decision(a, s, code, "approve", "<button>Approve</button>");
 	put_decision(a, s, code, "deny", "<button class=\"no\">Deny</button>");
 	end(a);

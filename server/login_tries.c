@@ -39,25 +39,27 @@ struct login_source *login_source_of(struct login *l, const struct addr *addr)
 	return NULL;
 }
 
-bool login_may_try(struct login *l, const struct addr *addr, uint64_t now_ms)
+bool login_may_try(struct login *l, enum login_try what, const struct addr *addr, uint64_t now_ms)
 {
 	const struct login_source *s = find(l, addr);
 
-	if (are_within(l->tried_ms, LOGIN_TRIES_ALL, l->n_tries, LOGIN_TRIES_ALL, now_ms, LIFE_MS))
+	if (what == LOGIN_TRY_CODE &&
+	    are_within(l->tried_ms, LOGIN_TRIES_ALL, l->n_tries, LOGIN_TRIES_ALL, now_ms, LIFE_MS))
 		return false;
-	if (!s)
-		return l->sources.n < SOURCES_MAX; /* else nobody would count it */
+	if (!s) /* it was not wrong yet, or there are too many networks to count for each */
+		return true;
 	return !are_within(s->tried_ms, LOGIN_TRIES_PER_LIFE, s->n_tries, LOGIN_TRIES_PER_MINUTE,
 	                   now_ms, MINUTE_MS) &&
 	       !are_within(s->tried_ms, LOGIN_TRIES_PER_LIFE, s->n_tries, LOGIN_TRIES_PER_LIFE,
 	                   now_ms, LIFE_MS);
 }
 
-void login_was_wrong(struct login *l, const struct addr *addr, uint64_t now_ms)
+void login_was_wrong(struct login *l, enum login_try what, const struct addr *addr, uint64_t now_ms)
 {
 	struct login_source *s = login_source_of(l, addr);
 
-	note(l->tried_ms, LOGIN_TRIES_ALL, &l->n_tries, now_ms);
+	if (what == LOGIN_TRY_CODE)
+		note(l->tried_ms, LOGIN_TRIES_ALL, &l->n_tries, now_ms);
 	if (s)
 		note(s->tried_ms, LOGIN_TRIES_PER_LIFE, &s->n_tries, now_ms);
 }

@@ -121,7 +121,9 @@ static bool is_client(struct serving *v)
 	}
 	if (form_get(v->q->body, "client_id", id, sizeof id) == 0 && strcmp(id, CLIENT_ID) == 0)
 		return true;
-	refuse(v, 401, "invalid_client", "client_id has to be " CLIENT_ID);
+	/* 401 is for who tried to authenticate (RFC 6749 5.2), and names a scheme (RFC 9110 15.5.2)
+	 */
+	refuse(v, 400, "invalid_client", "client_id has to be " CLIENT_ID);
 	return false;
 }
 
@@ -224,8 +226,8 @@ static void token(struct serving *v)
 		return;
 	}
 	int rc = form_get(v->q->body, "device_code", device, sizeof device);
-	if (rc == ERR_NOT_FOUND) {
-		refuse(v, 400, "invalid_request", "device_code is missing");
+	if (rc == ERR_NOT_FOUND || rc == ERR_INVALID) {
+		refuse(v, 400, "invalid_request", "device_code is missing, there twice or garbled");
 		return;
 	}
 	const char *error = rc < 0 ? "invalid_grant" :
@@ -241,14 +243,14 @@ static void token(struct serving *v)
 
 #define TOO_OFTEN "Too many wrong codes or tokens from here: wait some minutes."
 
-static bool may_try(const struct serving *v)
+static bool may_try(const struct serving *v, enum login_try what)
 {
-	return login_may_try(v->login, v->ask->from, v->ask->now_ms);
+	return login_may_try(v->login, what, v->ask->from, v->ask->now_ms);
 }
 
-static void was_wrong(const struct serving *v)
+static void was_wrong(const struct serving *v, enum login_try what)
 {
-	login_was_wrong(v->login, v->ask->from, v->ask->now_ms);
+	login_was_wrong(v->login, what, v->ask->from, v->ask->now_ms);
 }
 
 /* In the form in which it is shown, "" if it can be no code. */
@@ -277,14 +279,14 @@ static struct login_pending *find(struct serving *v, struct str form, const stru
 	char code[LOGIN_CODE_TEXT + 1];
 	struct login_pending *p;
 
-	if (!may_try(v)) {
+	if (!may_try(v, LOGIN_TRY_CODE)) {
 		login_page_code(v->a, 429, TOO_OFTEN, s->account);
 		return NULL;
 	}
 	read_code(form, code);
 	p = login_find(v->login, str_of(code));
 	if (!p) {
-		was_wrong(v);
+		was_wrong(v, LOGIN_TRY_CODE);
 		login_page_code(v->a, 404,
 		                "No login waits with that code: codes end after 10 minutes and "
 		                "work once.",
@@ -369,7 +371,7 @@ static void sign_in(struct serving *v)
 	if (!is_from_us(v))
 		return;
 	read_code(v->q->body, code);
-	if (!may_try(v)) {
+	if (!may_try(v, LOGIN_TRY_TOKEN)) {
 		login_page_sign_in(v->a, 429, TOO_OFTEN, code);
 		return;
 	}
@@ -377,7 +379,7 @@ static void sign_in(struct serving *v)
 	if (!words) {
 		let_in(v, &who, code);
 	} else {
-		was_wrong(v);
+		was_wrong(v, LOGIN_TRY_TOKEN);
 		login_page_sign_in(v->a, 403, words, code);
 		if (may_log(v))
 			log_info("login refused from=%s: a token that may not sign in",

@@ -224,9 +224,9 @@ static void who_asks_for_codes_says_which_program_and_for_which_id(void **state)
 		int status;
 		const char *error;
 	} wrong[] = {
-		{ "", 401, "invalid_client" },
-		{ "client_id=other&tunnel_id=a&host_name=b", 401, "invalid_client" },
-		{ "client_id=tunn&client_id=tunn&tunnel_id=a&host_name=b", 401, "invalid_client" },
+		{ "", 400, "invalid_client" },
+		{ "client_id=other&tunnel_id=a&host_name=b", 400, "invalid_client" },
+		{ "client_id=tunn&client_id=tunn&tunnel_id=a&host_name=b", 400, "invalid_client" },
 		{ "client_id=tunn&tunnel_id=a&host_name=b&scope=admin", 400, "invalid_scope" },
 		{ "client_id=tunn&tunnel_id=A&host_name=b", 400, "invalid_request" },
 		{ "client_id=tunn&tunnel_id=a%2fb&host_name=b", 400, "invalid_request" },
@@ -366,11 +366,13 @@ static void a_poll_needs_the_grant_type_and_a_device_code_of_ours(void **state)
 		const char *body, *error;
 		int status;
 	} wrong[] = {
-		{ "grant_type=" GRANT "&device_code=a", "invalid_client", 401 },
+		{ "grant_type=" GRANT "&device_code=a", "invalid_client", 400 },
 		{ "client_id=tunn&device_code=a", "invalid_request", 400 },
 		{ "client_id=tunn&grant_type=password&device_code=a", "unsupported_grant_type",
 		  400 },
 		{ "client_id=tunn&grant_type=" GRANT, "invalid_request", 400 },
+		{ "client_id=tunn&grant_type=" GRANT "&device_code=a&device_code=a",
+		  "invalid_request", 400 },
 		{ "client_id=tunn&grant_type=" GRANT "&device_code=a", "invalid_grant", 400 },
 	};
 
@@ -811,6 +813,30 @@ static void wrong_tokens_count_like_wrong_codes(void **state)
 	assert_status(429);
 }
 
+static void wrong_tokens_of_many_networks_keep_nobody_out(void **state)
+{
+	struct codes c;
+	struct browser b;
+	char from[32];
+
+	(void)state;
+	ask_codes(&c);
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(from, sizeof from, "10.%u.%u.1", i / 250, i % 250);
+		serve(&(struct web_ask){ .method = "POST",
+		                         .path = "/login",
+		                         .body = "token=x",
+		                         .origin = ORIGIN,
+		                         .from = from });
+		assert_status(403);
+	}
+	sign_in(&b);
+	look(&b, c.user, "203.0.113.1");
+	assert_status(200);
+	press(&b, "approve", c.user, ORIGIN);
+	assert_status(200);
+}
+
 static void wrong_codes_at_the_button_count_too(void **state)
 {
 	struct browser b;
@@ -931,6 +957,7 @@ int main(void)
 		TEST(ten_wrong_codes_of_a_network_last_for_10_minutes),
 		TEST(a_hundred_wrong_codes_of_all_are_enough),
 		TEST(wrong_tokens_count_like_wrong_codes),
+		TEST(wrong_tokens_of_many_networks_keep_nobody_out),
 		TEST(wrong_codes_at_the_button_count_too),
 		TEST(an_account_that_signs_in_often_loses_its_oldest_only),
 		cmocka_unit_test(forms_are_decoded_strictly),
