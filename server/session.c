@@ -52,6 +52,8 @@ static void session_free(struct session *s)
 	router_leave(s->all->router, &s->member, loop_now_ms(s->all->loop));
 	surveys_pass(s->all, &s->node);
 	list_del(&s->node);
+	if (s->all->passing == s)
+		s->all->passing = NULL;
 	derp_verify_cancel(s->question);
 	if (s->asked)
 		map_del(&s->all->by_number, &s->number);
@@ -349,13 +351,18 @@ void session_on_packet(void *owner, struct lane *lane, struct pkt *p)
 		router_route(s->all->router, &s->member, p, loop_now_ms(s->all->loop));
 }
 
-void session_pass(struct session *s, struct pkt *p)
+bool session_pass(struct session *s, struct pkt *p)
 {
+	struct sessions *ss = s->all;
 	size_t len = p->len;
-	bool went = router_route(s->all->router, &s->member, p, loop_now_ms(s->all->loop));
 
+	ss->passing = s;
+	bool went = router_route(ss->router, &s->member, p, loop_now_ms(ss->loop));
+	if (ss->passing != s)
+		return false;
 	if (went)
-		account_count_sent(s->member.who->payer, s->all->worker, len);
+		account_count_sent(s->member.who->payer, ss->worker, len);
+	return true;
 }
 
 static void session_deliver(void *owner, struct pkt *p)

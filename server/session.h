@@ -39,6 +39,7 @@ struct sessions {
 	unsigned worker;            /* our number, for counting */
 	struct list holding;        /* those whose account is over its rate; ... */
 	struct timer *release;      /* ... looks at them again */
+	struct session *passing;    /* whose packet is on its way through the router */
 	struct timer *expire;       /* set for when the next token of them ends, */
 	uint64_t expire_ms;         /* which is then */
 	struct log_limit strangers; /* lines that anybody can cause */

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "server/accounts.h"
+#include "server/usage.h"
 
 enum {
 	HELD_BYTES = 524288, /* more than what was read already when reading began to rest */
@@ -23,25 +24,18 @@ enum {
 /* ---- entering ---- */
 
 /* Accounts begin anew with the UTC month. */
-static int64_t month_ends_unix_s(void)
-{
-	time_t now = (time_t)(clock_unix_ms() / 1000);
-	struct tm tm;
-
-	gmtime_r(&now, &tm);
-	struct tm next = { .tm_year = tm.tm_year, .tm_mon = tm.tm_mon + 1, .tm_mday = 1 };
-	return timegm(&next);
-}
+static int64_t month_ends_unix_s(void) { return usage_month_end(usage_month_of(clock_unix_ms())); }
 
 static const char *text_of(const struct session *s, enum close_why why, char out[static 200])
 {
 	char until[32];
 	time_t at;
+	struct tm tm;
 
 	if (why != CLOSE_QUOTA)
 		return account_why_text(s->member.who->payer, why);
 	at = (time_t)month_ends_unix_s();
-	strftime(until, sizeof until, "%Y-%m-%d %H:%M", gmtime(&at));
+	strftime(until, sizeof until, "%Y-%m-%d %H:%M", gmtime_r(&at, &tm));
 	snprintf(out, 200, "%s; the next begins on %s UTC",
 	         account_why_text(s->member.who->payer, why), until);
 	return out;
@@ -134,27 +128,50 @@ void session_spend(struct session *s, struct pkt *p)
 	session_pass(s, p);
 }
 
+/* What is passed on may fill another link, which is sent, and then finds that this session, or
+ * another one, is over. */
 static void release(struct session *s)
 {
 	uint32_t ms = 0;
 
-	while (s->held.head && (ms = ask(s, s->held.head)) == 0) {
+	while (s->held.head && !account_is_spent(s->member.who->payer) &&
+	       (ms = ask(s, s->held.head)) == 0) {
 		struct pkt *p = pktq_pop(&s->held);
 		p->born_ms = loop_now_ms(s->all->loop); /* it was no queue that it waited in */
-		session_pass(s, p);
+		if (!session_pass(s, p))
+			return;
 	}
-	if (s->held.head)
+	if (!s->held.head)
+		list_del(&s->holding);
+	else if (ms)
 		wait_for(s, ms);
 	else
-		list_del(&s->holding);
+		session_check_account(s);
 }
 
+static void move_to(struct list *to, struct list *node)
+{
+	list_del(node);
+	list_add_tail(to, node);
+}
+
+/* Whoever is asked first gets all of the account's rate that there is at the moment: it is
+ * another one each time. */
 void sessions_release(void *arg)
 {
 	struct sessions *ss = arg;
+	struct list now;
 
-	list_each(it, tmp, &ss->holding)
-		release(container_of(it, struct session, holding));
+	list_init(&now);
+	while (!list_empty(&ss->holding))
+		move_to(&now, ss->holding.next);
+	if (!list_empty(&now))
+		move_to(&now, now.next);
+	while (!list_empty(&now)) {
+		struct session *s = container_of(now.next, struct session, holding);
+		move_to(&ss->holding, &s->holding);
+		release(s);
+	}
 	if (!list_empty(&ss->holding))
 		timer_set(ss->release, STEP_MS);
 }

@@ -51,7 +51,8 @@ bool session_enter(struct session *); /* of any; false: it was refused, and is g
 /* Takes the packet: passes it on, or holds it until the account's rate allows it. The
  * session may be gone afterwards. */
 void session_spend(struct session *, struct pkt *);
-void session_pass(struct session *, struct pkt *); /* takes what is paid for: to the router */
+/* Takes what is paid for: to the router. False: the session is gone. */
+bool session_pass(struct session *, struct pkt *);
 void session_drop_held(struct session *);          /* of any */
 void session_check_account(struct session *);      /* ended, if its account may not be here */
 void session_tell_quota(struct session *);         /* of any: how much is used, if that is much */

@@ -1,0 +1,145 @@
+/* Sessions and their accounts: who enters, what is held for the rate, what ends them. */
+#include "tests/unit/server/fake_links.h"
+
+enum { RATE = 1000000, LEN = 1000 }; /* a datagram a millisecond */
+
+static const struct account_usage none;
+static const struct account_terms unlimited = { .relay = true };
+static const struct account_terms slow = { .relay = true, .rate = RATE, .burst_ms = 1 };
+
+static struct account *account(const char *name, const struct account_terms *t)
+{
+	struct account *a = account_new(name, 1, 2, t, &none);
+
+	assert_non_null(a);
+	return a;
+}
+
+/* Its burst is used up. */
+static struct account *spent(const char *name, struct account_terms t)
+{
+	struct account *a = account(name, &t);
+
+	while (account_take(a, LEN, fake_ms) == 0)
+		;
+	return a;
+}
+
+static void what_comes_too_fast_is_held_and_goes_in_order_of_the_rate(void **state)
+{
+	struct account *a = spent("slow", slow), *b = account("fast", &unlimited);
+	struct lane *from = enter(0, a, "a", "fast/b"), *to = enter(1, b, "b", "slow/a");
+	struct account_usage u;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++)
+		say(from, LEN);
+	assert_int_equal(to->n_got, 0);
+	assert_true(from->rest_ms > 0 && from->window > 0);
+	pass(50);
+	assert_in_range(to->n_got, 49, 51);
+	account_usage(a, &u);
+	assert_int_equal(u.sent, to->n_got * LEN);
+	account_usage(b, &u);
+	assert_int_equal(u.received, to->n_got * LEN);
+	pass(60);
+	assert_int_equal(to->n_got, 100);
+	account_unref(a);
+	account_unref(b);
+}
+
+static void held_datagrams_do_not_pass_the_volume(void **state)
+{
+	struct account_terms t = slow;
+	t.volume = 10 * LEN;
+	struct account *a = spent("slow", t), *b = account("fast", &unlimited);
+	struct lane *from = enter(0, a, "a", "fast/b"), *to = enter(1, b, "b", "slow/a");
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++)
+		say(from, LEN);
+	pass(200);
+	assert_int_equal(to->n_got, 10);
+	assert_true(from->over);
+	assert_int_equal(from->why, CLOSE_QUOTA);
+	assert_int_equal(from->percent, 100);
+	account_unref(a);
+	account_unref(b);
+}
+
+static void tunnels_of_an_account_wait_equally(void **state)
+{
+	struct account *a = spent("slow", slow), *b = account("fast", &unlimited);
+	struct lane *from[3], *to[3];
+	static const char *const ids[] = { "a", "b", "c" }, *const theirs[] = { "x", "y", "z" };
+	char peer[3][16], back[3][16];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(peer[i], sizeof peer[i], "fast/%s", theirs[i]);
+		snprintf(back[i], sizeof back[i], "slow/%s", ids[i]);
+		from[i] = enter(2 * i, a, ids[i], peer[i]);
+		to[i] = enter(2 * i + 1, b, theirs[i], back[i]);
+	}
+	for (unsigned ms = 0; ms < 600; ms += 5) { /* each alone has more than the rate */
+		for (unsigned i = 0; i < 3; i++)
+			for (unsigned n = 0; n < 10; n++)
+				say(from[i], LEN);
+		pass(5);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_in_range(to[i]->n_got, 150, 250);
+	account_unref(a);
+	account_unref(b);
+}
+
+/* As a link that finds, while it sends, that one of its streams is over. */
+static struct lane *ends_with_it;
+
+static void end_another(struct lane *la)
+{
+	struct lane *other = ends_with_it;
+
+	(void)la;
+	ends_with_it = NULL;
+	if (!other)
+		return;
+	other->over = true;
+	session_on_ended(&sessions, other, CLOSE_CANCELLED, "");
+}
+
+static void an_end_may_go_while_what_was_held_is_let_out(void **state)
+{
+	(void)state;
+	for (unsigned victim = 0; victim < 3; victim++) {
+		struct account *a = spent("slow", slow);
+		struct lane *v[3] = { enter(0, a, "a", "c"), enter(1, a, "b", "c"),
+			              enter(2, a, "c", "a") };
+		for (unsigned i = 0; i < 3; i++)
+			for (unsigned n = 0; n < 10; n++)
+				say(v[i], LEN);
+		v[0]->on_got = v[2]->on_got = end_another;
+		ends_with_it = v[victim];
+		pass(30);
+		assert_null(ends_with_it);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(v[i]->over, i == victim);
+		sessions_end_all(&sessions, CLOSE_DRAINING);
+		memset(lanes, 0, sizeof lanes);
+		assert_int_equal(account_n_tunnels(a), 0);
+		account_unref(a);
+	}
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, sessions_fresh, sessions_gone)
+	const struct CMUnitTest tests[] = {
+		TEST(what_comes_too_fast_is_held_and_goes_in_order_of_the_rate),
+		TEST(held_datagrams_do_not_pass_the_volume),
+		TEST(tunnels_of_an_account_wait_equally),
+		TEST(an_end_may_go_while_what_was_held_is_let_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
