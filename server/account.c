@@ -207,14 +207,16 @@ const char *account_why_text(const struct account *a, enum close_why why)
 	return close_text(why);
 }
 
-enum close_why account_enter(struct account *a, bool replacing)
+enum close_why account_enter(struct account *a)
 {
-	unsigned most = get(&a->tunnels), n = add(&a->n_tunnels, 1);
+	unsigned most = get(&a->tunnels), n = get(&a->n_tunnels);
 
-	if (!most || n < most || replacing)
-		return CLOSE_NONE;
-	account_leave(a);
-	return CLOSE_TUNNELS;
+	do {
+		if (most && n >= most)
+			return CLOSE_TUNNELS;
+	} while (!atomic_compare_exchange_weak_explicit(
+	                &a->n_tunnels, &n, n + 1, memory_order_relaxed, memory_order_relaxed));
+	return CLOSE_NONE;
 }
 
 void account_leave(struct account *a)

@@ -68,9 +68,8 @@ bool account_is_unused(const struct account *);
  * CLOSE_QUOTA, in the words of account_why_text(). */
 enum close_why account_check(const struct account *);
 const char *account_why_text(const struct account *, enum close_why);
-/* Counts a tunnel. CLOSE_TUNNELS: it has as many as it may; with `replacing`, which takes
- * the place of another that goes, never. */
-enum close_why account_enter(struct account *, bool replacing);
+/* Counts a tunnel. CLOSE_TUNNELS: it has as many as it may. */
+enum close_why account_enter(struct account *);
 void account_leave(struct account *); /* after each account_enter() that gave CLOSE_NONE */
 
 /* Takes `bytes` from the bucket. 0: they may go. Else none were taken, and it will have so

@@ -29,6 +29,47 @@ void presence_unref(struct presence *p)
 	}
 }
 
+/* ---- slots ---- */
+
+/* Relaxed everywhere: who changes the word from SLOT_HELD has the slot, nothing else is
+ * ordered by it. */
+static bool change_slot(struct presence *p, enum slot from, enum slot to)
+{
+	return atomic_compare_exchange_strong_explicit(&p->slot, &from, to, memory_order_relaxed,
+	                                               memory_order_relaxed);
+}
+
+static enum slot take_slot(struct presence *p, enum slot left)
+{
+	return atomic_exchange_explicit(&p->slot, left, memory_order_relaxed);
+}
+
+enum close_why presence_enter(struct presence *p, struct presence *before, bool *is_lent_out)
+{
+	bool is_lent = before && before->payer == p->payer &&
+	               change_slot(before, SLOT_HELD, SLOT_LENT);
+	enum close_why why = is_lent ? CLOSE_NONE : account_enter(p->payer);
+
+	if (why == CLOSE_NONE)
+		take_slot(p, SLOT_HELD);
+	*is_lent_out = is_lent;
+	return why;
+}
+
+void presence_return(struct presence *p, struct presence *before)
+{
+	if (take_slot(p, SLOT_NONE) == SLOT_HELD && !change_slot(before, SLOT_LENT, SLOT_HELD))
+		account_leave(p->payer);
+}
+
+void presence_leave(struct presence *p)
+{
+	if (take_slot(p, SLOT_GONE) == SLOT_HELD)
+		account_leave(p->payer);
+}
+
+/* ---- native ends ---- */
+
 struct presence *presence_renew(const struct presence *p)
 {
 	struct presence *q = presence_new(0);
@@ -47,6 +88,7 @@ struct presence *presence_renew(const struct presence *p)
 	q->native_flags = p->native_flags;
 	q->native = q->renewed = true;
 	q->payer = account_ref(p->payer);
+	q->slot = p->slot; /* nobody takes over from a native end */
 	return q;
 }
 

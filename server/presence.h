@@ -15,8 +15,14 @@
 #include "common/transport/transport.h"
 #include "server/account.h"
 
+/* One of the tunnels that its account may have. It goes from who had a key to who takes the
+ * key over, whichever worker they are of: so it is counted once, and who comes when the other
+ * has just left is counted anew. */
+enum slot { SLOT_NONE, SLOT_HELD, SLOT_LENT, SLOT_GONE };
+
 struct presence {
 	atomic_uint refs;
+	_Atomic enum slot slot;
 	unsigned worker;
 	uint64_t seq; /* of its join, from one counter: the highest has the key */
 	struct key key;
@@ -43,6 +49,14 @@ struct presence *presence_ref(struct presence *);
 void presence_unref(struct presence *); /* NULL allowed */
 struct presence *presence_renew(
                 const struct presence *); /* of a native end: a copy, one reference */
+
+/* Gets it a slot of its account, lent by `before` (who has the key; NULL: nobody) if that has
+ * one. CLOSE_NONE, or CLOSE_TUNNELS. is_lent_out: presence_return() is allowed. */
+enum close_why presence_enter(struct presence *, struct presence *before, bool *is_lent_out);
+/* It is not let in: who lent the slot has it again, or is gone as well. */
+void presence_return(struct presence *, struct presence *before);
+/* It goes, whether it has a slot or not. */
+void presence_leave(struct presence *);
 
 bool presence_declares(const struct presence *, const struct key *);
 

@@ -281,11 +281,11 @@ static int announce(struct router *r, struct member *m)
 	return rc;
 }
 
-bool router_replaces(struct router *r, const struct member *m)
+struct presence *router_holder(struct router *r, const struct member *m)
 {
 	const struct place *pl = map_get(&r->places, &m->who->key);
 
-	return pl && pl->holder && !m->who->native;
+	return pl && !m->who->native ? pl->holder : NULL;
 }
 
 enum close_why router_join(struct router *r, struct member *m, uint64_t now_ms)

@@ -97,8 +97,8 @@ void router_free(struct router *);
 unsigned router_n_members(const struct router *); /* of this worker */
 size_t router_n_places(const struct router *);    /* keys it remembers anything of */
 
-/* Would it take the place of somebody who is there? */
-bool router_replaces(struct router *, const struct member *);
+/* Whose key it would take over; borrowed, NULL: nobody's. */
+struct presence *router_holder(struct router *, const struct member *);
 /* Puts the member at its key, replacing who was there: newest wins. CLOSE_NONE:
  * joined; CLOSE_FIGHT, CLOSE_NOMEM: not joined. */
 enum close_why router_join(struct router *, struct member *, uint64_t now_ms);

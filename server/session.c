@@ -61,8 +61,7 @@ static void session_free(struct session *s)
 		lane_set_user(s->lane, NULL);
 	session_drop_held(s);
 	session_unvouch(s);
-	if (s->entered)
-		account_leave(s->member.who->payer);
+	session_withdraw(s);
 	presence_unref(s->member.who);
 	free(s->member.decls);
 	free(s->peers);
@@ -189,6 +188,7 @@ static void welcome(struct session *s)
 
 	free(s->peers);
 	s->peers = NULL;
+	session_settle(s);
 	metric_add(METRIC_REGISTRATIONS, 1);
 	metric_add(METRIC_SESSIONS_OPEN, 1);
 	s->joined_ms = now_ms;

@@ -48,15 +48,31 @@ bool session_enter(struct session *s)
 
 	if (!a)
 		return true;
+	struct presence *before = router_holder(s->all->router, &s->member);
 	enum close_why why = account_check(a);
+	bool is_lent = false;
 	if (why == CLOSE_NONE)
-		why = account_enter(a, router_replaces(s->all->router, &s->member));
-	if (why != CLOSE_NONE) {
+		why = presence_enter(s->member.who, before, &is_lent);
+	if (is_lent)
+		s->lender = presence_ref(before);
+	if (why != CLOSE_NONE)
 		session_refuse(s, why, text_of(s, why, text));
-		return false;
-	}
-	s->entered = true;
-	return true;
+	return why == CLOSE_NONE;
+}
+
+void session_settle(struct session *s)
+{
+	presence_unref(s->lender);
+	s->lender = NULL;
+}
+
+void session_withdraw(struct session *s)
+{
+	if (s->lender)
+		presence_return(s->member.who, s->lender);
+	session_settle(s);
+	if (s->member.who)
+		presence_leave(s->member.who);
 }
 
 /* ---- the rate ---- */
@@ -78,8 +94,8 @@ static void wait_for(struct session *s, uint32_t ms)
 	if (!s->narrow) {
 		struct account_terms t;
 		account_terms(s->member.who->payer, &t);
-		uint64_t window = t.rate * NARROW_MS / 1000 /
-		                  account_n_tunnels(s->member.who->payer);
+		unsigned n = account_n_tunnels(s->member.who->payer); /* 0: ours was taken over */
+		uint64_t window = t.rate * NARROW_MS / 1000 / (n ? n : 1);
 		s->narrow = true;
 		lane_narrow(s->lane, window < NARROW_MIN ? NARROW_MIN : window);
 	}

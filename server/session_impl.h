@@ -30,7 +30,7 @@ struct session {
 	uint64_t packets_in, packets_out, bytes_in, bytes_out;
 	char token_id[TOKEN_ID_LEN + 1]; /* by which it came in; empty: none */
 	int64_t expires_unix_s;          /* that token; 0: never */
-	bool entered;                    /* its account counts it */
+	struct presence *lender;         /* whose slot it has, until it is in; a reference */
 	struct vouched *vouched;         /* its network is exempt from penalties; or NULL */
 	/* While its account is over its rate: what came, and that it is read more slowly. */
 	struct pktq held;
@@ -47,17 +47,19 @@ void session_join(struct session *);
 void session_dismiss(struct session *, enum close_why, const char *text);
 
 /* session_account.c; of sessions whose presence has a payer, where not said otherwise */
-bool session_enter(struct session *); /* of any; false: it was refused, and is gone */
+bool session_enter(struct session *);    /* of any; false: it was refused, and is gone */
+void session_settle(struct session *);   /* of any: it has joined; its slot is its own */
+void session_withdraw(struct session *); /* of any: it goes; what it has of its account is free */
 /* Takes the packet: passes it on, or holds it until the account's rate allows it. The
  * session may be gone afterwards. */
 void session_spend(struct session *, struct pkt *);
 /* Takes what is paid for: to the router. False: the session is gone. */
 bool session_pass(struct session *, struct pkt *);
-void session_drop_held(struct session *);          /* of any */
-void session_check_account(struct session *);      /* ended, if its account may not be here */
-void session_tell_quota(struct session *);         /* of any: how much is used, if that is much */
-void session_watch_expiry(struct session *);       /* of any: ended when its token expires */
-void sessions_release(void *sessions);             /* handlers of all->release and expire */
+void session_drop_held(struct session *);     /* of any */
+void session_check_account(struct session *); /* ended, if its account may not be here */
+void session_tell_quota(struct session *);    /* of any: how much is used, if that is much */
+void session_watch_expiry(struct session *);  /* of any: ended when its token expires */
+void sessions_release(void *sessions);        /* handlers of all->release and expire */
 void sessions_expire(void *sessions);
 
 /* session_penalty.c */

@@ -131,6 +131,113 @@ static void an_end_may_go_while_what_was_held_is_let_out(void **state)
 	}
 }
 
+/* ---- tunnels at once ---- */
+
+static const struct account_terms two = { .relay = true, .tunnels = 2 };
+
+/* The presence of an end of that account at another worker, which counts it. */
+static struct presence *far_end(struct account *a, const char *id)
+{
+	struct presence *who = presence_new(1);
+	bool is_lent;
+
+	assert_non_null(who);
+	snprintf(who->account, sizeof who->account, "%s", account_name(a));
+	snprintf(who->id, sizeof who->id, "%s", id);
+	key_of_tunnel(str_of(who->account), str_of(id), &who->key);
+	who->payer = account_ref(a);
+	who->worker = 1;
+	who->seq = ++seq;
+	who->instance[0] = (uint8_t)seq;
+	assert_int_equal(presence_enter(who, NULL, &is_lent), CLOSE_NONE);
+	assert_int_equal(router_on_join(sessions.router, presence_ref(who), fake_ms), 0);
+	return who;
+}
+
+static void who_takes_a_key_over_at_another_worker_is_counted_once(void **state)
+{
+	struct account *a = account("acme", &two);
+	struct presence *far = far_end(a, "a");
+	struct lane *b = enter(0, a, "b", "a"), *again = enter(1, a, "a", "b"),
+	            *c = enter(2, a, "c", "a");
+
+	(void)state;
+	assert_true(b->admitted && again->admitted && !c->admitted);
+	assert_int_equal(c->why, CLOSE_TUNNELS);
+	assert_int_equal(account_n_tunnels(a), 2);
+	presence_leave(far); /* it hears of it */
+	presence_unref(far);
+	assert_int_equal(account_n_tunnels(a), 2);
+	account_unref(a);
+}
+
+/* The news that it has left is still on its way here. */
+static void who_takes_over_from_one_that_has_left_needs_a_slot(void **state)
+{
+	struct account *a = account("acme", &two);
+	struct presence *far = far_end(a, "a");
+
+	(void)state;
+	presence_leave(far);
+	presence_unref(far);
+	struct lane *b = enter(0, a, "b", "c"), *c = enter(1, a, "c", "b"),
+	            *again = enter(2, a, "a", "b");
+	assert_true(b->admitted && c->admitted && !again->admitted);
+	assert_int_equal(again->why, CLOSE_TUNNELS);
+	assert_int_equal(account_n_tunnels(a), 2);
+	account_unref(a);
+}
+
+static void who_takes_over_here_is_counted_once(void **state)
+{
+	struct account *a = account("acme", &two);
+	struct lane *b = enter(0, a, "b", "a"), *first = enter(1, a, "a", "b"),
+	            *again = enter(2, a, "a", "b");
+
+	(void)state;
+	assert_true(b->admitted && again->admitted);
+	assert_int_equal(first->why, CLOSE_SUPERSEDED);
+	assert_int_equal(account_n_tunnels(a), 2);
+	account_unref(a);
+}
+
+/* Both go, whoever's the slot was at the moment. */
+static void a_fight_leaves_nobody_counted(void **state)
+{
+	struct account *a = account("acme", &two);
+	unsigned n = 0;
+
+	(void)state;
+	while (n < LANES && enter(n, a, "a", "b")->why != CLOSE_FIGHT)
+		n++;
+	assert_int_equal(lanes[n].why, CLOSE_FIGHT);
+	assert_int_equal(account_n_tunnels(a), 0);
+	account_unref(a);
+}
+
+static void who_is_not_let_in_gives_the_slot_back(void **state)
+{
+	struct account *a = account("acme", &two);
+	struct presence *far = far_end(a, "a"), *who = presence_new(1);
+	bool is_lent;
+
+	(void)state;
+	assert_non_null(who);
+	who->payer = account_ref(a);
+	for (unsigned gone = 0; gone < 2; gone++) {
+		assert_int_equal(presence_enter(who, far, &is_lent), CLOSE_NONE);
+		assert_true(is_lent);
+		if (gone)
+			presence_leave(far);
+		assert_int_equal(account_n_tunnels(a), 1);
+		presence_return(who, far);
+		assert_int_equal(account_n_tunnels(a), gone ? 0 : 1);
+	}
+	presence_unref(who);
+	presence_unref(far);
+	account_unref(a);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, sessions_fresh, sessions_gone)
@@ -139,6 +246,11 @@ int main(void)
 		TEST(held_datagrams_do_not_pass_the_volume),
 		TEST(tunnels_of_an_account_wait_equally),
 		TEST(an_end_may_go_while_what_was_held_is_let_out),
+		TEST(who_takes_a_key_over_at_another_worker_is_counted_once),
+		TEST(who_takes_over_from_one_that_has_left_needs_a_slot),
+		TEST(who_takes_over_here_is_counted_once),
+		TEST(a_fight_leaves_nobody_counted),
+		TEST(who_is_not_let_in_gives_the_slot_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
