@@ -38,6 +38,7 @@ struct admin {
 	struct admin_conf conf;
 	admin_ask_accounts *ask_accounts; /* NULL: there are no accounts */
 	void *accounts;
+	bool accounts_busy; /* with a question of ours */
 	struct addr listening[ADMIN_LISTENING_MAX], bound;
 	struct loop *loop;
 	struct mailbox *mailbox;
