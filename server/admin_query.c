@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "server/form.h"
 
 __attribute__((format(printf, 2, 3))) static int fail(char error_out[static QUERY_ERROR_LEN],
                                                       const char *fmt, ...)
@@ -39,32 +40,12 @@ static int fail_name(const struct query_value *values, char error_out[static QUE
 	            names);
 }
 
-/* The next byte, decoded (URL Standard, application/x-www-form-urlencoded); -1: broken. */
-static int next_byte(struct str *s)
-{
-	uint8_t c = (uint8_t)*s->p++;
-
-	s->len--;
-	if (c == '+')
-		return ' ';
-	if (c != '%')
-		return c;
-	char hex[2] = { 0 };
-	for (unsigned i = 0; i < 2 && s->len > i; i++) /* either case */
-		hex[i] = (char)(s->p[i] >= 'A' && s->p[i] <= 'F' ? s->p[i] | 32 : s->p[i]);
-	if (s->len < 2 || hex_decode((struct str){ hex, 2 }, &c, 1) < 0)
-		return -1;
-	s->p += 2;
-	s->len -= 2;
-	return c;
-}
-
 static int decode(struct str text, struct query_value *v, char error_out[static QUERY_ERROR_LEN])
 {
 	size_t n = 0;
 
 	while (text.len) {
-		int c = next_byte(&text);
+		int c = form_byte(&text);
 		if (c < ' ' || c > '~')
 			return fail(error_out, "%s: only printable ASCII", v->name);
 		if (n == QUERY_VALUE_MAX)

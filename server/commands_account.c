@@ -132,6 +132,7 @@ static int answer_page(struct job *j, const struct account_record *v, unsigned n
 	}
 	if (json_put(j->answer, "accounts", list) == 0 &&
 	    json_put(j->answer, "more", json_new_bool(more)) == 0 &&
+	    json_put(j->answer, "month", month_json(j->now_unix_s)) == 0 &&
 	    json_put(j->answer, "limits_off", json_new_bool(j->c->tiers->off)) == 0)
 		return 0;
 	return job_starve(j);

@@ -5,7 +5,7 @@
 
 #include "common/base/crypto.h"
 #include "server/account.h"
-#include "server/login_form.h"
+#include "server/form.h"
 #include "server/login_impl.h"
 
 #define GRANT_TYPE "urn:ietf:params:oauth:grant-type:device_code"

@@ -174,6 +174,7 @@ def test_accounts_and_their_usage_come_page_by_page(world, seen):
     ask(s, pair.address, b"x" * 1000)
     used = get_json(seen, "/api/v1/usage?q=main")
     assert used["usage"][0]["account"] == "main" and used["usage"][0]["sent_bytes"] >= 2000 and len(used["month"]) == 7
+    assert get_json(seen, "/api/v1/usage?q=nobody") == {"usage": [], "month": used["month"], "next": None}
     open_relay = admin_relay(world, "--open", name="open")
     a = get(open_relay, "/api/v1/accounts")
     assert a.status == 404 and "no accounts" in json.loads(a.body)["error"]

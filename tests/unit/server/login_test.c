@@ -4,8 +4,8 @@
 #include "common/base/crypto.h"
 #include "common/base/err.h"
 #include "common/base/log.h"
+#include "server/form.h"
 #include "server/login.h"
-#include "server/login_form.h"
 
 #define GRANT  "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code"
 #define HOST   "relay.test:8443"

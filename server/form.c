@@ -1,4 +1,4 @@
-#include "server/login_form.h"
+#include "server/form.h"
 
 #include <stdbool.h>
 
@@ -12,8 +12,7 @@ static int digit_of(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The next letter, decoded; negative: none. */
-static int take(struct str *s)
+int form_byte(struct str *s)
 {
 	char c = *s->p++;
 
@@ -36,7 +35,7 @@ static int decode(struct str s, char *out, size_t cap)
 	size_t n = 0;
 
 	while (s.len) {
-		int c = take(&s);
+		int c = form_byte(&s);
 		if (c < ' ' || c == 0x7f)
 			return ERR_INVALID;
 		if (n + 1 >= cap)
