@@ -103,7 +103,7 @@ static struct str fill_in(struct str text, char out[static TEXT_MAX])
 
 static bool has(struct str text, const char *part)
 {
-	return *part && memmem(text.p, text.len, part, strlen(part));
+	return *part && text.len && memmem(text.p, text.len, part, strlen(part));
 }
 
 /* ---- what is answered ---- */
@@ -111,7 +111,7 @@ static bool has(struct str text, const char *part)
 /* What stands between two texts; unchanged if they are not there. */
 static void cut(struct str body, const char *before, char after, char *out, size_t cap)
 {
-	const char *from = memmem(body.p, body.len, before, strlen(before));
+	const char *from = body.len ? memmem(body.p, body.len, before, strlen(before)) : NULL;
 
 	if (!from)
 		return;
