@@ -390,6 +390,8 @@ int local_socket_ask(const char *dir, const char *name, struct str question, uns
 	int rc = ask(fd, question, clock_now_ms() + limit_ms, &a);
 	close(fd);
 	if (rc < 0) {
+		if (a.text)
+			crypto_wipe(a.text, a.len);
 		free(a.text);
 		return rc;
 	}

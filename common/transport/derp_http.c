@@ -143,12 +143,13 @@ static int say_last(struct transport *t, struct page *page)
 	return respond(t, &page->answer) < 0 ? derp_fail(t, -ENOMEM, "out of memory") : 0;
 }
 
-static int say_fault(struct transport *t, int status)
+static int say_fault(struct transport *t, int status, bool to_head)
 {
 	struct page page;
 
 	derp_web_free(t);
 	page_for_fault(status, &page);
+	page.answer.to_head = to_head;
 	return say_last(t, &page);
 }
 
@@ -177,7 +178,7 @@ static int take_body(struct transport *t, struct cursor *in)
 	t->stage = DERP_ASKED;
 	if (!status)
 		status = web_ask(t->web, t->events, t->owner);
-	return status ? say_fault(t, status) : 0;
+	return status ? say_fault(t, status, web_is_head(t->web)) : 0;
 }
 
 static int begin_web(struct transport *t, const struct http1_request *q, struct cursor *in)
@@ -191,6 +192,7 @@ static int begin_web(struct transport *t, const struct http1_request *q, struct 
 		.cookie = q->field[HTTP1_COOKIE],
 		.content_type = q->field[HTTP1_CONTENT_TYPE],
 	};
+	bool to_head = str_eq(q->method, STR("HEAD"));
 	int status = q->is_chunked ? 411 : q->expects && q->content_len ? 417 : 0;
 
 	if (!status)
@@ -201,7 +203,7 @@ static int begin_web(struct transport *t, const struct http1_request *q, struct 
 		status = web_begin(t->web, t, &transport_derp, &w);
 	t->skip = status ? 0 : (uint32_t)q->content_len;
 	http1_reader_next(t->reader);
-	return status ? say_fault(t, status) : take_body(t, in);
+	return status ? say_fault(t, status, to_head) : take_body(t, in);
 }
 
 /* The tests of the original mount DERP on "/" (derp.md 6.1). */

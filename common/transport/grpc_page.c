@@ -72,6 +72,7 @@ static void fault(struct call *c, int status)
 	struct page page;
 
 	page_for_fault(status, &page);
+	page.answer.to_head = web_is_head(web_of(c));
 	say(c, &page.answer);
 }
 

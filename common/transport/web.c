@@ -124,6 +124,11 @@ int web_ask(struct web_call *w, const struct transport_events *events, void *own
 
 /* ---- answering ---- */
 
+bool web_is_head(const struct web_call *w)
+{
+	return w->head && str_eq((struct str){ w->head, w->len[0] }, STR("HEAD"));
+}
+
 void web_page(const struct web_call *w, const struct web_answer *a, struct page *page_out)
 {
 	struct page *p = page_out;
@@ -134,7 +139,7 @@ void web_page(const struct web_call *w, const struct web_answer *a, struct page 
 		                           .fields = p->fields,
 		                           .n_fields = n };
 	p->answer.body = a->body;
-	p->answer.to_head = str_eq((struct str){ w->head, w->len[0] }, STR("HEAD"));
+	p->answer.to_head = web_is_head(w);
 	for (size_t i = 0; i < n; i++)
 		p->fields[i] = (struct http1_field){ a->fields[i].name, a->fields[i].value };
 }

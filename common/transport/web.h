@@ -34,6 +34,7 @@ int web_begin(struct web_call *, struct transport *, const struct transport_ops 
 int web_take(struct web_call *, const uint8_t *data, size_t len);
 /* Asks the owner: 0, or the status of what is to be said instead of its answer. */
 int web_ask(struct web_call *, const struct transport_events *, void *owner);
+bool web_is_head(const struct web_call *); /* its answer has no body (RFC 9110 9.3.2) */
 /* The owner's answer as a page, which borrows from both. */
 void web_page(const struct web_call *, const struct web_answer *, struct page *page_out);
 /* Wipes what it holds; tells the owner if it waits for an answer. NULL allowed. */

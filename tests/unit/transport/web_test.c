@@ -268,6 +268,19 @@ static void HEAD_is_answered_without_the_body(void **state)
 		assert_heard(&v, "\r\ncontent-length: 15\r\n");
 		assert_null(strstr(v.heard, "nobody"));
 		visit_close(&v);
+		visit_open(&v, with_h2);
+		v.p.refuse_requests = ERR_AGAIN;
+		ask(&v, "HEAD", "/login", "", NULL);
+		assert_status(&v, 503);
+		assert_string_equal(strstr(v.heard, "\r\n\r\n"), "\r\n\r\n");
+		visit_close(&v);
+		if (with_h2)
+			continue;
+		visit_open(&v, false);
+		ask(&v, "HEAD", "/login", "text/plain", "x");
+		assert_status(&v, 415);
+		assert_string_equal(strstr(v.heard, "\r\n\r\n"), "\r\n\r\n");
+		visit_close(&v);
 	}
 }
 
