@@ -92,7 +92,7 @@ def test_C28_full_disk_ends_the_start_with_the_path(world):
 @pytest.mark.parametrize("kib", [8, 16, 24, 40, 60])
 def test_C28_disk_that_fills_up_during_the_start_ends_it_with_the_path(world, kib):
     """Room for the key, or for certificate and pepper too, but not for the database."""
-    p, small = mounted(world, f"size={kib}k,nr_inodes=20", f"exec {TUNN} server --listen 127.0.0.1:0 --state {world.tmp}/small")
+    p, small = mounted(world, f"size={kib}k,nr_inodes=20,mode=0700", f"exec {TUNN} server --listen 127.0.0.1:0 --state {world.tmp}/small")
     assert p.exit_code() == 1
     assert f"{small}/" in p.text()
 
