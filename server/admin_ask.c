@@ -54,8 +54,7 @@ static struct json *only_usage(struct json *page)
 	struct str month = STR("");
 	int rc = list && o ? 0 : -ENOMEM;
 
-	for (struct json_walk w = json_walk(json_get(page, "accounts"));
-	     rc == 0 && json_next(&w);)
+	for (struct json_walk w = json_walk(json_get(page, "accounts")); rc == 0 && json_next(&w);)
 		rc = json_add(list, usage_of(w.value));
 	json_as_text(json_get(page, "month"), &month);
 	rc = rc < 0 ? rc : json_put(o, "month", json_new_text(month));
