@@ -73,11 +73,6 @@ void account_unref(struct account *a)
 		free(a);
 }
 
-bool account_is_unused(const struct account *a)
-{
-	return atomic_load_explicit(&a->refs, memory_order_acquire) == 1;
-}
-
 const char *account_name(const struct account *a) { return a->name; }
 int64_t account_row(const struct account *a) { return a->row; }
 unsigned account_n_tunnels(const struct account *a) { return get(&a->n_tunnels); }
@@ -231,6 +226,14 @@ static uint64_t burst_ns(const struct account *a, uint64_t rate)
 	uint64_t ns = get(&a->burst_ms) * NS_PER_MS, least = ACCOUNT_BURST_MIN * NS_PER_S / rate;
 
 	return ns > least ? ns : least;
+}
+
+bool account_is_unused(const struct account *a, uint64_t now_ms)
+{
+	uint64_t rate = get(&a->rate), burst = rate ? burst_ns(a, rate) : 0;
+
+	return atomic_load_explicit(&a->refs, memory_order_acquire) == 1 &&
+	       get(&a->empty_ns) + burst <= now_ms * NS_PER_MS;
 }
 
 uint32_t account_take(struct account *a, uint64_t bytes, uint64_t now_ms)

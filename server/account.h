@@ -59,8 +59,9 @@ void account_new_month(struct account *, const struct account_usage *used,
                        struct account_usage *ended_out);
 /* Percent of the month's volume that is used; 0: it may use as much as it likes. */
 unsigned account_percent(const struct account *);
-/* True when nobody else has a reference. */
-bool account_is_unused(const struct account *);
+/* True when nobody else has a reference and its bucket is full again: nothing is lost if it is
+ * made anew. */
+bool account_is_unused(const struct account *, uint64_t now_ms);
 
 /* ---- workers ---- */
 

@@ -216,12 +216,12 @@ static void tell_all(struct ledger *l)
 }
 
 /* After a fold. An account stays for one more after its last end left: who only comes again
- * asks the database nothing and finds its bucket as it was. */
-static void let_go(struct ledger *l)
+ * asks the database nothing. */
+static void let_go(struct ledger *l, uint64_t now_ms)
 {
 	list_each(it, tmp, &l->lives) {
 		struct live *v = container_of(it, struct live, in_ledger);
-		bool is_unused = account_is_unused(v->account);
+		bool is_unused = account_is_unused(v->account, now_ms);
 		if (is_unused)
 			count(v); /* nobody counts in it any more */
 		if (is_unused && v->was_unused && usage_eq(&v->total->now, &v->total->folded))
@@ -248,7 +248,7 @@ void ledger_tick(struct ledger *l, uint64_t now_ms)
 		if (l->has_old)
 			ledger_take_over(l);
 		ledger_fold(l);
-		let_go(l);
+		let_go(l, now_ms);
 		l->folded_ms = now_ms;
 		l->has_folded = true;
 	}

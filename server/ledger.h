@@ -3,7 +3,7 @@
  * when a token of it is asked for (ledger_get), and each second (ledger_tick) takes what workers
  * counted, puts changed totals into the journal (journal.h), begins a month when the clock says
  * so, tells who has crossed 80 and 100 % of its volume; every LEDGER_FOLD_MS it folds totals
- * into the database and lets accounts go to which nobody refers any more.
+ * into the database and lets accounts go to which nobody refers any more and that have rested.
  *
  * A process that is killed loses what was counted since its last tick and nothing is counted
  * twice: a boot has one total of each account and month, in the journal and in the

@@ -75,6 +75,22 @@ static void an_account_in_use_is_never_let_go(void **state)
 	account_unref(a);
 }
 
+/* Or who has used its burst would have another one for coming again. */
+static void an_account_whose_bucket_is_not_full_is_not_let_go(void **state)
+{
+	(void)state;
+	usage_terms.rate = 1000000;
+	usage_terms.burst_ms = 120000;
+	struct account *a = usage_get(1);
+	while (account_take(a, 65000, usage_now_ms) == 0)
+		;
+	account_unref(a);
+	usage_ticks(110);
+	assert_ptr_equal(ledger_find(usage_ledger, 1), a);
+	usage_ticks(40);
+	assert_null(ledger_find(usage_ledger, 1));
+}
+
 static void folding_happens_every_ten_seconds(void **state)
 {
 	struct account *a = usage_get(1);
@@ -252,6 +268,7 @@ int main(void)
 		T(everybody_gets_the_same_account),
 		T(an_account_that_went_and_came_back_goes_on_where_it_was),
 		T(an_account_in_use_is_never_let_go),
+		T(an_account_whose_bucket_is_not_full_is_not_let_go),
 		T(folding_happens_every_ten_seconds),
 		T(a_month_rolls_over_without_losing_a_byte),
 		T(F30_a_clock_set_back_over_the_edge_goes_on_in_the_old_month),
