@@ -47,6 +47,7 @@ static struct lane *lane_new(struct link *l, struct chan *chan)
 	la->sharing = l->side == SIDE_SERVER ? SHARED_BY_SENDERS : SHARED_BY_FLOWS;
 	list_add_tail(&l->lanes, &la->node);
 	l->n_lanes++;
+	link_widen(l);
 	return la;
 }
 
@@ -71,6 +72,7 @@ static void lane_kill(struct lane *la)
 	list_del(&la->node);
 	list_add_tail(&l->dead_lanes, &la->node);
 	l->n_lanes--;
+	link_widen(l);
 	if (!l->inside)
 		free_dead_lanes(l);
 }
@@ -347,7 +349,7 @@ static void on_bytes(void *owner, const uint8_t *data, size_t len)
 		return;
 	if (l->drowsy)
 		link_mark_dirty(l); /* a heartbeat: pumped, it naps */
-	conn_rest(l->conn, l->ops->rest_ms(l->transport));
+	link_rest(l, l->ops->rest_ms(l->transport));
 	check_health_client(l);
 }
 

@@ -121,10 +121,12 @@ void link_send(struct lane *, struct pkt *);
 int lane_tell_peer(struct lane *, const struct peer_status *);
 int lane_tell_notice(struct lane *, const struct notice *);
 void lane_end(struct lane *, enum close_why, const char *text); /* lane is dead */
-/* What comes on it is to come more slowly: nothing is read for so long, unless there are others
- * on its link, who would pay for it. Also from inside events. */
+/* What comes on it is to come more slowly: nothing is read for so long (or longer, if that was
+ * said before), unless there are others on its link, who would pay for it. Also from inside
+ * events. */
 void lane_rest(struct lane *, uint32_t ms);
-/* Likewise: so many bytes may be on their way to us; 0: as many as the kernel likes. */
+/* Likewise: so many bytes may be on their way to us, until another lane comes or this one goes;
+ * 0: as many as the kernel likes. */
 void lane_narrow(struct lane *, size_t window);
 /* Packets of link_send() that went no further: dropped, or still waiting. */
 uint64_t lane_n_unsent(const struct lane *);

@@ -54,8 +54,10 @@ struct link {
 	bool busy;          /* bytes came or were to go since the last tick */
 	bool drowsy;        /* no datagram since it napped: after what wakes it, it naps again */
 	struct list dirty_node;
+	bool narrow;    /* lane_narrow() */
 	bool conn_gone; /* the conn told `closed`: its pointer is dead */
 	uint64_t stalled_since_ms;
+	uint64_t rests_until_ms;
 	uint64_t moved_ms; /* when the transport last got a packet */
 };
 
@@ -88,6 +90,8 @@ int links_start_ticking(struct links *); /* -ENOMEM */
 void links_notice_stop(struct links *);
 
 void link_nap(struct link *);
+void link_rest(struct link *, uint32_t ms); /* as lane_rest(), whoever else is on it */
+void link_widen(struct link *);             /* a lane comes or goes: lane_narrow() is over */
 
 /* link_pump.c */
 void link_mark_dirty(struct link *); /* pumped at the end of the turn */

@@ -158,14 +158,40 @@ int links_start_ticking(struct links *ls)
 
 /* ---- who comes too fast ---- */
 
+/* For one reason never less long than for another. */
+void link_rest(struct link *l, uint32_t ms)
+{
+	uint64_t until_ms = loop_now_ms(l->links->loop) + ms;
+
+	if (ms == 0 || l->conn_gone || until_ms <= l->rests_until_ms)
+		return;
+	l->rests_until_ms = until_ms;
+	conn_rest(l->conn, ms);
+}
+
 void lane_rest(struct lane *lane, uint32_t ms)
 {
-	if (lane->link->n_lanes == 1 && !lane->link->conn_gone)
-		conn_rest(lane->link->conn, ms);
+	if (lane->link->n_lanes == 1)
+		link_rest(lane->link, ms);
+}
+
+static void narrow(struct link *l, size_t window)
+{
+	l->narrow = window > 0;
+	if (!l->conn_gone)
+		conn_narrow(l->conn, window);
+}
+
+void link_widen(struct link *l)
+{
+	if (l->narrow)
+		narrow(l, 0);
 }
 
 void lane_narrow(struct lane *lane, size_t window)
 {
-	if (lane->link->n_lanes == 1 && !lane->link->conn_gone)
-		conn_narrow(lane->link->conn, window);
+	if (window == 0)
+		link_widen(lane->link);
+	else if (lane->link->n_lanes == 1)
+		narrow(lane->link, window);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 
@@ -657,6 +658,50 @@ static void no_more_is_sealed_when_packets_come_one_by_one(void **state)
 	assert_true(link_has_packets(server.link));
 }
 
+static int window_of_server(void)
+{
+	int clamp = 0;
+	socklen_t len = sizeof clamp;
+
+	assert_int_equal(getsockopt(server_fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, &len), 0);
+	return clamp;
+}
+
+/* Nobody pays for what another on the same connection does, or did. */
+static void a_lane_is_narrow_only_while_it_is_alone(void **state)
+{
+	(void)state;
+	connect_over(65536, 65536);
+	lane_narrow(server.lanes[0], 32768);
+	assert_int_equal(window_of_server(), 32768);
+	lane_narrow(server.lanes[0], 0);
+	assert_true(window_of_server() > 32768);
+	lane_narrow(server.lanes[0], 32768);
+	dial(1);
+	until(both_ready);
+	assert_true(window_of_server() > 32768);
+	lane_narrow(server.lanes[0], 32768);
+	assert_true(window_of_server() > 32768);
+	lane_end(client.lanes[1], CLOSE_LOCAL, "");
+	until(server_ended);
+	lane_narrow(server.lanes[0], 32768);
+	assert_int_equal(window_of_server(), 32768);
+	lane_end(server.lanes[0], CLOSE_LOCAL, "");
+	assert_true(window_of_server() > 32768);
+}
+
+static void a_rest_is_not_cut_short_by_another(void **state)
+{
+	(void)state;
+	connect_ends();
+	lane_rest(server.lanes[0], 60000);
+	uint64_t until_ms = server.link->rests_until_ms;
+	lane_rest(server.lanes[0], 5);
+	assert_int_equal(server.link->rests_until_ms, until_ms);
+	lane_rest(server.lanes[0], 70000);
+	assert_true(server.link->rests_until_ms > until_ms);
+}
+
 static bool server_heard(void) { return server.n_packets == 1; }
 static bool server_heard_again(void) { return server.n_packets == 2; }
 
@@ -812,6 +857,8 @@ int main(void)
 		TEST(large_packets_wait_where_they_can_be_dropped),
 		TEST(no_more_than_64_kib_are_sealed_for_a_stalled_socket),
 		TEST(no_more_is_sealed_when_packets_come_one_by_one),
+		TEST(a_lane_is_narrow_only_while_it_is_alone),
+		TEST(a_rest_is_not_cut_short_by_another),
 		TEST(a_long_turn_is_no_stop),
 		TEST(a_draining_link_takes_no_new_end_and_closes_after_the_last),
 		TEST(packets_left_in_a_closed_link_are_counted),
