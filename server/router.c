@@ -451,10 +451,10 @@ void router_drop(struct member *m, struct pkt *p, enum drop_why why)
 	pkt_drop(p, why);
 }
 
-bool router_has_room(const struct presence *from, const struct presence *to, const struct pkt *p,
+bool router_has_room(const struct account *paid, const struct presence *to, const struct pkt *p,
                      uint64_t now_ms)
 {
-	return to->payer == from->payer ||
+	return !to->payer || to->payer == paid ||
 	       (!account_is_spent(to->payer) && account_take(to->payer, p->len, now_ms) == 0);
 }
 
@@ -492,7 +492,7 @@ bool router_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	d = router_decl(from, &p->dst);
 	why = why_not(d);
 	if (why == DROP_N && d->peer->payer) {
-		bool is_over = !router_has_room(from->who, d->peer, p, now_ms);
+		bool is_over = !router_has_room(from->who->payer, d->peer, p, now_ms);
 		tell_limit(r, d, is_over, now_ms);
 		why = is_over ? DROP_OVER_LIMIT : DROP_N;
 	}

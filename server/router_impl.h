@@ -45,9 +45,10 @@ void place_changed(struct router *, struct place *, uint64_t now_ms);
 void place_vacate(struct place *);
 int router_tell(struct router *, enum router_news, struct presence *);
 struct decl *router_decl(struct member *, const struct key *); /* or NULL */
-/* Takes the packet's bytes from the rate of the receiver's account (it has one), unless the sender,
- * whose account it is as well, has paid. False: it is over its rate, or its volume is used up. */
-bool router_has_room(const struct presence *from, const struct presence *to, const struct pkt *,
+/* Takes the packet's bytes from the rate of the receiver's account, if it has one, unless its
+ * sender has `paid` for both with the same. False: it is over its rate, or its volume is used
+ * up. */
+bool router_has_room(const struct account *paid, const struct presence *to, const struct pkt *,
                      uint64_t now_ms);
 
 /* router_native.c */

@@ -94,10 +94,14 @@ int native_on_hello(struct sessions *ss, struct lane *lane, const struct hello *
 		return -ENOMEM;
 	}
 	introduce(s, h);
-	s->member.who->payer = account_ref(ss->native_payer);
+	if (!is_mate(s)) /* its ends pay where they are */
+		s->member.who->payer = account_ref(ss->native_payer);
 	error = ss->verify ? NULL : objection(s);
 	if (error)
 		session_refuse(s, CLOSE_DENIED, error);
+	else if (ss->auth && !is_mate(s) && !s->member.who->payer)
+		session_refuse(s, CLOSE_UNAVAILABLE,
+		               "the account of derp.account is not known yet");
 	else if (ss->verify && !is_mate(s))
 		verify(s);
 	else

@@ -194,6 +194,25 @@ static void what_a_mate_forwards_reaches_who_is_here_and_nobody_else(void **stat
 	assert_int_equal(b->n_relayed, 0);
 }
 
+/* Its sender pays at the other relay, where nobody knows what the receiver's account may. */
+static void what_a_mate_forwards_keeps_to_the_limits_of_the_receiver(void **state)
+{
+	const struct account_terms t = { .relay = true, .rate = 1000, .volume = 1000000 };
+	struct account *slow = account_new("derp", 1, 1, &t, &(struct account_usage){ 0 });
+	struct end *mate = here(0, 'm'), *a = here(1, 'a');
+
+	(void)state;
+	assert_non_null(slow);
+	a->member.who->payer = slow;
+	mate->member.who->payer = account_ref(slow);
+	for (unsigned i = 0; i < ACCOUNT_BURST_MIN / 100 + 1000; i++)
+		router_forward(router, &mate->member, packet('x', 'a'), now_ms);
+	assert_int_equal(a->n_delivered, ACCOUNT_BURST_MIN / 100);
+	account_count_received(slow, 0, 1000000);
+	router_forward(router, &mate->member, packet('x', 'a'), now_ms + 1000000);
+	assert_int_equal(a->n_delivered, ACCOUNT_BURST_MIN / 100);
+}
+
 static void ends_of_other_relays_are_not_told_to_who_watches(void **state)
 {
 	struct end *mate = here(0, 'm'), *b = away(1, 'b');
@@ -260,6 +279,7 @@ int main(void)
 		T(one_that_is_here_goes_before_it_and_after_that_it_is_there_again),
 		T(a_second_relay_with_a_key_is_counted_once),
 		T(what_a_mate_forwards_reaches_who_is_here_and_nobody_else),
+		T(what_a_mate_forwards_keeps_to_the_limits_of_the_receiver),
 		T(ends_of_other_relays_are_not_told_to_who_watches),
 		T(to_a_tunnel_an_end_of_another_relay_is_nobody),
 		T(who_may_pair_holds_across_relays_both_ways),

@@ -238,6 +238,42 @@ static void who_is_not_let_in_gives_the_slot_back(void **state)
 	account_unref(a);
 }
 
+/* ---- native ends ---- */
+
+static struct lane *enter_native(unsigned i, uint8_t flags)
+{
+	const struct key key = { { (uint8_t)(i + 1) } };
+	const struct hello h = {
+		.version = 1, .bidirectional = true, .node_key = &key, .native_flags = flags
+	};
+
+	session_on_hello(&sessions, &lanes[i], &h);
+	return &lanes[i];
+}
+
+/* A reload lets them in at once, and names their account when the database was asked. */
+static void native_ends_wait_for_who_pays_but_relays_of_the_mesh_do_not(void **state)
+{
+	static const char *const any = "any";
+	struct native_policy_conf conf = { .allow = &any, .n_allow = 1 };
+	struct native_policy *policy = native_policy_new(&conf);
+	struct account *a = account("derp", &unlimited);
+
+	(void)state;
+	assert_non_null(policy);
+	sessions_take_policy(&sessions, policy);
+	sessions.auth = (struct auth *)&sessions; /* there are accounts */
+	assert_int_equal(enter_native(0, 0)->why, CLOSE_UNAVAILABLE);
+	assert_true(enter_native(1, NATIVE_MESH)->admitted);
+	sessions_take_payer(&sessions, account_ref(a));
+	assert_true(enter_native(2, 0)->admitted);
+	assert_true(enter_native(3, NATIVE_MESH)->admitted);
+	assert_int_equal(account_n_tunnels(a), 1);
+	sessions_end_all(&sessions, CLOSE_DRAINING);
+	native_policy_unref(policy);
+	account_unref(a);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, sessions_fresh, sessions_gone)
@@ -251,6 +287,7 @@ int main(void)
 		TEST(who_takes_over_here_is_counted_once),
 		TEST(a_fight_leaves_nobody_counted),
 		TEST(who_is_not_let_in_gives_the_slot_back),
+		TEST(native_ends_wait_for_who_pays_but_relays_of_the_mesh_do_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
