@@ -150,8 +150,8 @@ static void auth_free(struct auth *a)
 {
 	if (!a)
 		return;
+	mailbox_free(a->mailbox); /* what is in it is still answered */
 	books_close(a->books);
-	mailbox_free(a->mailbox);
 	letter_free(a->last);
 	loop_free(a->loop);
 	free(a);

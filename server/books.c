@@ -35,6 +35,7 @@ struct books {
 	unsigned n_workers;
 	struct mailbox *const *workers;
 	struct list revocations;
+	bool read_again; /* terms that changed could not be read */
 	bool look_again; /* workers have missed some news: all look at all accounts */
 };
 
@@ -89,6 +90,10 @@ static void cut_off(struct books *b, const char *token_id)
 
 static void tell_what_was_missed(struct books *b)
 {
+	if (b->read_again && ledger_changed_all(b->ledger) == 0) {
+		b->read_again = false;
+		b->look_again = true;
+	}
 	if (b->look_again) {
 		b->look_again = false;
 		tell_all(b, MAIL_ACCOUNT, 0, NULL);
@@ -143,7 +148,9 @@ static void on_changed(void *owner, int64_t row, const char *token_id)
 	login_sign_out(b->login, row);
 	if (token_id)
 		cut_off(b, token_id);
-	else if (a && ledger_changed(b->ledger, row) == 0)
+	else if (a && ledger_changed(b->ledger, row) < 0)
+		b->read_again = true;
+	else if (a)
 		tell_all(b, MAIL_ACCOUNT, 0, a);
 }
 
@@ -163,7 +170,8 @@ void books_take_tiers(struct books *b, const struct tiers *tiers)
 {
 	b->tiers = *tiers;
 	commands_warn_of_tiers(&b->commands);
-	ledger_changed_all(b->ledger);
+	if (ledger_changed_all(b->ledger) < 0)
+		b->read_again = true;
 	tell_all(b, MAIL_ACCOUNT, 0, NULL);
 }
 

@@ -148,10 +148,8 @@ int ledger_changed_all(struct ledger *l)
 {
 	int rc = 0;
 
-	list_each(it, tmp, &l->lives) {
-		int one = change(l, container_of(it, struct live, in_ledger));
-		rc = rc < 0 ? rc : one;
-	}
+	for (struct list *it = l->lives.next; it != &l->lives && rc == 0; it = it->next)
+		rc = change(l, container_of(it, struct live, in_ledger));
 	return rc;
 }
 

@@ -55,7 +55,8 @@ void ledger_close(struct ledger *);
 struct account *ledger_get(struct ledger *, int64_t row, const char *name);
 /* The same, borrowed, if it is live; else NULL. */
 struct account *ledger_find(struct ledger *, int64_t row);
-/* Reads the terms of a live account, or of all, again. 0, or what `terms` said. */
+/* Reads the terms of a live account, or of all, again. 0, or what `terms` said, and the other
+ * accounts have those of before. */
 int ledger_changed(struct ledger *, int64_t row);
 int ledger_changed_all(struct ledger *);
 
