@@ -550,11 +550,14 @@ int server_run(const struct server_options *opts, int argc, char **argv)
 	struct server s = { .opts = opts, .argc = argc, .argv = argv, .lock_fd = -1 };
 	int rc = start(&s);
 
-	if (rc == 0) {
+	bool is_up = rc == 0;
+	if (is_up)
 		rc = loop_run(s.loop);
-		workers_join(s.workers);
+	else
+		workers_drain(s.workers, 0); /* what failed came after their start */
+	workers_join(s.workers);
+	if (is_up)
 		log_info("stopped");
-	}
 	stop(&s);
 	return rc;
 }

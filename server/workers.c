@@ -15,7 +15,7 @@
 struct workers {
 	struct worker_conf conf;
 	_Atomic uint64_t seq;
-	unsigned n, n_ended;
+	unsigned n, n_started, n_ended;
 	struct worker *worker[WORKERS_MAX];
 	struct mailbox *mailbox[WORKERS_MAX];
 	struct letter *last[WORKERS_MAX]; /* for MAIL_DRAIN */
@@ -95,12 +95,12 @@ int workers_listen(struct workers *ws, int fd, struct addr *bound_out)
 int workers_start(struct workers *ws, struct auth *auth)
 {
 	ws->conf.auth = auth;
-	for (unsigned i = 0; i < ws->n; i++) {
-		int rc = worker_start(ws->worker[i]);
-		if (rc < 0)
-			return rc;
+	int rc = 0;
+	while (rc == 0 && ws->n_started < ws->n) {
+		rc = worker_start(ws->worker[ws->n_started]);
+		ws->n_started += rc == 0;
 	}
-	return 0;
+	return rc;
 }
 
 struct mailbox *const *workers_mailboxes(const struct workers *ws) { return ws->mailbox; }
@@ -110,7 +110,7 @@ bool workers_ended(struct workers *ws) { return ++ws->n_ended == ws->n; }
 
 void workers_join(struct workers *ws)
 {
-	for (unsigned i = 0; i < ws->n; i++)
+	for (unsigned i = 0; ws && i < ws->n_started; i++)
 		worker_join(ws->worker[i]);
 }
 
@@ -133,7 +133,7 @@ void workers_drain(struct workers *ws, uint32_t within_ms)
 {
 	const struct mail m = { .kind = MAIL_DRAIN, .number = within_ms };
 
-	for (unsigned i = 0; i < ws->n; i++) {
+	for (unsigned i = 0; ws && i < ws->n_started; i++) {
 		mailbox_post_letter(ws->mailbox[i], ws->last[i], &m);
 		ws->last[i] = NULL;
 	}

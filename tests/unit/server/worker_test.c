@@ -298,6 +298,20 @@ static void an_open_relay_needs_an_id_and_no_token(void **state)
 	assert_string_equal(a->account, "open");
 }
 
+static void workers_that_were_never_started_end_at_once(void **state)
+{
+	const struct worker_conf conf = {
+		.node = "n1", .tls = server_tls, .policy = policy, .limits = limits_default
+	};
+	struct workers *idle;
+
+	(void)state;
+	assert_int_equal(workers_new(&conf, n_workers, &idle), 0);
+	workers_drain(idle, 0);
+	workers_join(idle);
+	workers_free(idle);
+}
+
 static bool a_dialled(void) { return a->lane; }
 
 /* Its token is still with the accounts thread then. */
@@ -460,6 +474,7 @@ int main(void)
 		TEST(a_bound_token_gives_its_id),
 		TEST(refusals_say_what_is_wrong),
 		TEST(an_open_relay_needs_an_id_and_no_token),
+		TEST(workers_that_were_never_started_end_at_once),
 		TEST(an_end_that_leaves_before_it_is_admitted_harms_nobody),
 		TEST(packets_pass_between_ends_that_declare_each_other),
 		TEST(packets_pass_from_worker_to_worker),
