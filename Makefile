@@ -59,7 +59,7 @@ SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support
 NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/regions% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% link_queue% net/addr% net/loop% net/mailbox% net/proxy% \
             net/route% net/tls% server/account_test server/accounts% server/admin_test server/admit% server/commands% server/first% server/journal% server/ledger% server/login% \
-            server/penalty% server/map_node% server/native% server/options% server/page% server/router% server/state% server/status% server/tiers%
+            server/penalty% server/session% server/map_node% server/native% server/options% server/page% server/router% server/state% server/status% server/tiers%
 NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \
             $(patsubst tests/nomem/scene_%.c,$(B)/nomem/%,$(wildcard tests/nomem/scene_*.c)) \
             $(patsubst %,$(B)/nomem/fuzz/%,server client derp derp_server derp_client h2 msg)

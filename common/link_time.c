@@ -161,9 +161,10 @@ int links_start_ticking(struct links *ls)
 /* For one reason never less long than for another. */
 void link_rest(struct link *l, uint32_t ms)
 {
+	if (ms == 0 || l->conn_gone)
+		return;
 	uint64_t until_ms = loop_now_ms(l->links->loop) + ms;
-
-	if (ms == 0 || l->conn_gone || until_ms <= l->rests_until_ms)
+	if (until_ms <= l->rests_until_ms)
 		return;
 	l->rests_until_ms = until_ms;
 	conn_rest(l->conn, ms);

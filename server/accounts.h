@@ -94,8 +94,6 @@ int accounts_remove(struct accounts *, const struct account_record *, bool force
 /* Calls `each` for every tier that accounts have. */
 int accounts_each_tier(struct accounts *, void (*each)(void *owner, const char *tier, unsigned n),
                        void *owner, char error_out[static ACCOUNTS_ERROR_LEN]);
-/* 202611: the UTC month of table usage. */
-int accounts_month(int64_t unix_s);
 
 /* ---- tokens (accounts_token.c) ---- */
 

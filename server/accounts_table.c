@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "server/accounts_impl.h"
+#include "server/usage.h"
 
 /* ?1: now, less the grace for clocks; ?2: the month */
 #define USED(column)                                                                               \
@@ -12,15 +13,6 @@
 	"(SELECT count(*) FROM token t WHERE t.account = a.id AND t.revoked IS NULL AND "          \
 	" (t.expires IS NULL OR t.expires > ?1)), " USED(sent) ", " USED(received) ", " USED(      \
 	                packets_sent) ", " USED(packets_received) " FROM account a "
-
-int accounts_month(int64_t unix_s)
-{
-	time_t t = unix_s;
-	struct tm tm;
-
-	gmtime_r(&t, &tm);
-	return (tm.tm_year + 1900) * 100 + tm.tm_mon + 1;
-}
 
 int accounts_count(struct accounts *a, unsigned *n_out, char error_out[static ACCOUNTS_ERROR_LEN])
 {
@@ -86,7 +78,7 @@ static bool take_record(sqlite3_stmt *st, struct account_record *out)
 static void bind_now(sqlite3_stmt *st, int64_t now_unix_s)
 {
 	sqlite3_bind_int64(st, 1, now_unix_s - TOKEN_SKEW_S);
-	sqlite3_bind_int(st, 2, accounts_month(now_unix_s));
+	sqlite3_bind_int(st, 2, (int)usage_month_of(now_unix_s * 1000));
 }
 
 /* The one row of the statement, which is finalized (NULL: was not prepared). */

@@ -5,6 +5,7 @@
 
 #include "common/base/opts.h"
 #include "server/commands_impl.h"
+#include "server/usage.h"
 
 enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
 
@@ -25,10 +26,10 @@ static struct json *usage_json(const struct account_usage *u)
 
 static struct json *month_json(int64_t now_unix_s)
 {
-	int month = accounts_month(now_unix_s);
+	unsigned month = usage_month_of(now_unix_s * 1000);
 	char text[16];
 
-	snprintf(text, sizeof text, "%04d-%02d", month / 100, month % 100);
+	snprintf(text, sizeof text, "%04u-%02u", month / 100, month % 100);
 	return json_new_text(str_of(text));
 }
 

@@ -454,7 +454,7 @@ void router_drop(struct member *m, struct pkt *p, enum drop_why why)
 bool router_has_room(const struct account *paid, const struct presence *to, const struct pkt *p,
                      uint64_t now_ms)
 {
-	return !to->payer || to->payer == paid ||
+	return to->payer == paid ||
 	       (!account_is_spent(to->payer) && account_take(to->payer, p->len, now_ms) == 0);
 }
 

@@ -45,7 +45,7 @@ void place_changed(struct router *, struct place *, uint64_t now_ms);
 void place_vacate(struct place *);
 int router_tell(struct router *, enum router_news, struct presence *);
 struct decl *router_decl(struct member *, const struct key *); /* or NULL */
-/* Takes the packet's bytes from the rate of the receiver's account, if it has one, unless its
+/* Takes the packet's bytes from the rate of the receiver's account (it has one), unless its
  * sender has `paid` for both with the same. False: it is over its rate, or its volume is used
  * up. */
 bool router_has_room(const struct account *paid, const struct presence *to, const struct pkt *,

@@ -480,7 +480,8 @@ bool native_route(struct router *r, struct member *from, struct pkt *p, uint64_t
 	struct place *pl = place_of_packet(r, &p->dst);
 	enum drop_why why = why_not(r, from, pl);
 	p->src = from->who->key;
-	if (why == DROP_N && !router_has_room(from->who->payer, pl->holder, p, now_ms))
+	if (why == DROP_N && pl->holder->payer &&
+	    !router_has_room(from->who->payer, pl->holder, p, now_ms))
 		why = DROP_OVER_LIMIT;
 	if (why == DROP_N)
 		pass_on(r, pl, p);
@@ -511,7 +512,7 @@ void router_forward(struct router *r, struct member *mate, struct pkt *p, uint64
 		nobody(r, mate, p, DROP_NO_ROUTE); /* it is never forwarded again */
 	} else if (!may_pair(r, &p->src, &p->dst)) {
 		nobody(r, mate, p, DROP_NOT_MUTUAL);
-	} else if (!router_has_room(NULL, pl->holder, p, now_ms)) {
+	} else if (pl->holder->payer && !router_has_room(NULL, pl->holder, p, now_ms)) {
 		router_drop(mate, p, DROP_OVER_LIMIT);
 	} else {
 		pass_on(r, pl, p);

@@ -5,6 +5,7 @@
 
 #include "common/base/crypto.h"
 #include "server/accounts.h"
+#include "server/usage.h"
 #include "tests/unit/server/database.h"
 
 static struct account_record record_of(struct accounts *a, const char *name)
@@ -119,7 +120,7 @@ static void usage_is_of_the_month_over_all_boots(void **state)
 	         "SELECT id, 202611, 2, 1000, 200, 30, 40 FROM account");
 	sql(text);
 	int64_t november = 1795219200; /* 2026-11-21 */
-	assert_int_equal(accounts_month(november), 202611);
+	assert_int_equal(usage_month_of(november * 1000), 202611);
 	assert_int_equal(accounts_find(a, "main", november, &r, words), 0);
 	assert_int_equal(r.used.sent, 1100);
 	assert_int_equal(r.used.received, 220);
@@ -133,9 +134,9 @@ static void usage_is_of_the_month_over_all_boots(void **state)
 static void months_begin_at_midnight_utc(void **state)
 {
 	(void)state;
-	assert_int_equal(accounts_month(1796083199), 202611); /* 2026-11-30 23:59:59 */
-	assert_int_equal(accounts_month(1796083200), 202612);
-	assert_int_equal(accounts_month(1798761600), 202701);
+	assert_int_equal(usage_month_of(1796083199000), 202611); /* 2026-11-30 23:59:59 */
+	assert_int_equal(usage_month_of(1796083200000), 202612);
+	assert_int_equal(usage_month_of(1798761600000), 202701);
 }
 
 static void list_gives_pages_by_name(void **state)

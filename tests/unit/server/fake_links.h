@@ -182,7 +182,11 @@ static inline struct lane *enter(unsigned i, struct account *a, const char *id, 
 	return &lanes[i];
 }
 
-static inline struct session *session_of(const struct lane *la) { return la->user; }
+static inline struct session *session_of(const struct lane *la)
+{
+	assert_non_null(la->user);
+	return la->user;
+}
 
 /* One datagram to the first declared peer. */
 static inline void say(struct lane *la, size_t len)
