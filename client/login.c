@@ -98,14 +98,11 @@ static struct json *parse(const struct fetch_answer *a)
 /* Words of the other side, made harmless. */
 static void read_words(const struct json *doc, char out[static 200])
 {
-	struct str s;
-	size_t n = 0;
+	struct str s = STR("");
 
-	if (json_as_text(json_get(doc, "error_description"), &s) != JSON_READ)
-		s = (struct str){ NULL, 0 };
-	for (size_t i = 0; i < s.len && n < 199; i++)
-		out[n++] = s.p[i] >= ' ' && s.p[i] <= '~' ? s.p[i] : '?';
-	out[n] = 0;
+	json_as_text(json_get(doc, "error_description"), &s);
+	snprintf(out, 200, "%.*s", (int)s.len, s.p);
+	make_printable(out, strlen(out));
 }
 
 /* ---- asking ---- */

@@ -1,6 +1,7 @@
 #include "server/status.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,14 +12,11 @@
 
 static void read_text(const struct json *text, char *out, size_t cap)
 {
-	struct str s;
-	size_t n = 0;
+	struct str s = STR("");
 
-	if (json_as_text(text, &s) != JSON_READ)
-		s = STR("");
-	for (; n < s.len && n + 1 < cap; n++)
-		out[n] = s.p[n] >= ' ' && s.p[n] <= '~' ? s.p[n] : '?';
-	out[n] = 0;
+	json_as_text(text, &s);
+	snprintf(out, cap, "%.*s", (int)s.len, s.p);
+	make_printable(out, strlen(out));
 }
 #define READ_TEXT(of, name, field) read_text(json_get(of, name), field, sizeof field)
 
@@ -83,6 +81,7 @@ static void read_all_series(struct status *s, const struct json *doc)
 		    n >= sizeof s->drops[0].name)
 			continue;
 		memcpy(s->drops[s->n_drops].name, w.name.p, n);
+		make_printable(s->drops[s->n_drops].name, n);
 		s->drops[s->n_drops++].count = count;
 	}
 }

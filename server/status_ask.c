@@ -105,13 +105,11 @@ static void refused(struct status_ask *a, const struct fetch_answer *answer)
 	struct json *doc = NULL;
 	struct str said = STR("");
 	char words[200];
-	size_t n = 0;
 
 	if (json_parse(answer->body, &limits, &doc, NULL) == 0)
 		json_as_text(json_get(doc, "error"), &said);
-	for (; n < said.len && n + 1 < sizeof words; n++)
-		words[n] = said.p[n] >= ' ' && said.p[n] <= '~' ? said.p[n] : '?';
-	words[n] = 0;
+	snprintf(words, sizeof words, "%.*s", (int)said.len, said.p);
+	make_printable(words, strlen(words));
 	json_free(doc);
 	if (answer->status == 401)
 		fail(a,

@@ -100,6 +100,23 @@ static void what_is_no_answer_of_a_relay_is_refused(void **state)
 	assert_null(s);
 }
 
+static void a_terminal_obeys_nothing_that_a_relay_says(void **state)
+{
+	struct status *s = status_of(
+	                "{\"nodes\":[{\"name\":\"n\\u001b[2J\",\"version\":\"\\u009b2J\"}]}",
+	                "{\"bytes_in\":[1],\"drops\":{\"no\\u001b[2J\":[9],\"\\u009b3J\":[8]}}",
+	                TUNNELS(TUNNEL("a\\u001b]0;x\\u0007", "y\\u007f", 1, 1)), 1);
+	char *text = text_of(s, (struct status_style){ .columns = 200, .rows = 50 });
+
+	(void)state;
+	for (const char *p = text; *p; p++)
+		if ((*p < ' ' && *p != '\n') || *p == 0x7f)
+			fail_msg("byte %#x in:\n%s", (unsigned char)*p, text);
+	assert_says(text, "no?[2J");
+	free(text);
+	status_free(s);
+}
+
 static void hostile_values_stay_in_bounds(void **state)
 {
 	static const char nodes[] =
@@ -222,6 +239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_become_values),
 		cmocka_unit_test(what_is_no_answer_of_a_relay_is_refused),
+		cmocka_unit_test(a_terminal_obeys_nothing_that_a_relay_says),
 		cmocka_unit_test(hostile_values_stay_in_bounds),
 		cmocka_unit_test(rates_are_between_two_and_start_anew_when_an_end_is_back),
 		cmocka_unit_test(lines_say_it_for_people),
