@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/clock.h"
 #include "common/base/crypto.h"
 
 /* Without vowels, so that no words appear, and without Y (RFC 8628 6.1): 20 letters, 34 bits. */
@@ -74,6 +75,24 @@ static void wipe_token(struct login_pending *p)
 	p->token = NULL;
 }
 
+/* A token that nobody fetched, and nobody can any more, would be valid for nobody, for ever. */
+static void take_back(struct login *l, struct login_pending *p)
+{
+	char kid[TOKEN_ID_LEN + 1], account[NAME_MAX_LEN + 1], error[ACCOUNTS_ERROR_LEN];
+	int64_t row;
+
+	if (!p->token)
+		return;
+	snprintf(kid, sizeof kid, "%.*s", TOKEN_ID_LEN, token_id(str_of(p->token)).p);
+	wipe_token(p);
+	if (accounts_token_revoke(l->accounts, kid, clock_unix_ms() / 1000, &row, account, error) <
+	    0)
+		log_error("token %s, which nobody fetched, stays valid: %s", kid, error);
+	else
+		log_info("login token revoked token=%s id=%s account=%s: nobody fetched it", kid,
+		         p->id, account);
+}
+
 /* The user code is used up, by whatever. */
 static void settle(struct login *l, struct login_pending *p, enum login_state state)
 {
@@ -103,7 +122,7 @@ void login_expire(struct login *l, uint64_t now_ms)
 		uint64_t age_s = (now_ms - p->since_ms) / 1000;
 		if (age_s < LOGIN_LIFE_S)
 			break;
-		wipe_token(p);
+		take_back(l, p);
 		settle(l, p, LOGIN_EXPIRED);
 		if (age_s >= LOGIN_LIFE_S + EXPIRED_LINGER_S)
 			login_gone(l, p);
@@ -324,8 +343,11 @@ void login_free(struct login *l)
 
 	if (!l)
 		return;
-	list_each(it, tmp, &l->all)
-		login_gone(l, container_of(it, struct login_pending, node));
+	list_each(it, tmp, &l->all) {
+		struct login_pending *p = container_of(it, struct login_pending, node);
+		take_back(l, p);
+		login_gone(l, p);
+	}
 	login_free_sessions(l);
 	while ((s = map_next(&l->sources, &pos)) != NULL)
 		free(s);
