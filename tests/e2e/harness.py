@@ -152,11 +152,11 @@ class World:
         words += ["--relay", url or relay.url, "--pin", relay.pin, "--token-file", token or relay.token, *args]
         return self.program(words, ns=ns, env=env)
 
-    def end_at(self, relay, worker, port, me, peer, *args):
+    def end_at(self, relay, worker, port, me, peer, *args, **kw):
         """An end whose connection came to that worker. The kernel chooses: the end comes again until it does."""
         for _ in range(40 * (worker + 1)):
             at = relay.count()
-            end = self.end(relay, port, me, peer, *args)
+            end = self.end(relay, port, me, peer, *args, **kw)
             if int(relay.wait_for(rf"end joined id={me} .* worker=(\d+)", after=at).group(1)) == worker:
                 return end
             end.stop()

@@ -2,13 +2,15 @@
  * A UDP generator that checks what comes back: sequence, checksum, time.
  *
  *   udpgen echo ADDR:PORT [--gso]
- *   udpgen sink ADDR:PORT [--seconds S] [--live] [--gso]
+ *   udpgen sink ADDR:PORT [--seconds S] [--live] [--gso] [--arrivals FILE]
  *   udpgen send ADDR:PORT --rate PPS --size BYTES --seconds S [--gso]
  *   udpgen ping ADDR:PORT --rate PPS --size BYTES --seconds S [--window N] [--live] [--gso]
  *
  * rate 0 is as fast as a window of N (256) outstanding datagrams allows (ping) or as
  * the socket takes (send). The last line is JSON. Port 0 prints `port N` first.
  * --gso: what is due together is sent and received together, by UDP_SEGMENT and UDP_GRO.
+ * --arrivals: of each whole datagram, as it came: nanoseconds of CLOCK_MONOTONIC, microseconds on
+ * its way, bytes (8, 4, 4 bytes in the machine's order).
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -33,11 +35,17 @@ struct head { /* in front of every datagram of at least HEAD bytes */
 	uint32_t len, sum;
 };
 
+struct arrival { /* in the file of --arrivals */
+	uint64_t ns;
+	uint32_t late_us, len;
+};
+
 static struct {
 	unsigned rate, size, window;
 	double seconds;
 	bool live, gso;
-} opt = { 1000, 1420, 256, 5, false, false };
+	FILE *arrivals;
+} opt = { 1000, 1420, 256, 5, false, false, NULL };
 
 static struct {
 	uint64_t sent, received, lost, duplicated, reordered, corrupt, bytes, next_seq;
@@ -122,7 +130,10 @@ static void account(const uint8_t *d, size_t n)
 		st.next_seq = h.seq + 1;
 	st.received++;
 	st.bytes += n;
-	st.latency_us[st.n_latency++ % SAMPLES] = (uint32_t)((now - h.sent_ns) / 1000);
+	struct arrival one = { now, (uint32_t)((now - h.sent_ns) / 1000), (uint32_t)n };
+	st.latency_us[st.n_latency++ % SAMPLES] = one.late_us;
+	if (opt.arrivals)
+		fwrite(&one, sizeof one, 1, opt.arrivals);
 }
 
 static int order(const void *a, const void *b)
@@ -390,6 +401,8 @@ static bool take(int argc, char **argv, int *i)
 		opt.window = (unsigned)atoi(v);
 	else if (strcmp(argv[*i], "--seconds") == 0)
 		opt.seconds = atof(v);
+	else if (strcmp(argv[*i], "--arrivals") == 0)
+		return (*i)++, (opt.arrivals = fopen(v, "w")) != NULL;
 	else
 		return false;
 	(*i)++;
@@ -407,7 +420,8 @@ int main(int argc, char **argv)
 	if (argc < 3 || addr_of_listen(argv[2], &a, &any) < 0 || opt.size > SIZE_MAX_UDP) {
 		fprintf(stderr,
 		        "usage: udpgen echo|sink|send|ping ADDR:PORT [--rate PPS] [--size BYTES] "
-		        "[--seconds S] [--window N] [--gso] [--live]\n");
+		        "[--seconds S] [--window N] [--gso] [--live] "
+		        "[--arrivals FILE]\n");
 		return 2;
 	}
 	signal(SIGTERM, on_stop);

@@ -1,0 +1,94 @@
+"""A relay with accounts, as its operator and its users see it."""
+import json
+import subprocess
+import threading
+import time
+
+from harness import TUNN, endpoint, free_port
+
+MBIT = 125_000
+
+
+class Counter:
+    """A UDP program that counts what comes, with the time."""
+
+    def __init__(self, world):
+        self.s, self.at = world.socket(), []
+        self.port = self.s.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        try:
+            while data := self.s.recv(70000):
+                self.at.append((time.monotonic(), len(data)))
+        except OSError:
+            pass
+
+    def bytes(self, start=0.0, end=1e18):
+        return sum(n for at, n in list(self.at) if start <= at < end)
+
+    def wait_for(self, n, seconds=20):
+        end = time.monotonic() + seconds
+        while len(self.at) < n:
+            assert time.monotonic() < end, f"{len(self.at)} of {n} datagrams came"
+            time.sleep(0.01)
+
+
+class Hosted:
+    def __init__(self, world, relay):
+        self.world, self.relay, self.tokens = world, relay, {}
+
+    def run(self, *words):
+        r = subprocess.run([TUNN, *words, "--state", self.relay.state], capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        return r.stdout
+
+    def account(self, name, *terms):
+        self.run("account", "add", name)
+        if terms:
+            self.run("account", "set", name, *terms)
+        self.tokens[name] = self.world.new_token(self.relay, name)
+        return self.tokens[name]
+
+    def show(self, name):
+        return json.loads(self.run("account", "show", name, "--json"))["account"]
+
+    def used(self, name):
+        return self.show(name)["usage"]
+
+    def end(self, account, me, peer, port, *words, worker=None):
+        if worker is None:
+            return self.world.end(self.relay, port, me, peer, *words, token=self.tokens[account])
+        return self.world.end_at(self.relay, worker, port, me, peer, *words, token=self.tokens[account])
+
+    def way(self, sender, receiver, name="", far=None, workers=(None, None)):
+        """From an end of one account to one of another: where to send, what counts, both ends."""
+        far = far or Counter(self.world)
+        a, b = "a" + name, "b" + name
+        home = self.end(receiver, b, f"{sender}/{a}", far.port, "--forward", worker=workers[1])
+        laptop = self.end(sender, a, f"{receiver}/{b}", free_port(), "--listen", worker=workers[0])
+        home.wait_for("is up")
+        laptop.wait_for("is up")
+        return endpoint(laptop), far, laptop, home
+
+
+def flood(s, address, rate, seconds, size=1200):
+    """Bytes that were sent, evenly."""
+    start, n = time.monotonic(), 0
+    while (now := time.monotonic() - start) < seconds:
+        while n < now * rate / size:
+            s.sendto(bytes(size), address)
+            n += 1
+        time.sleep(0.002)
+    return n * size
+
+
+def trickle(s, address, far, total, size):
+    """Sends so many bytes and loses none: waits for what was sent before more is."""
+    n = 0
+    while n * size < total:
+        for _ in range(min(50, total // size - n)):
+            s.sendto(bytes(size), address)
+            n += 1
+        far.wait_for(n)
+    return n * size
