@@ -18,7 +18,7 @@ import pytest
 from harness import BUILD, ROOT, SANITIZED, TUNN, ask, endpoint, free_port
 from scripted import DATA, Peer
 from test_faults import handed_over
-from test_hosted import Counter
+from hosting import Counter
 
 with open(f"{ROOT}/docs/OPERATIONS.md", encoding="utf-8") as f:
     DOC = f.read()
