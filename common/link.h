@@ -125,9 +125,9 @@ void lane_end(struct lane *, enum close_why, const char *text); /* lane is dead 
  * said before), unless there are others on its link, who would pay for it. Also from inside
  * events. */
 void lane_rest(struct lane *, uint32_t ms);
-/* Likewise: so many bytes may be on their way to us, until another lane comes or this one goes;
- * 0: as many as the kernel likes. */
-void lane_narrow(struct lane *, size_t window);
+/* Likewise conn_narrow(), until another lane comes or this one goes; again now and then. */
+void lane_narrow(struct lane *, uint64_t bytes_per_s);
+size_t lane_unread(const struct lane *); /* likewise conn_unread(); 0: not known */
 /* Packets of link_send() that went no further: dropped, or still waiting. */
 uint64_t lane_n_unsent(const struct lane *);
 /* What waits at the moment, and what went no further since it began. */

@@ -176,23 +176,30 @@ void lane_rest(struct lane *lane, uint32_t ms)
 		link_rest(lane->link, ms);
 }
 
-static void narrow(struct link *l, size_t window)
+static void narrow(struct link *l, uint64_t bytes_per_s)
 {
-	l->narrow = window > 0;
+	l->narrow = bytes_per_s != UINT64_MAX;
 	if (!l->conn_gone)
-		conn_narrow(l->conn, window);
+		conn_narrow(l->conn, bytes_per_s);
 }
 
 void link_widen(struct link *l)
 {
 	if (l->narrow)
-		narrow(l, 0);
+		narrow(l, UINT64_MAX);
 }
 
-void lane_narrow(struct lane *lane, size_t window)
+void lane_narrow(struct lane *lane, uint64_t bytes_per_s)
 {
-	if (window == 0)
+	if (bytes_per_s == UINT64_MAX)
 		link_widen(lane->link);
 	else if (lane->link->n_lanes == 1)
-		narrow(lane->link, window);
+		narrow(lane->link, bytes_per_s);
+}
+
+size_t lane_unread(const struct lane *lane)
+{
+	const struct link *l = lane->link;
+
+	return l->n_lanes == 1 && !l->conn_gone ? conn_unread(l->conn) : 0;
 }

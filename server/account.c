@@ -19,7 +19,7 @@ struct tally {
 
 struct account {
 	atomic_uint refs;
-	atomic_uint n_tunnels;
+	atomic_uint n_tunnels, n_waiting;
 	int64_t row;
 	char name[NAME_MAX_LEN + 1];
 	unsigned n_workers;
@@ -251,4 +251,19 @@ uint32_t account_take(struct account *a, uint64_t bytes, uint64_t now_ms)
 	} while (!atomic_compare_exchange_weak_explicit(
 	                &a->empty_ns, &empty, then, memory_order_relaxed, memory_order_relaxed));
 	return 0;
+}
+
+void account_start_waiting(struct account *a) { add(&a->n_waiting, 1); }
+
+void account_stop_waiting(struct account *a)
+{
+	atomic_fetch_sub_explicit(&a->n_waiting, 1, memory_order_relaxed);
+}
+
+uint64_t account_share(const struct account *a)
+{
+	uint64_t rate = get(&a->rate);
+	unsigned n = get(&a->n_waiting);
+
+	return !rate ? UINT64_MAX : n ? rate / n : rate;
 }

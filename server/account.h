@@ -76,6 +76,11 @@ void account_leave(struct account *); /* after each account_enter() that gave CL
 /* Takes `bytes` from the bucket. 0: they may go. Else none were taken, and it will have so
  * many in that many milliseconds, if nobody else asks. */
 uint32_t account_take(struct account *, uint64_t bytes, uint64_t now_ms);
+/* A tunnel waits for the rate now and then, until account_stop_waiting(). */
+void account_start_waiting(struct account *);
+void account_stop_waiting(struct account *);
+/* What each of those that wait has of the rate, in bytes per second; UINT64_MAX: there is none. */
+uint64_t account_share(const struct account *);
 /* Counts a datagram that went on, resp. was handed to its link. `worker`: whose thread it is. */
 void account_count_sent(struct account *, unsigned worker, uint64_t bytes);
 void account_count_received(struct account *, unsigned worker, uint64_t bytes);

@@ -13,12 +13,12 @@
 enum {
 	HELD_BYTES = 524288, /* more than what was read already when reading began to rest */
 	HELD_MAX = 8192,     /* datagrams, also empty ones */
+	HELD_MS = 3000,      /* of its rate, with what the kernel has: behind it is its heartbeat */
 	STEP_MS = 5,         /* between two looks at who waits for the rate */
-	NARROW_MIN = 32768,  /* bytes on their way to us, while it waits */
-	NARROW_MS = 250,     /* or so much of its rate: what waits in the kernel is late by it */
-	MUCH_PERCENT = 80,   /* of the month's volume: worth saying */
-	LOOK_MS = 3600000,   /* between two looks at the clock of the wall, which may be set */
-	WIDE_MS = 1000,      /* without waiting: it may send as it likes again */
+	NARROW_EVERY_MS = 1000, /* others begin and cease to wait, and paths change */
+	MUCH_PERCENT = 80,      /* of the month's volume: worth saying */
+	LOOK_MS = 3600000,      /* between two looks at the clock of the wall, which may be set */
+	WIDE_MS = 1000,         /* without waiting: it may send as it likes again */
 };
 
 /* ---- entering ---- */
@@ -86,19 +86,31 @@ static uint32_t ask(struct session *s, const struct pkt *p)
 	                    loop_now_ms(s->all->loop));
 }
 
+static void narrow(struct session *s)
+{
+	struct account *a = s->member.who->payer;
+
+	if (!s->narrow)
+		account_start_waiting(a);
+	s->narrow = true;
+	s->narrowed_ms = s->waited_ms;
+	lane_narrow(s->lane, account_share(a));
+}
+
+static void stop_waiting(struct session *s)
+{
+	if (s->narrow)
+		account_stop_waiting(s->member.who->payer);
+	s->narrow = false;
+}
+
 static void wait_for(struct session *s, uint32_t ms)
 {
 	struct sessions *ss = s->all;
 
 	s->waited_ms = loop_now_ms(ss->loop);
-	if (!s->narrow) {
-		struct account_terms t;
-		account_terms(s->member.who->payer, &t);
-		unsigned n = account_n_tunnels(s->member.who->payer); /* 0: ours was taken over */
-		uint64_t window = t.rate * NARROW_MS / 1000 / (n ? n : 1);
-		s->narrow = true;
-		lane_narrow(s->lane, window < NARROW_MIN ? NARROW_MIN : window);
-	}
+	if (!s->narrow || s->waited_ms - s->narrowed_ms >= NARROW_EVERY_MS)
+		narrow(s);
 	if (list_empty(&s->holding))
 		list_add_tail(&ss->holding, &s->holding);
 	if (!timer_is_set(ss->release))
@@ -106,10 +118,22 @@ static void wait_for(struct session *s, uint32_t ms)
 	lane_rest(s->lane, ms > STEP_MS ? ms : STEP_MS);
 }
 
+/* Streams of others go on on its connection; or more was on its way than its rate is for: then
+ * nobody wants to wait for all of it. */
+static bool is_too_much(const struct session *s, size_t len)
+{
+	if (!s->held.head)
+		return false;
+	if (s->held.bytes + len > HELD_BYTES || s->held.n == HELD_MAX)
+		return true;
+	uint64_t share = account_share(s->member.who->payer);
+	return share < UINT64_MAX &&
+	       s->held.bytes + len + lane_unread(s->lane) > share * HELD_MS / 1000;
+}
+
 static void hold(struct session *s, struct pkt *p, uint32_t ms)
 {
-	if (s->held.bytes + p->len > HELD_BYTES ||
-	    s->held.n == HELD_MAX) { /* streams of others go on on its connection */
+	if (is_too_much(s, p->len)) {
 		router_drop(&s->member, p, DROP_OVER_LIMIT);
 		return;
 	}
@@ -121,8 +145,8 @@ static void widen(struct session *s)
 {
 	if (loop_now_ms(s->all->loop) - s->waited_ms < WIDE_MS)
 		return;
-	s->narrow = false;
-	lane_narrow(s->lane, 0);
+	stop_waiting(s);
+	lane_narrow(s->lane, UINT64_MAX);
 }
 
 void session_spend(struct session *s, struct pkt *p)
@@ -194,6 +218,7 @@ void sessions_release(void *arg)
 
 void session_drop_held(struct session *s)
 {
+	stop_waiting(s);
 	list_del(&s->holding);
 	for (struct pkt *p; (p = pktq_pop(&s->held)) != NULL;)
 		pkt_drop(p, DROP_LINK_CLOSED);

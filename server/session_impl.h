@@ -36,6 +36,7 @@ struct session {
 	struct pktq held;
 	struct list holding; /* in all->holding, if anything is held */
 	uint64_t waited_ms;  /* when it last had to */
+	uint64_t narrowed_ms;
 	bool narrow;
 };
 
@@ -55,7 +56,7 @@ void session_withdraw(struct session *); /* of any: it goes; what it has of its 
 void session_spend(struct session *, struct pkt *);
 /* Takes what is paid for: to the router. False: the session is gone. */
 bool session_pass(struct session *, struct pkt *);
-void session_drop_held(struct session *);     /* of any */
+void session_drop_held(struct session *);     /* of any: it waits no more */
 void session_check_account(struct session *); /* ended, if its account may not be here */
 void session_tell_quota(struct session *);    /* of any: how much is used, if that is much */
 void session_watch_expiry(struct session *);  /* of any: ended when its token expires */

@@ -20,6 +20,10 @@ enum {
 	READ_BYTES = 65536,
 	READ_FEW = 4096, /* of a conn that was narrowed; what makes a record whole is the rest of it
 	                  */
+	NARROW_MIN = 16384, /* the window of a narrow conn: some segments, even at the least rate */
+	NARROW_MS = 30,     /* so much of its rate may wait in the kernel, beside round trips */
+	NARROW_MIN_LOOPBACK = 65536,
+	NARROW_MAX_MS = 1000,
 	BATCH_MIN = 16384, /* what may wait in the kernel: TCP_NOTSENT_LOWAT */
 	BATCH_MAX = 65536, /* sealed at once while the socket is found empty */
 	USER_TIMEOUT_MS = 15000,
@@ -225,13 +229,46 @@ void conn_rest(struct conn *c, uint32_t ms)
 	rewatch(c);
 }
 
-void conn_narrow(struct conn *c, size_t window)
+/* Two round trips: the sender hears of room only when it was made. The segments of loopback are
+ * as large as such a window and would go by timers: it gets the least that they pass through. */
+static void limit_unread(const struct conn *c, uint64_t bytes_per_s)
 {
-	int clamp = window && window < INT_MAX ? (int)window : INT_MAX;
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
 
-	c->narrow = window > 0;
-	if (c->state != CONN_CLOSED) /* where the kernel refuses it things are later, not wrong */
-		setsockopt(c->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp);
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return;
+	bool is_loopback = info.tcpi_advmss > NARROW_MIN;
+	uint64_t ms = NARROW_MS + 2 * (uint64_t)info.tcpi_rtt / 1000;
+	uint64_t all = bytes_per_s * (ms < NARROW_MAX_MS ? ms : NARROW_MAX_MS) / 1000;
+	uint64_t least = is_loopback ? NARROW_MIN_LOOPBACK : NARROW_MIN;
+	int window = all < least ? (int)least : all > INT_MAX ? INT_MAX : (int)all;
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
+	if (!is_loopback)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window, sizeof window);
+}
+
+/* Where the kernel refuses it things are later, not wrong. */
+void conn_narrow(struct conn *c, uint64_t bytes_per_s)
+{
+	int unlocked = 0, window = INT_MAX;
+
+	if (c->state == CONN_CLOSED)
+		return;
+	c->narrow = bytes_per_s < INT_MAX;
+	if (c->narrow) {
+		limit_unread(c, bytes_per_s);
+		return;
+	}
+	setsockopt(c->fd, SOL_SOCKET, SO_BUF_LOCK, &unlocked, sizeof unlocked);
+	setsockopt(c->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window, sizeof window);
+}
+
+size_t conn_unread(const struct conn *c)
+{
+	int n = 0;
+
+	return c->state != CONN_CLOSED && ioctl(c->fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void conn_flush(struct conn *c)

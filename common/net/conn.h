@@ -59,9 +59,11 @@ uint64_t conn_progress_ms(const struct conn *);
 void conn_nap(struct conn *);
 /* Reads nothing for so long, beyond what was read already. 0: nothing happens. */
 void conn_rest(struct conn *, uint32_t ms);
-/* So much may be on its way to us (TCP_WINDOW_CLAMP), and little is read at a time: what waits
- * while we rest is late. 0: as much as the kernel likes. */
-void conn_narrow(struct conn *, size_t window);
+/* We are going to take no more than that, in the long run: the window is what this needs, with
+ * the round trip of the moment, and little is read at a time, since what waits in the kernel is
+ * late. UINT64_MAX: as much as comes. Again when the rate or the path has changed. */
+void conn_narrow(struct conn *, uint64_t bytes_per_s);
+size_t conn_unread(const struct conn *); /* bytes that wait for us in the kernel */
 /* Flushes what the socket takes at once, says close_notify, closes. */
 void conn_close(struct conn *); /* NULL allowed */
 void conn_reset(struct conn *); /* closes without a word, RST */

@@ -102,6 +102,25 @@ def test_ten_tunnels_share_the_rate_of_their_account(plain, world):
     assert all(w[1].at for w in ways)
 
 
+def test_ends_that_wait_for_the_least_rate_are_not_taken_for_dead(plain, world):
+    """Their heartbeats come behind what waits: 100 kbit/s for each of ten; in 28 s one must be answered."""
+    plain.account("slow", "--rate", "1Mbit", "--burst", "1s", "--tunnels", "20")
+    plain.account("fast")
+    ways = [plain.way("slow", "fast", f"-{i}") for i in range(10)]
+    begin = time.monotonic()
+    threads = [threading.Thread(target=flood, args=(world.socket(), w[0], MBIT / 3, 28)) for w in ways]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    end = time.monotonic()
+    got = [w[1].bytes(begin, end) for w in ways]
+    assert sum(got) <= max(MBIT, 262144) + MBIT * (end - begin) + 65536
+    assert min(got) >= 0.05 * MBIT * (end - begin)
+    for _, _, laptop, home in ways:
+        assert "reconnecting" not in laptop.text() + home.text()
+
+
 def test_A07_the_volume_ends_a_tunnel_with_notice_and_words(hosted, world):
     hosted.account("small", "--volume", "1MB")
     hosted.account("other")

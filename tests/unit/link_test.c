@@ -3,6 +3,7 @@
 #include "tests/unit/until.h"
 
 #include <errno.h>
+#include <linux/socket.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -658,13 +659,14 @@ static void no_more_is_sealed_when_packets_come_one_by_one(void **state)
 	assert_true(link_has_packets(server.link));
 }
 
-static int window_of_server(void)
+/* Its receive buffer has the size it was given, and does not grow by itself. */
+static bool server_is_narrow(void)
 {
-	int clamp = 0;
-	socklen_t len = sizeof clamp;
+	int lock = 0;
+	socklen_t len = sizeof lock;
 
-	assert_int_equal(getsockopt(server_fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, &len), 0);
-	return clamp;
+	assert_int_equal(getsockopt(server_fd, SOL_SOCKET, SO_BUF_LOCK, &lock, &len), 0);
+	return lock & SOCK_RCVBUF_LOCK;
 }
 
 /* Nobody pays for what another on the same connection does, or did. */
@@ -672,22 +674,22 @@ static void a_lane_is_narrow_only_while_it_is_alone(void **state)
 {
 	(void)state;
 	connect_over(65536, 65536);
-	lane_narrow(server.lanes[0], 32768);
-	assert_int_equal(window_of_server(), 32768);
-	lane_narrow(server.lanes[0], 0);
-	assert_true(window_of_server() > 32768);
-	lane_narrow(server.lanes[0], 32768);
+	lane_narrow(server.lanes[0], 100000);
+	assert_true(server_is_narrow());
+	lane_narrow(server.lanes[0], UINT64_MAX);
+	assert_false(server_is_narrow());
+	lane_narrow(server.lanes[0], 100000);
 	dial(1);
 	until(both_ready);
-	assert_true(window_of_server() > 32768);
-	lane_narrow(server.lanes[0], 32768);
-	assert_true(window_of_server() > 32768);
+	assert_false(server_is_narrow());
+	lane_narrow(server.lanes[0], 100000);
+	assert_false(server_is_narrow());
 	lane_end(client.lanes[1], CLOSE_LOCAL, "");
 	until(server_ended);
-	lane_narrow(server.lanes[0], 32768);
-	assert_int_equal(window_of_server(), 32768);
+	lane_narrow(server.lanes[0], 100000);
+	assert_true(server_is_narrow());
 	lane_end(server.lanes[0], CLOSE_LOCAL, "");
-	assert_true(window_of_server() > 32768);
+	assert_false(server_is_narrow());
 }
 
 static void a_rest_is_not_cut_short_by_another(void **state)

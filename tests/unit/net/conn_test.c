@@ -118,6 +118,7 @@ static void open_both(void)
 static bool both_up(void) { return client.n_up && server.n_up; }
 static bool server_got_five(void) { return server.n_bytes == 5; }
 static bool client_closed(void) { return client.n_closed; }
+static bool server_up(void) { return server.n_up; }
 static bool server_closed(void) { return server.n_closed; }
 
 static void bytes_pass_once_both_are_up(void **state)
@@ -323,6 +324,64 @@ static void a_conn_may_be_closed_from_inside_room(void **state)
 	assert_int_equal(client.n_room, 1);
 	client.conn = NULL;
 	raw_done();
+}
+
+/* ---- reading more slowly ---- */
+
+/* What the kernel takes from a sender while nobody reads. */
+static size_t held_by_the_kernel(void)
+{
+	static const uint8_t block[4096];
+
+	conn_rest(server.conn, 60000);
+	while (send(fds[0], block, sizeof block, MSG_NOSIGNAL) > 0)
+		;
+	return conn_unread(server.conn);
+}
+
+static void open_plain_server(int segment)
+{
+	close(fds[0]);
+	close(fds[1]);
+	tcp_pair_of(fds, segment);
+	is_plain = true;
+	open_end(&server, fds[1], NULL, 0);
+	until(server_up);
+}
+
+static void little_waits_in_the_kernel_for_a_narrow_conn(void **state)
+{
+	(void)state;
+	open_plain_server(1448);
+	conn_narrow(server.conn, 12500);
+	assert_in_range(held_by_the_kernel(), 1448, 32768);
+	close(fds[0]);
+}
+
+static void a_conn_that_is_not_narrow_any_more_takes_what_it_took(void **state)
+{
+	int lock;
+	socklen_t len = sizeof lock;
+
+	(void)state;
+	open_plain_server(1448);
+	conn_narrow(server.conn, 12500);
+	conn_narrow(server.conn, UINT64_MAX);
+	if (getsockopt(fds[1], SOL_SOCKET, SO_BUF_LOCK, &lock, &len) == 0)
+		assert_int_equal(lock, 0); /* it grows as others do */
+	conn_narrow(server.conn, 100000000);
+	assert_true(held_by_the_kernel() > 100000);
+	close(fds[0]);
+}
+
+/* Segments of loopback are as large as the least window: they need more room than others. */
+static void a_narrow_conn_over_loopback_still_takes_its_segments(void **state)
+{
+	(void)state;
+	open_plain_server(0);
+	conn_narrow(server.conn, 12500);
+	assert_in_range(held_by_the_kernel(), 32768, 200000);
+	close(fds[0]);
 }
 
 /* Control must go out: nothing is refused for want of room. */
@@ -561,6 +620,9 @@ int main(void)
 		TEST(a_plain_conn_passes_bytes_as_they_are),
 		TEST(a_peer_that_does_not_read_stops_the_sealing_until_it_reads),
 		TEST(a_conn_may_be_closed_from_inside_room),
+		TEST(little_waits_in_the_kernel_for_a_narrow_conn),
+		TEST(a_conn_that_is_not_narrow_any_more_takes_what_it_took),
+		TEST(a_narrow_conn_over_loopback_still_takes_its_segments),
 		TEST(more_than_there_is_room_for_is_taken_and_arrives),
 		TEST(an_end_without_goodbye_after_the_handshake_is_told_so),
 		TEST(before_the_handshake_nothing_can_be_sent),

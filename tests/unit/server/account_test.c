@@ -132,6 +132,25 @@ static void workers_together_get_no_more_than_one_would(void **state)
 	account_unref(a);
 }
 
+static void those_that_wait_share_the_rate(void **state)
+{
+	struct account_terms t = { .relay = true, .rate = 1000000 };
+	struct account *a = of(&t);
+
+	(void)state;
+	assert_int_equal(account_share(a), 1000000);
+	account_start_waiting(a);
+	assert_int_equal(account_share(a), 1000000);
+	account_start_waiting(a);
+	assert_int_equal(account_share(a), 500000);
+	account_stop_waiting(a);
+	assert_int_equal(account_share(a), 1000000);
+	t.rate = 0;
+	account_set_terms(a, &t);
+	assert_true(account_share(a) == UINT64_MAX);
+	account_unref(a);
+}
+
 static void both_directions_of_all_workers_are_usage(void **state)
 {
 	struct account *a = of(&(struct account_terms){ .relay = true });
@@ -266,6 +285,7 @@ int main(void)
 		cmocka_unit_test(the_largest_datagram_passes_however_small_the_bucket),
 		cmocka_unit_test(without_a_rate_everything_passes),
 		cmocka_unit_test(workers_together_get_no_more_than_one_would),
+		cmocka_unit_test(those_that_wait_share_the_rate),
 		cmocka_unit_test(both_directions_of_all_workers_are_usage),
 		cmocka_unit_test(a_new_month_begins_with_nothing),
 		cmocka_unit_test(a_month_that_was_there_before_goes_on),

@@ -34,7 +34,8 @@ struct lane {
 	char text[200];
 	unsigned n_got, percent; /* datagrams; the last that it was told */
 	uint32_t rest_ms;
-	size_t window;
+	uint64_t bytes_per_s; /* lane_narrow() */
+	size_t unread;
 	void (*on_got)(struct lane *); /* from inside link_send() */
 };
 
@@ -88,7 +89,8 @@ int lane_tell_notice(struct lane *la, const struct notice *n)
 
 int lane_tell_peer(struct lane *la, const struct peer_status *p) { return (void)la, (void)p, 0; }
 void lane_rest(struct lane *la, uint32_t ms) { la->rest_ms = ms; }
-void lane_narrow(struct lane *la, size_t window) { la->window = window; }
+void lane_narrow(struct lane *la, uint64_t bytes_per_s) { la->bytes_per_s = bytes_per_s; }
+size_t lane_unread(const struct lane *la) { return la->unread; }
 uint64_t lane_n_unsent(const struct lane *la) { return (void)la, 0; }
 uint64_t lane_n_ignored(const struct lane *la) { return (void)la, 0; }
 void lane_load(const struct lane *la, struct lane_load *out) { (void)la, (void)out; }

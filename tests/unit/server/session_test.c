@@ -35,7 +35,7 @@ static void what_comes_too_fast_is_held_and_goes_in_order_of_the_rate(void **sta
 	for (unsigned i = 0; i < 100; i++)
 		say(from, LEN);
 	assert_int_equal(to->n_got, 0);
-	assert_true(from->rest_ms > 0 && from->window > 0);
+	assert_true(from->rest_ms > 0 && from->bytes_per_s == RATE);
 	pass(50);
 	assert_in_range(to->n_got, 49, 51);
 	account_usage(a, &u);
@@ -44,6 +44,59 @@ static void what_comes_too_fast_is_held_and_goes_in_order_of_the_rate(void **sta
 	assert_int_equal(u.received, to->n_got * LEN);
 	pass(60);
 	assert_int_equal(to->n_got, 100);
+	account_unref(a);
+	account_unref(b);
+}
+
+/* Others of the account that only sit there have no part in it. */
+static void those_that_wait_are_read_at_their_share_of_the_rate(void **state)
+{
+	struct account *a = spent("slow", slow), *b = account("fast", &unlimited);
+	struct lane *from[2] = { enter(0, a, "a", "fast/x"), enter(1, a, "b", "fast/y") };
+
+	(void)state;
+	enter(2, b, "x", "slow/a");
+	enter(3, b, "y", "slow/b");
+	enter(4, a, "c", "fast/z");
+	say(from[0], LEN);
+	assert_int_equal(from[0]->bytes_per_s, RATE);
+	say(from[1], LEN);
+	assert_int_equal(from[1]->bytes_per_s, RATE / 2);
+	for (unsigned ms = 0; ms < 1200; ms += 5) {
+		for (unsigned i = 0; i < 2; i++)
+			for (unsigned n = 0; n < 5; n++)
+				say(from[i], LEN);
+		pass(5);
+	}
+	assert_int_equal(from[0]->bytes_per_s, RATE / 2);
+	session_on_ended(&sessions, from[1], CLOSE_EOF, "");
+	from[1]->over = true;
+	assert_int_equal(account_share(a), RATE);
+	for (unsigned i = 0; i < 10; i++) /* what is held goes, and a second passes */
+		pass(200);
+	say(from[0], LEN);
+	assert_true(from[0]->bytes_per_s == UINT64_MAX); /* it did not wait for long */
+	account_unref(a);
+	account_unref(b);
+}
+
+/* The heartbeat of an end comes behind all of it. */
+static void more_than_the_rate_is_for_is_not_waited_for(void **state)
+{
+	struct account *a = spent("slow", slow), *b = account("fast", &unlimited);
+	struct lane *from = enter(0, a, "a", "fast/b"), *to = enter(1, b, "b", "slow/a");
+
+	(void)state;
+	from->unread = 3 * RATE + 1;
+	for (unsigned i = 0; i < 100; i++)
+		say(from, LEN);
+	from->unread = 0;
+	pass(200);
+	assert_int_equal(to->n_got, 1); /* whatever it is, one may wait */
+	for (unsigned i = 0; i < 400; i++)
+		say(from, LEN);
+	pass(500);
+	assert_int_equal(to->n_got, 401);
 	account_unref(a);
 	account_unref(b);
 }
@@ -279,6 +332,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, sessions_fresh, sessions_gone)
 	const struct CMUnitTest tests[] = {
 		TEST(what_comes_too_fast_is_held_and_goes_in_order_of_the_rate),
+		TEST(those_that_wait_are_read_at_their_share_of_the_rate),
+		TEST(more_than_the_rate_is_for_is_not_waited_for),
 		TEST(held_datagrams_do_not_pass_the_volume),
 		TEST(tunnels_of_an_account_wait_equally),
 		TEST(an_end_may_go_while_what_was_held_is_let_out),
