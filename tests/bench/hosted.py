@@ -7,18 +7,21 @@ tests/unit/server/account_test.c); what is seen is how much later than others so
 kernel and the receiving end, and so it is given in milliseconds of the rate.
 """
 import json
+import os
 import signal
 import statistics
 import struct
 
-from bench import BUILD, SIZE, Tunnel, check, whole
-from harness import free_port
+from bench import BUILD, ONE_WORKER, SIZE, Disturbed, Tunnel, check, whole
+from harness import RELAY_IP, Net, free_port
 from hosting import MBIT, Hosted
-from neighbours import RATES, SECONDS, TIMES, Idle, p99, wait_for_calm
+from neighbours import IDLE, RATES, TIMES, Idle, p99, wait_for_calm
 
-ROUNDS = 3
+ROUNDS, LONG_ROUNDS = 10, 3  # of the neighbour's figure, and of all others
+PATH = ("--rate-mbit", "100", "--delay-ms", "5", "--buffer-kb", "1000")  # of the sender, when delays are measured
 RATE, BURST_S, WINDOW_S = 8 * MBIT, 1, 10  # bytes a second
 SETTLE_S, RUN_S = 4, 20
+NEIGHBOUR_PPS = RATES[0]
 LIMITED = ("--rate", "8Mbit", "--burst", f"{BURST_S}s", "--tunnels", "unlimited", "--volume", "unlimited")
 FREE = ("--rate", "unlimited", "--tunnels", "unlimited", "--volume", "unlimited")
 CASES = {  # name: tunnels, and the workers of the ends of each in turn (that sends, that receives)
@@ -36,15 +39,16 @@ for _name in CASES:
 FIGURES["ten tunnels: smallest share"] = ("", "a tenth", None)
 for _name in LOADS:
     FIGURES |= {f"one way {p}, {_name}": ("ms", "without limits", None) for p in ("p50", "p99")}
+FIGURES["round trip p99 beside an account at ten times its limit"] = ("us", "the same pair alone", "at most 1.25")
 FIGURES["sent to a third, beside a receiver over its rate"] = ("Mbit/s", "the same receiver without limits", "at least 0.95")
 
 
 class Sink:
     """A program that takes what comes, and tells each arrival at the end."""
 
-    def __init__(self, world):
+    def __init__(self, world, address="127.0.0.1:0", ns=None):
         self.path = f"{world.tmp}/arrivals-{len(world.programs)}"
-        self.p = world.program([f"{BUILD}/support/udpgen", "sink", "127.0.0.1:0", "--seconds", "0", "--arrivals", self.path])
+        self.p = world.program([f"{BUILD}/support/udpgen", "sink", address, "--seconds", "0", "--arrivals", self.path], ns=ns)
         self.port = int(self.p.wait_for(r"port (\d+)").group(1))
 
     def arrivals(self):
@@ -56,10 +60,10 @@ class Sink:
             return [(ns / 1e9, us / 1e3, n) for ns, us, n in struct.iter_unpack("=QII", f.read())]
 
 
-def send(world, address, bytes_per_s, seconds):
+def send(world, address, bytes_per_s, seconds, ns=None):
     """A generator that has begun."""
     return world.program([f"{BUILD}/support/udpgen", "send", f"{address[0]}:{address[1]}", "--rate", str(round(bytes_per_s / SIZE)),
-                          "--size", str(SIZE), "--seconds", str(seconds)])
+                          "--size", str(SIZE), "--seconds", str(seconds)], ns=ns)
 
 
 def ended(generators):
@@ -124,13 +128,20 @@ def rate_of(world, name):
 
 
 def delays(world, sender, load):
-    """ms on the way of each datagram that arrived, after another tunnel has used up the burst, where there is one."""
-    hosted = with_accounts(world, 1)
-    sink = Sink(world)
-    other = hosted.way(sender, "free", "-other", far=Sink(world))[0]
-    address = hosted.way(sender, "free", far=sink)[0]
-    ended([send(world, other, 4 * RATE, 2)])
-    ended([send(world, address, load * RATE, 8)])
+    """ms on the way of each datagram that arrived over PATH, after another tunnel has used up the burst, where there is one."""
+    net = Net(world, ["a", "b"], f"{os.getpid() % 100000}h", slow={"a": PATH})
+    relay = world.relay(":443", name=f"relay-{len(world.programs)}", ns=net.ns["r"], args=ONE_WORKER)
+    hosted, url = Hosted(world, relay), f"https://{RELAY_IP}"
+    hosted.account("slow", *LIMITED)
+    hosted.account("free", *FREE)
+    for port, name in ((5000, "measured"), (5001, "first")):
+        home = world.end(relay, port, f"b-{name}", f"{sender}/a-{name}", "--forward", url=url, ns=net.ns["b"], token=hosted.tokens["free"])
+        laptop = world.end(relay, port, f"a-{name}", f"free/b-{name}", "--listen", url=url, ns=net.ns["a"], token=hosted.tokens[sender])
+        home.wait_for("is up")
+        laptop.wait_for("is up")
+    sink = Sink(world, "127.0.0.1:5000", ns=net.ns["b"])
+    ended([send(world, ("127.0.0.1", 5001), 4 * RATE, 2, ns=net.ns["a"])])
+    ended([send(world, ("127.0.0.1", 5000), load * RATE, 8, ns=net.ns["a"])])
     seen = sink.arrivals()
     world.stop()
     return [late for at, late, _ in seen if at > seen[-1][0] - 5]
@@ -167,8 +178,37 @@ def thirds(world):
     return {"sent to a third, beside a receiver over its rate": (third(world, "slow"), third(world, "free"))}
 
 
+def over_its_limit(hosted, address):
+    """A generator at ten times the rate of the limited account."""
+    return hosted.world.program([f"{BUILD}/support/udpgen", "send", f"{address[0]}:{address[1]}", "--rate",
+                                 str(round(TIMES * RATE / SIZE)), "--size", str(SIZE), "--seconds", "60"])
+
+
+def neighbour(world):
+    """A pair's p99 beside an account that sends ten times its limit, and alone just before and after."""
+    hosted = with_accounts(world, 1)
+    tunnel = Tunnel(world, relay=hosted.relay)
+    far = Sink(world)
+    address = hosted.way("slow", "free", far=far)[0]
+    first = over_its_limit(hosted, address)
+    p99(world, tunnel, RATES[-1])  # warm, and the burst is used up
+    first.stop()
+    wait_for_calm()
+    alone = [p99(world, tunnel, NEIGHBOUR_PPS)]
+    sender, idle = over_its_limit(hosted, address), Idle()
+    beside = p99(world, tunnel, NEIGHBOUR_PPS)
+    share = idle.share()
+    sender.stop()
+    check(share >= IDLE, f"only {share:.0%} of the CPU were idle beside the other account", Disturbed)
+    alone.append(p99(world, tunnel, NEIGHBOUR_PPS))
+    world.stop()
+    return {"round trip p99 beside an account at ten times its limit": (beside, statistics.mean(alone))}
+
+
 def measure(world, number):
-    found = {}
+    found = neighbour(world)
+    if number >= LONG_ROUNDS:
+        return found
     for name in CASES:
         found |= rate_of(world, name)
     return found | waiting(world) | thirds(world)

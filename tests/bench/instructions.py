@@ -18,22 +18,26 @@ PATH = f"{os.environ.get('TUNN_BUILD', 'build/release')}/bench/relay_path"
 ALLOWED = 1.05
 ALLOCATIONS = 0.01  # nghttp2 takes memory for a WINDOW_UPDATE now and then
 ROUNDS = (50, 250)
-CASES = {  # name: transport, datagrams that are there at once, bytes of each
+CASES = {  # name: transport, datagrams that are there at once, bytes of each, further words
     "44 datagrams of 1420 bytes at once": ("grpc", 44, 1420),
     "one datagram of 1420 bytes at a time": ("grpc", 1, 1420),
     "440 datagrams of 128 bytes at once": ("grpc", 440, 128),
+    "44 of 1420 bytes at once, accounts with limits": ("grpc", 44, 1420, "limits"),
+    "one of 1420 bytes at a time, accounts with limits": ("grpc", 1, 1420, "limits"),
+    "440 of 128 bytes at once, accounts with limits": ("grpc", 440, 128, "limits"),
     "DERP: 44 of 1280 bytes at once": ("derp", 44, 1280),
     "DERP: one of 1280 bytes at a time": ("derp", 1, 1280),
     "DERP: 440 of 100 bytes at once": ("derp", 440, 100),
+    "DERP: 44 of 1280 bytes at once, accounts with limits": ("derp", 44, 1280, "limits"),
 }
 NO_REP = "glibc.cpu.x86_rep_movsb_threshold=1000000000:glibc.cpu.x86_non_temporal_threshold=1000000000"
 
 
-def run(rounds, transport, packets, size):
+def run(rounds, transport, packets, size, *words):
     """Instructions, allocations, datagrams."""
     with tempfile.TemporaryDirectory() as tmp:
         r = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp}/out", "--toggle-collect=relay_turn", PATH, transport,
-                            str(rounds), str(packets), str(size)], capture_output=True, text=True, check=False,
+                            str(rounds), str(packets), str(size), *words], capture_output=True, text=True, check=False,
                            env={**os.environ, "GLIBC_TUNABLES": NO_REP})
     if r.returncode:
         sys.exit(f"instructions: {r.stderr}")
@@ -58,7 +62,7 @@ def main():
     worse = False
     for name, now in found.items():
         was = record[name]["instructions"]
-        print(f"{name:38} {now['instructions']:9,.1f} instructions, recorded {was:9,.1f} ({now['instructions'] / was - 1:+.1%}), "
+        print(f"{name:52} {now['instructions']:9,.1f} instructions, recorded {was:9,.1f} ({now['instructions'] / was - 1:+.1%}), "
               f"{now['allocations']:.4f} allocations")
         worse |= now["instructions"] > ALLOWED * was or now["allocations"] > ALLOCATIONS
     sys.exit("instructions: a datagram costs more than what is recorded" if worse else 0)

@@ -4,9 +4,10 @@
  * for the other end. Links, sessions and router are the program's own; only the conn
  * below them is made here, of two buffers.
  *
- *   relay_path TRANSPORT ROUNDS PACKETS BYTES
+ *   relay_path TRANSPORT ROUNDS PACKETS BYTES [limits]
  *
- * TRANSPORT is grpc, between named tunnels, or derp, between native ends.
+ * TRANSPORT is grpc, between named tunnels, or derp, between native ends. With `limits` each
+ * end is of an account of its own that has a rate and a volume, else of none.
  * Each round, one end says PACKETS datagrams and the relay gets them record by
  * record. relay_turn() is all that is the relay's: callgrind's --toggle-collect.
  * Prints how many datagrams went through and what they took from the heap.
@@ -22,7 +23,7 @@
 #include "common/net/conn.h"
 #include "server/mates.h"
 #include "server/native_policy.h"
-#include "server/session.h"
+#include "server/session_impl.h"
 
 static struct mates mates; /* none: one worker */
 static _Atomic uint64_t seq;
@@ -318,6 +319,22 @@ static void connect_ends(struct links *links)
 		exit(1);
 }
 
+static void pay(struct list *all)
+{
+	static const struct account_terms much = { .relay = true,
+		                                   .rate = UINT64_C(125000000000),
+		                                   .burst_ms = 10000,
+		                                   .volume = UINT64_C(1) << 60 };
+	static const struct account_usage none = { 0 };
+
+	list_each(it, tmp, all) {
+		struct session *s = container_of(it, struct session, node);
+		s->member.who->payer = account_new("a", 1, 1, &much, &none);
+		if (!s->member.who->payer || !session_enter(s))
+			exit(1);
+	}
+}
+
 static void say(struct end *e, unsigned n, size_t len)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -336,7 +353,7 @@ int main(int argc, char **argv)
 	static const char *const any = "any";
 	static const struct native_policy_conf policy = { .allow = &any, .n_allow = 1 };
 
-	if (argc != 5 || (ops = transport_named(str_of(argv[1]))) == NULL)
+	if (argc < 5 || argc > 6 || (ops = transport_named(str_of(argv[1]))) == NULL)
 		return 2;
 	unsigned rounds = (unsigned)atoi(argv[2]), n = (unsigned)atoi(argv[3]);
 	size_t len = (size_t)atoi(argv[4]);
@@ -351,6 +368,10 @@ int main(int argc, char **argv)
 	sessions_take_policy(&sessions, native_policy_new(&policy));
 	log_set_level(LOG_ERROR);
 	connect_ends(links);
+	if (argc == 6) {
+		pay(&sessions.named);
+		pay(&sessions.natives);
+	}
 	unsigned long allocs = 0;
 	for (unsigned i = 0; i < WARM + rounds; i++) {
 		if (i == WARM)
