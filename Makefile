@@ -187,10 +187,11 @@ bench-instructions: test-deps
 	$(Q)$(NEED) valgrind
 	$(Q)$(MAKE) --no-print-directory $(B)/bench/relay_path
 	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 tests/bench/instructions.py
-# make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]; then a minute at full rate of each kind of end
+# make soak MINUTES=30 [FLAVOUR=asan CC=clang] [SEED=N]; then fifty kills, then a minute at full rate of each kind of end
 soak: test-deps
 	$(Q)$(MAKE) --no-print-directory programs
 	$(Q)TUNN_BUILD=$(B) MINUTES=$(MINUTES) SEED=$(SEED) /usr/bin/python3 tests/soak/run.py
+	$(Q)TUNN_BUILD=$(B) SEED=$(SEED) tests/soak/kills.py
 	$(Q)TUNN_BUILD=$(B) FULL_RATE_SECONDS=60 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e/test_herd.py -k full_rate
 asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay nomem-sample e2e
 tsan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=tsan CC=clang unit e2e

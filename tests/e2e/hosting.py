@@ -1,5 +1,6 @@
 """A relay with accounts, as its operator and its users see it."""
 import json
+import os
 import subprocess
 import threading
 import time
@@ -35,11 +36,13 @@ class Counter:
 
 
 class Hosted:
-    def __init__(self, world, relay):
-        self.world, self.relay, self.tokens = world, relay, {}
+    """binary: what runs the operator's commands. env: of the ends."""
+
+    def __init__(self, world, relay, binary=TUNN, env=None):
+        self.world, self.relay, self.binary, self.env, self.tokens = world, relay, binary, env, {}
 
     def run(self, *words):
-        r = subprocess.run([TUNN, *words, "--state", self.relay.state], capture_output=True, text=True)
+        r = subprocess.run([self.binary, *words, "--state", self.relay.state], capture_output=True, text=True)
         assert r.returncode == 0, r.stderr
         return r.stdout
 
@@ -47,8 +50,11 @@ class Hosted:
         self.run("account", "add", name)
         if terms:
             self.run("account", "set", name, *terms)
-        self.tokens[name] = self.world.new_token(self.relay, name)
-        return self.tokens[name]
+        path = f"{self.world.tmp}/token-of-{name}"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(self.run("token", "new", name))
+        self.tokens[name] = path
+        return path
 
     def show(self, name):
         return json.loads(self.run("account", "show", name, "--json"))["account"]
@@ -58,8 +64,8 @@ class Hosted:
 
     def end(self, account, me, peer, port, *words, worker=None):
         if worker is None:
-            return self.world.end(self.relay, port, me, peer, *words, token=self.tokens[account])
-        return self.world.end_at(self.relay, worker, port, me, peer, *words, token=self.tokens[account])
+            return self.world.end(self.relay, port, me, peer, *words, token=self.tokens[account], env=self.env)
+        return self.world.end_at(self.relay, worker, port, me, peer, *words, token=self.tokens[account], env=self.env)
 
     def way(self, sender, receiver, name="", far=None, workers=(None, None)):
         """From an end of one account to one of another: where to send, what counts, both ends."""

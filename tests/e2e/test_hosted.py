@@ -7,6 +7,7 @@ import time
 import pytest
 from harness import endpoint, free_port
 from hosting import MBIT, Hosted, flood, trickle
+from kills import Kills
 
 REST = "tunnels: unlimited, rate: unlimited, volume: unlimited"
 
@@ -244,30 +245,10 @@ def test_usage_is_there_after_a_restart(plain, world):
     assert again.state == plain.relay.state
 
 
-def test_F24_a_relay_that_is_killed_forgets_a_second_at_most(plain, world):
-    plain.account("acme")
-    plain.account("bolt")
-    address, far, laptop, home = plain.way("acme", "bolt")
-    s = world.socket()
-    trickle(s, address, far, 200_000, 1000)
-    before = time.monotonic()
-    usage = f"{plain.relay.state}/usage"
-    while not (os.path.isdir(usage) and any(os.path.getsize(f"{usage}/{f}") for f in os.listdir(usage))):
-        assert time.monotonic() - before < 10
-        time.sleep(0.02)
-    count, at = far.bytes(), time.monotonic()
-    while time.monotonic() < at + 3:
-        s.sendto(bytes(1000), address)
-        time.sleep(0.001)
-    plain.relay.p.send_signal(signal.SIGKILL)
-    plain.relay.exit_code()
-    killed = time.monotonic()
-    for p in (laptop, home):
-        p.stop()
-    world.relay(listen=f"127.0.0.1:{plain.relay.port}")
-    used = plain.used("acme")["sent_bytes"]
-    assert count <= used <= far.bytes() + 100_000  # what left the relay, and was on its way
-    assert used >= far.bytes(end=killed - 2.5)  # the second, and a machine that is busy
+def test_F24_a_relay_that_is_killed_forgets_a_second_at_most(world):
+    kills = Kills(world)
+    for _ in range(3):  # tests/soak/kills.py: fifty
+        print(kills.round())
 
 
 def test_limits_off_means_nobody_has_any(world):
