@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/key.h"
+#include "server/usage.h"
 
 enum { CACHE_LINE = 64 };
 #define NS_PER_S  1000000000ull
@@ -117,6 +118,13 @@ void account_terms(const struct account *a, struct account_terms *out)
 		                       .rate = get(&a->rate),
 		                       .burst_ms = get(&a->burst_ms),
 		                       .volume = get(&a->volume) };
+}
+
+void account_learn(struct account *a, const struct account_usage *more)
+{
+	a->before = usage_plus(&a->before, more);
+	if (get(&a->volume))
+		add(&a->used, more->sent + more->received);
 }
 
 /* Workers go on counting meanwhile: what they count is of one month or the other, and is

@@ -53,6 +53,8 @@ void account_terms(const struct account *, struct account_terms *terms_out);
 /* What it has used in this month: what was known when it was made, and what the workers
  * have counted since. */
 void account_usage(const struct account *, struct account_usage *usage_out);
+/* So much more was used in this month than was known when it was made. */
+void account_learn(struct account *, const struct account_usage *more);
 /* A new month begins, of which `used` is known already (of one that the clock went back to;
  * else nothing). ended_out is what the one that ends has in the end: not a byte is between both. */
 void account_new_month(struct account *, const struct account_usage *used,

@@ -189,6 +189,21 @@ static void roll_over(struct ledger *l, struct live *v, uint32_t month)
 	tell(l, v, LEDGER_MONTH, account_percent(v->account));
 }
 
+/* What boots of before counted has become more: a journal of theirs could be read at last. */
+static void learn_of_others(struct ledger *l)
+{
+	list_each(it, tmp, &l->lives) {
+		struct live *v = container_of(it, struct live, in_ledger);
+		struct account_usage others, more;
+		struct total *t;
+		if (total_get(l, v->row, (uint32_t)v->total->key.month, &t, &others) < 0)
+			return;
+		more = usage_less(&others, &v->others);
+		account_learn(v->account, &more);
+		v->others = others;
+	}
+}
+
 static void count_all(struct ledger *l)
 {
 	uint32_t month = usage_month_of(l->conf.unix_ms());
@@ -243,8 +258,10 @@ void ledger_tick(struct ledger *l, uint64_t now_ms)
 	tell_all(l);
 	bool is_long = journal_len(l->journal) >= file_max;
 	if (is_long || !l->has_folded || now_ms - l->folded_ms >= LEDGER_FOLD_MS) {
-		if (l->has_old)
+		if (l->has_old) {
 			ledger_take_over(l);
+			learn_of_others(l);
+		}
 		ledger_fold(l);
 		let_go(l, now_ms);
 		l->folded_ms = now_ms;

@@ -218,6 +218,42 @@ static void a_journal_that_cannot_be_deleted_is_not_counted_twice(void **state)
 	what_is_there_is_right("killed");
 }
 
+/* The disk reads it at the second attempt. */
+static void a_journal_that_is_read_late_counts_for_who_is_there(void **state)
+{
+	char command[1024];
+	struct account_usage u;
+
+	(void)state;
+	leave_a_journal();
+	snprintf(command, sizeof command,
+	         "cd %s/usage && for f in *; do mv $f ../kept && mkdir $f; done",
+	         file_path("killed"));
+	assert_int_equal(system(command), 0);
+	said_begin();
+	usage_terms.volume = 20000;
+	usage_go_to("killed");
+	struct account *a = usage_get(1);
+	account_usage(a, &u);
+	usage_assert(u, 5, 2);
+	usage_count(a, 4, 0);
+	usage_ticks(1);
+	said_end();
+	assert_said("cannot read the usage journal");
+	snprintf(command, sizeof command,
+	         "cd %s/usage && for f in *; do if rmdir $f 2>/dev/null; then mv ../kept $f; fi; done",
+	         usage_dir);
+	assert_int_equal(system(command), 0);
+	usage_ticks(11);
+	account_usage(a, &u);
+	usage_assert(u, 13, 3);
+	assert_int_equal(account_percent(a), 80);
+	usage_assert(usage_of(1, NOVEMBER), 13, 3);
+	account_unref(a);
+	usage_go_to("killed");
+	usage_assert(usage_of(1, NOVEMBER), 13, 3);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, usage_fresh, usage_done)
 
 int main(void)
@@ -225,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(between_any_two_steps_nothing_is_counted_twice),
 		T(a_journal_that_cannot_be_deleted_is_not_counted_twice),
+		T(a_journal_that_is_read_late_counts_for_who_is_there),
 		T(F24_killed_at_any_moment_it_loses_at_most_a_second),
 	};
 
