@@ -48,18 +48,19 @@ ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(FORTIFY) $(SAN) -D_GNU_SOU
              -DTUNN_VERSION='"$(VERSION)"' -I. -Ibuild/gen -MMD -MP -pthread $(shell pkg-config --cflags $(LIBS))
 LDLIBS   = $(shell pkg-config --libs $(LIBS)) -lhttp_parser -lwslay -lm
 
-SRC      := $(wildcard common/*.c common/*/*.c server/*.c client/*.c)
+SRC      := $(wildcard common/*.c common/*/*.c server/*.c server/*/*.c client/*.c)
 PROTO    := $(wildcard proto/*.proto)
 GEN      := $(PROTO:proto/%.proto=build/gen/%.pb-c.c) build/gen/descriptors.c
 OBJ      := $(SRC:%.c=$(B)/%.o) $(GEN:build/%.c=$(B)/%.o)
-UNIT     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*_test.c tests/unit/*/*_test.c))
+UNIT     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*_test.c tests/unit/*/*_test.c tests/unit/*/*/*_test.c))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SUPPORT  := $(patsubst tests/support/%.c,$(B)/support/%,$(wildcard tests/support/*.c))
 # Every unit test that opens no socket (docs/TESTING.md).
 NOMEM_IN := base/% transport/% wire/% client/backoff% client/derp_map% client/regions% client/flow% client/options% client/parked% \
             client/report% client/retry% client/uplink% link_queue% net/addr% net/loop% net/mailbox% net/proxy% \
-            net/route% net/tls% server/account_test server/accounts% server/admin_test server/admit% server/commands% server/first% server/journal% server/ledger% server/login% \
-            server/penalty% server/session% server/map_node% server/native% server/options% server/page% server/router% server/state% server/status% server/tiers%
+            net/route% net/tls% server/first% server/map_node% server/options% server/state% server/accounts/account% server/accounts/journal% \
+            server/accounts/ledger% server/accounts/tiers% server/admin/admin_test server/admin/page% server/admin/status% server/commands/% \
+            server/login/% server/relay/admit% server/relay/native% server/relay/penalty% server/relay/router% server/relay/session%
 NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit/%=%))) \
             $(patsubst tests/nomem/scene_%.c,$(B)/nomem/%,$(wildcard tests/nomem/scene_*.c)) \
             $(patsubst %,$(B)/nomem/fuzz/%,server client derp derp_server derp_client h2 msg)
@@ -90,7 +91,7 @@ build/gen/descriptors.c: proto/descriptors $(PROTO)
 	$(Q)protoc -Iproto -Ibuild/gen/proto --include_imports --descriptor_set_out=/dev/stdout \
 	  $(notdir $(PROTO)) reflection_v1alpha.proto | /usr/bin/python3 $< > $@
 $(SRC:%.c=$(B)/%.o): $(GEN)
-$(B)/server/page.o: $(wildcard server/page/*)
+$(B)/server/admin/page.o: $(wildcard server/admin/page/*)
 $(B)/gen/%.o: build/gen/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(filter-out -Wmissing-prototypes,$(ALL_CFLAGS)) -Wno-missing-braces -c $< -o $@

@@ -18,7 +18,7 @@
 #include "common/wire/h2.h"
 #include "common/wire/http1.h"
 #include "common/wire/msg.h"
-#include "server/accounts.h"
+#include "server/accounts/accounts.h"
 #include "server/command.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };

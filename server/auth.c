@@ -10,7 +10,7 @@
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/log.h"
-#include "server/account.h"
+#include "server/accounts/account.h"
 
 enum { MAIL_QUESTION, MAIL_TIERS, MAIL_JOB, MAIL_STOP, JUMP_S = 60 };
 

@@ -9,10 +9,10 @@
 #include "common/base/clock.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
-#include "server/control.h"
-#include "server/ledger.h"
-#include "server/login.h"
-#include "server/mail.h"
+#include "server/commands/control.h"
+#include "server/accounts/ledger.h"
+#include "server/login/login.h"
+#include "server/relay/mail.h"
 
 enum { TICK_MS = 1000 };
 

@@ -10,8 +10,8 @@
 
 #include "common/net/loop.h"
 #include "common/net/mailbox.h"
-#include "server/accounts.h"
-#include "server/tiers.h"
+#include "server/accounts/accounts.h"
+#include "server/accounts/tiers.h"
 
 struct books;
 struct login;

@@ -8,8 +8,8 @@
 
 #include "common/net/tls.h"
 #include "common/transport/transport.h"
-#include "server/mesh.h"
-#include "server/native_policy.h"
+#include "server/relay/mesh.h"
+#include "server/relay/native_policy.h"
 #include "server/options.h"
 
 enum { DERP_SETUP_ERROR_LEN = 768 };

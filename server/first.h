@@ -5,7 +5,7 @@
 #ifndef TUNN_SERVER_FIRST_H
 #define TUNN_SERVER_FIRST_H
 
-#include "server/accounts.h"
+#include "server/accounts/accounts.h"
 
 #define FIRST_ACCOUNT "main"
 

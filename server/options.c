@@ -12,10 +12,10 @@
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
 #include "common/net/fetch.h"
-#include "server/mesh_with.h"
-#include "server/native_policy.h"
+#include "server/relay/mesh_with.h"
+#include "server/relay/native_policy.h"
 #include "server/state.h"
-#include "server/worker.h"
+#include "server/relay/worker.h"
 
 enum { DRAIN_MAX_MS = 8000, DRAIN_MS = 2000, KEYS_MAX = 4096 };
 

@@ -9,7 +9,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/opts.h"
-#include "server/tiers.h"
+#include "server/accounts/tiers.h"
 
 #define ADMIN_DEFAULT "127.0.0.1:9180"
 

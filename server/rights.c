@@ -8,9 +8,9 @@
 #include "common/base/sandbox.h"
 #include "common/net/fetch.h"
 #include "common/net/resolve.h"
-#include "server/mesh_with.h"
+#include "server/relay/mesh_with.h"
 #include "server/state.h"
-#include "server/workers.h"
+#include "server/relay/workers.h"
 
 enum {
 	EXIT_RUNTIME = 1,

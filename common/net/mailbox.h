@@ -20,7 +20,7 @@
 enum { MAILBOX_PACKETS_MAX = 4096 };
 
 struct mail {
-	unsigned kind; /* meaning is the users'; server/mail.h */
+	unsigned kind; /* meaning is the users'; server/relay/mail.h */
 	void *ptr;     /* moves with the mail */
 	uint64_t number;
 };

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/crypto.h"
-#include "server/accounts.h"
+#include "server/accounts/accounts.h"
 
 enum {
 	ROUNDS = 12960 /* as many as the penalty box leaves a network in a day */,

@@ -3,7 +3,7 @@
 The sender's account has 8 Mbit/s and a burst of a second; those who receive have no limits. A sink tells each arrival.
 What is offered is three times the rate; windows begin once the burst is used up. The excess is the most by which arrivals of
 any span, however short, were more than burst + rate * span: what the relay granted cannot exceed it (the bucket's arithmetic,
-tests/unit/server/account_test.c); what is seen is how much later than others some datagrams were told to arrive, by the relay's turns, the
+tests/unit/server/accounts/account_test.c); what is seen is how much later than others some datagrams were told to arrive, by the relay's turns, the
 kernel and the receiving end, and so it is given in milliseconds of the rate.
 """
 import json

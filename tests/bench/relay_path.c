@@ -21,9 +21,9 @@
 #include "common/base/log.h"
 #include "common/link.h"
 #include "common/net/conn.h"
-#include "server/mates.h"
-#include "server/native_policy.h"
-#include "server/session_impl.h"
+#include "server/relay/mates.h"
+#include "server/relay/native_policy.h"
+#include "server/relay/session_impl.h"
 
 static struct mates mates; /* none: one worker */
 static _Atomic uint64_t seq;

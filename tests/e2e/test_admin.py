@@ -114,7 +114,7 @@ def test_the_page_is_in_the_program_and_kept_by_browsers(seen):
     tags = set()
     for path, (name, kind) in PAGE.items():
         a = get(seen, path)
-        with open(f"{ROOT}/server/page/{name}", encoding="utf-8") as f:
+        with open(f"{ROOT}/server/admin/page/{name}", encoding="utf-8") as f:
             assert a.status == 200 and a.body == f.read() and a.body.encode() in program
         assert a.fields["content-type"] == f"{kind}; charset=utf-8" and set(a.fields["content-security-policy"].split("; ")) == POLICY
         assert a.fields["cache-control"] == "no-cache" and a.fields["x-content-type-options"] == "nosniff" and a.fields["x-frame-options"] == "DENY"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "common/base/crc.h"
-#include "server/journal.h"
+#include "server/accounts/journal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -12,7 +12,7 @@
 #include "common/base/crypto.h"
 #include "common/base/json.h"
 #include "common/base/log.h"
-#include "server/login.h"
+#include "server/login/login.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -15,8 +15,8 @@
 #include "common/base/log.h"
 #include "common/link.h"
 #include "common/net/cert.h"
-#include "server/mates.h"
-#include "server/session.h"
+#include "server/relay/mates.h"
+#include "server/relay/session.h"
 #include "tests/nomem/scene.h"
 
 enum {

@@ -3,12 +3,12 @@
 
 #include <time.h>
 
-#include "tests/unit/server/database.h"
+#include "tests/unit/server/accounts/database.h"
 
 #include "common/base/crypto.h"
 #include "common/base/log.h"
 #include "server/books.h"
-#include "server/mail.h"
+#include "server/relay/mail.h"
 
 enum { UNLIMITED = 2 }; /* of the built-in tiers */
 
