@@ -7,6 +7,7 @@ B        := build/$(FLAVOUR)
 PREFIX   ?= /usr/local
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
 VERSION  := 0.1.0
+JOBS     ?= 4
 Q        := $(if $(V),,@)
 
 LIBS     := libnghttp2 libprotobuf-c openssl libsodium libevent_core libevent_pthreads yaml-0.1 sqlite3 libseccomp libcap-ng zlib jansson
@@ -14,7 +15,7 @@ PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev
             protobuf-compiler libssl-dev libsodium-dev libevent-dev libyaml-dev libsqlite3-dev libhttp-parser-dev libwslay-dev \
             python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev libjansson-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
-PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-grpcio protobuf-compiler-grpc python3-h2 python3-nacl \
+PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-pytest-xdist python3-grpcio protobuf-compiler-grpc python3-h2 python3-nacl \
              openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils sqlite3 python3-prometheus-client
 PKGS_PAGE := chromium chromium-driver python3-selenium fonts-inter pngquant
 NEED     := tests/support/need
@@ -160,8 +161,9 @@ nomem-sample: $(NOMEM)
 nomem: ; $(Q)NOMEM_MS=$(or $(MS),60000) $(MAKE) --no-print-directory nomem-sample
 fuzz-replay: $(FUZZ)
 	$(Q)for f in $(FUZZ); do t=$${f##*/fuzz_}; $$f tests/fuzz/corpus/$$t || exit 1; done
+# four side by side: nearly all of their time they wait
 e2e: programs
-	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
+	$(Q)TUNN_BUILD=$(B) /usr/bin/python3 -m pytest -q -p no:cacheprovider -n $(JOBS) tests/e2e $(PYTEST_ARGS)
 interop: test-deps
 	$(Q)$(NEED) grpc-proto $(PKGS_PAGE)
 	$(Q)$(MAKE) --no-print-directory programs $(B)/interop/tunn

@@ -1,4 +1,5 @@
 """`tunn account` and `tunn token`: by the control socket of a running server, and on the state directory of a stopped one."""
+import contextlib
 import json
 import os
 import re
@@ -274,7 +275,8 @@ def control(state):
 
 def asked(state, request):
     with control(state) as s:
-        s.sendall(request)
+        with contextlib.suppress(BrokenPipeError):  # answered unread: it is busy
+            s.sendall(request)
         data = b""
         while not data.endswith(b"\n"):
             data += s.recv(65536)

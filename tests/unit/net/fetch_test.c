@@ -424,6 +424,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(an_answer_gives_status_and_body),
 		T(a_body_is_posted_without_a_type),
+		T(a_token_is_shown_as_bearer),
 		T(any_status_is_an_answer_and_redirects_are_not_followed),
 		T(names_are_resolved_and_sent),
 		T(an_address_that_is_given_is_asked_for_the_name),
