@@ -128,7 +128,7 @@ def test_the_page_is_in_the_program_and_kept_by_browsers(seen):
         head = get(seen, path, "HEAD")
         assert head.body == "" and int(head.fields["content-length"]) == len(a.body.encode())
         tags.add(tag)
-    assert len(tags) == len(PAGE) and len(PAGE) == len(os.listdir(f"{ROOT}/server/page"))
+    assert len(tags) == len(PAGE) and len(PAGE) == len(os.listdir(f"{ROOT}/server/admin/page"))
 
 
 def test_the_page_holds_no_inline_script_or_style_and_names_nobody_else(seen):

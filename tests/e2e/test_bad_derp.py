@@ -499,13 +499,15 @@ def test_D21_a_close_comes_back_and_ends_it(new, code):
 
 def test_D21_boundaries_of_messages_mean_nothing(new, derp):
     c = in_websocket(new)
-    whole = frame(SEND, derp.key.public + b"one") + frame(SEND, derp.key.public + b"two") + frame(PING, b"12345678")
+    whole = frame(SEND, derp.key.public + b"one") + frame(SEND, derp.key.public + b"two")
     c.raw_send(ws_frame(whole))
+    whole += frame(PING, b"12345678")
     for at in range(len(whole)):
         c.raw_send(ws_frame(whole[at:at + 1], opcode=CONTINUATION if at % 3 else 2, fin=at % 3 == 2 or at == len(whole) - 1))
         if at % 10 == 0:
             c.raw_send(ws_frame(b"between", opcode=9))
     assert [derp.packet()[1] for _ in range(4)] == [b"one", b"two"] * 2
+    assert c.read_a(PONG) == b"12345678"  # before the next Ping: one answer waits
     assert c.is_alive() and set(c.pongs) == {b"between"}
 
 
