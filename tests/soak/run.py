@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The soak: 500 ends of a real relay with connects, disconnects, floods, faults and traffic at random.
+"""The soak: 500 ends of a real relay with connects, disconnects, floods, faults and traffic at random, and people at work.
 
 MINUTES=30 SEED=n TUNN_BUILD=build/asan. Storms alternate with calms in which every end is connected and nothing moves:
 only such states are compared. At the end all datagrams are accounted for. Writes build/soak-FLAVOUR.json, prints a
 table, and ends with 1 when a condition does not hold.
 """
+import glob
 import json
 import os
 import random
@@ -20,6 +21,8 @@ os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=1:detect_leaks=1")
 from floods import Floods  # noqa: E402
 from harness import BUILD, SANITIZER_REPORT, World  # noqa: E402
 from herd import Herd  # noqa: E402
+from people import People  # noqa: E402
+from test_admin import admin_relay  # noqa: E402
 
 MINUTES = float(os.environ.get("MINUTES") or 30)
 SEED = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(32))
@@ -53,19 +56,21 @@ def resident_kb(pid):
 
 
 def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    """Without the journal of usage, which is opened when there is some."""
+    return sum(not os.readlink(path).endswith(".journal") for path in glob.glob(f"/proc/{pid}/fd/*"))
 
 
 class Soak:
     def __init__(self, world):
         self.rng = random.Random(SEED)
-        self.relay = world.relay(args=["--limits.penalty", "off"])  # the floods are to go on
+        self.relay = admin_relay(world, "--limits.penalty", "off")  # the floods are to go on
         self.pid = self.relay.p.pid
         with open(self.relay.token) as f:
             token = f.read().strip()
         self.herd = Herd(world, self.relay, SIZES, SEED)
         self.before = self.state()
         self.floods = Floods(self.relay.port, token, SEED)
+        self.people = People(self.relay, SEED)
         self.calms, self.done = [], {"stops of the relay": 0, "stops of ends": 0, "reloads": 0}
 
     def state(self):
@@ -98,10 +103,12 @@ class Soak:
         self.herd.talk(PPS)
         self.herd.tell(f"wild {FAULTS_PER_S}")
         self.floods.may.set()
+        self.people.may.set()
         end = time.monotonic() + STORM_S
         while time.monotonic() < end:
             self.mischief()
         self.floods.may.clear()
+        self.people.rest()
         self.herd.tell("wild 0")
         self.herd.tell("talk 0")
 
@@ -140,6 +147,7 @@ class Soak:
             self.storm()
             self.calm(started)
         self.floods.stop()
+        self.people.stop()
         reports = self.herd.reports()
         left_at = self.herd.leave()
         counters = self.settle(0)
@@ -210,13 +218,15 @@ def account(soak, ends, relay, left_at):
     routed = relay["packets_in_total"] - relay["packets_out_total"]
     # Not ours: what floods say before they are admitted. On a connection that is dead already: counted for no session.
     rest = sum(drops.values()) - drops.get("not_ready", 0) - routed - queue_drops - ignored
+    # What waited for the rate of its account when its end went.
+    held = routed - sum(drops.get(k, 0) for k in ROUTED)
     bad = [r["line"] for r in rows if r["up"] < 0 or r["down"] < 0 or (r["intact"] and (r["up"] or r["down"]))]
     found = {
         "sent by ends": ends["sent"], "delivered by ends": ends["delivered"],
         "wrong at ends": {k: ends[k] for k in ("corrupt", "reordered", "foreign", "unwanted")},
         "dropped by ends": {k[5:]: v for k, v in ends.items() if k.startswith("drop_")},
         "into the relay": relay["packets_in_total"], "out of the relay's router": relay["packets_out_total"],
-        "dropped by the relay": drops,
+        "dropped by the relay": drops, "held for the rate when its end went": held,
         "in flight on broken connections": {"towards the relay": lost_up, "towards ends": lost_down,
                                             "most on one": max(max(r["up"], r["down"]) for r in rows)},
         "ignored when they came (too old after a stop)": {"by the relay": ignored, "by ends": ignored_by_ends},
@@ -225,7 +235,7 @@ def account(soak, ends, relay, left_at):
     conditions = {
         "ends: sent + received = handed on + delivered + dropped":
             ends["sent"] + ends["got"] + ignored_by_ends == ends["handed"] + ends["delivered"] + ends["dropped"],
-        "relay: in = out + dropped by the router": routed == sum(drops.get(k, 0) for k in ROUTED),
+        "relay: in = out + dropped by the router + held for the rate": 0 <= held <= drops.get("link_closed", 0),
         "relay: drops of the sessions = counters": 0 <= rest <= drops.get("link_closed", 0),
         "connections: nothing doubled, intact ones lost nothing": not bad,
         "all connections: handed on = in + ignored + in flight": ends["handed"] == relay["packets_in_total"] + ignored + lost_up,
@@ -242,6 +252,7 @@ def judge(soak, ends, relay, after, left_at):
         "no datagram damaged, reordered, of a stranger or not declared":
             ends["corrupt"] == ends["reordered"] == ends["foreign"] == ends["unwanted"] == 0,
         "no end refused for good": ends["refused"] == 0,
+        f"people: {soak.people.failure or 'all were answered'}": not soak.people.failure,
         "descriptors: one for each end, all given back":
             all(c["descriptors"] == soak.before["descriptors"] + soak.herd.total for c in soak.calms)
             and after["descriptors"] == soak.before["descriptors"],
@@ -253,7 +264,7 @@ def judge(soak, ends, relay, after, left_at):
     }
     return {"minutes": MINUTES, "seed": SEED, "build": os.path.basename(BUILD), "ends": soak.herd.total, "datagrams": found,
             "resident memory": rss, "heap in use": heap, "before": soak.before, "after": after, "calms": soak.calms, "counters": dict(relay),
-            "faults": soak.done | {"of ends": ends["faults"]}, "floods": soak.floods.counts, "conditions": conditions,
+            "faults": soak.done | {"of ends": ends["faults"]}, "floods": soak.floods.counts, "people": soak.people.counts, "conditions": conditions,
             "suspect": bad[:20]}
 
 
@@ -266,7 +277,7 @@ def show(result):
             else:
                 print(f"{indent}{k:<{58 - len(indent)}} {v:>14}" if not isinstance(v, float) else
                       f"{indent}{k:<{58 - len(indent)}} {v:>14.3f}")
-    rows({k: result[k] for k in ("datagrams", "faults", "floods", "resident memory", "heap in use", "before", "after")})
+    rows({k: result[k] for k in ("datagrams", "faults", "floods", "people", "resident memory", "heap in use", "before", "after")})
     for words, holds in result["conditions"].items():
         print(f"{'ok    ' if holds else 'FAILED'}  {words}")
     for line in result["suspect"]:
