@@ -20,12 +20,12 @@ NOBODY = 65534
 class Admin:
     """Commands on one state directory."""
 
-    def __init__(self, state, *args):
-        self.state, self.args = state, args
+    def __init__(self, state, *args, binary=TUNN):
+        self.state, self.args, self.binary = state, args, binary
 
     def run(self, *argv, env=None, user=None):
         clean = {k: v for k, v in os.environ.items() if not k.startswith("TUNN_") and k != "SUDO_USER"}
-        return subprocess.run([TUNN, *argv, "--state", self.state, *self.args], capture_output=True, text=True, check=False,
+        return subprocess.run([self.binary, *argv, "--state", self.state, *self.args], capture_output=True, text=True, check=False,
                               timeout=60, env=clean | (env or {}), user=user)
 
     def do(self, *argv, **kw):
@@ -325,7 +325,7 @@ def everybody_reaches(world):
 def test_another_user_is_refused(world):
     everybody_reaches(world)
     relay = world.relay()
-    admin = Admin(relay.state)
+    admin = Admin(relay.state, binary=shutil.copy(TUNN, world.tmp))  # ours may lie in a home directory
     admin.refused(1, "another user's", "account", "add", "mallory", user=NOBODY)
     admin.refused(1, "another user's", "token", "new", "main", user=NOBODY)
     os.chmod(relay.state, 0o755)  # even if somebody opened all of it

@@ -26,11 +26,11 @@ def small_disk(world):
     holder.wait_for("mounted")
     binary = f"{world.tmp}/tunn-inside"
     with open(binary, "w") as f:
-        f.write(f'#!/bin/sh\nexec nsenter -t {holder.p.pid} -m {TUNN} "$@"\n')
+        f.write(f'#!/bin/sh\nexec nsenter -t {holder.p.pid} -m -r {TUNN} "$@"\n')
     os.chmod(binary, 0o755)
 
     def inside(command):
-        subprocess.run(["nsenter", "-t", str(holder.p.pid), "-m", "sh", "-c", f"cd {small} && {command}"], capture_output=True, check=False)
+        subprocess.run(["nsenter", "-t", str(holder.p.pid), "-m", "-r", "sh", "-c", f"cd {small} && {command}"], capture_output=True, check=False)
 
     return binary, inside
 
