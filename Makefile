@@ -16,7 +16,7 @@ PKGS     := gcc make pkg-config ca-certificates libnghttp2-dev libprotobuf-c-dev
             python3 python3-protobuf libseccomp-dev libcap-ng-dev zlib1g-dev libjansson-dev
 PKGS_RUN  := iputils-ping iproute2 iptables procps wireguard-go wireguard-tools openresolv
 PKGS_TEST := libcmocka-dev $(PKGS_RUN) python3-pytest python3-pytest-xdist python3-grpcio protobuf-compiler-grpc python3-h2 python3-nacl \
-             openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime binutils sqlite3 python3-prometheus-client
+             openssl squid iperf3 man-db systemd python3-seccomp strace libfaketime curl binutils sqlite3 python3-prometheus-client
 PKGS_PAGE := chromium chromium-driver python3-selenium fonts-inter pngquant
 NEED     := tests/support/need
 
