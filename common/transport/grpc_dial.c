@@ -224,15 +224,9 @@ static void take_notice(struct call *c, const struct msg *m)
 
 static void on_control(struct call *c, const struct msg *m)
 {
-	struct transport *t = c->chan.transport;
-
 	switch (m->kind) {
 	case MSG_HEALTH_CHECK: call_answer_health(c, m); break;
-	case MSG_HEALTH_ANSWER:
-		if (t->beat_sent_ms)
-			t->rtt_us = (int64_t)(t->now_ms - t->beat_sent_ms) * 1000;
-		t->beat_sent_ms = 0;
-		break;
+	case MSG_HEALTH_ANSWER: grpc_beat_answered(c->chan.transport); break;
 	case MSG_PEER_STATUS: take_peer_status(c, m); break;
 	case MSG_NOTICE: take_notice(c, m); break;
 	case MSG_STREAM_CLOSED: /* the status that follows says it again */

@@ -145,6 +145,8 @@ static inline struct call *call_of(const struct chan *c) { return (struct call *
 
 /* transport_grpc.c */
 void grpc_sweep(struct transport *);
+/* The other side has answered what ask() asked: the round trip is known. */
+void grpc_beat_answered(struct transport *);
 
 /* grpc_call.c */
 struct call *call_new(struct transport *, struct h2_stream *, const struct method *);

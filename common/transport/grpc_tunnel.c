@@ -173,7 +173,7 @@ static void on_control(struct call *c, const struct msg *m)
 		c->beats = true;
 		call_answer_health(c, m);
 		break;
-	case MSG_HEALTH_ANSWER:
+	case MSG_HEALTH_ANSWER: grpc_beat_answered(c->chan.transport); break;
 	case MSG_NONE: break;
 	case MSG_REGISTER: misplaced(c, "already registered"); break;
 	default: misplaced(c, "only the relay sends this message"); break;

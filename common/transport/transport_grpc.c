@@ -100,6 +100,15 @@ static void end_drain(struct transport *t)
 	t->drain_ms = 0;
 }
 
+void grpc_beat_answered(struct transport *t)
+{
+	if (!t->beat_sent_ms)
+		return;
+	t->rtt_us = (int64_t)(t->now_ms - t->beat_sent_ms) * 1000;
+	metric_observe(DISTRIBUTION_RTT, t->now_ms - t->beat_sent_ms, 1);
+	t->beat_sent_ms = 0;
+}
+
 static void on_ping_ack(void *owner, uint64_t payload)
 {
 	struct transport *t = owner;
@@ -109,9 +118,7 @@ static void on_ping_ack(void *owner, uint64_t payload)
 	} else if (payload == t->fresh_mark) {
 		t->stale_until_ms = 0;
 	} else if (payload && payload == t->beat_sent_ms) {
-		t->rtt_us = (int64_t)(t->now_ms - payload) * 1000;
-		metric_observe(DISTRIBUTION_RTT, t->now_ms - payload, 1);
-		t->beat_sent_ms = 0;
+		grpc_beat_answered(t);
 	}
 }
 

@@ -223,6 +223,29 @@ static void heartbeat_keeps_an_idle_conversation_alive(void **state)
 	pair_close(&p, OPS);
 }
 
+/* Whoever asks, and however: in the stream, by PING, by a frame. */
+static void each_heartbeat_of_both_sides_measures_the_round_trip(void **state)
+{
+	struct distribution_sums before, after;
+	struct pair p;
+	uint64_t n = 0;
+
+	(void)state;
+	connect_pair(&p);
+	metric_distribution(DISTRIBUTION_RTT, &before);
+	for (int s = 0; s < 300; s++) {
+		p.now_ms += 1000;
+		assert_int_equal(OPS->tick(p.client, p.now_ms), 0);
+		assert_int_equal(OPS->tick(p.server, p.now_ms), 0);
+		pair_run(&p, OPS);
+	}
+	metric_distribution(DISTRIBUTION_RTT, &after);
+	for (unsigned i = 0; i <= DISTRIBUTION_BOUNDS; i++)
+		n += after.n[i] - before.n[i];
+	assert_in_range(n, 2 * (300 / 17), 2 * (300 / 13)); /* 15 s, a tenth more or less */
+	pair_close(&p, OPS);
+}
+
 static int ticks_until_dead(struct pair *p, struct transport *t)
 {
 	struct buf sink = { 0 };
@@ -319,6 +342,7 @@ int main(void)
 		cmocka_unit_test(S23_peer_states_and_the_notice_of_a_drain_arrive),
 		cmocka_unit_test(server_end_tells_why),
 		cmocka_unit_test(heartbeat_keeps_an_idle_conversation_alive),
+		cmocka_unit_test(each_heartbeat_of_both_sides_measures_the_round_trip),
 		cmocka_unit_test(silence_is_noticed_within_the_bound_by_both_sides),
 		cmocka_unit_test(G27_half_as_many_signs_of_life_where_that_was_asked_for),
 		cmocka_unit_test(probe_shortens_the_wait),
