@@ -37,10 +37,28 @@ static struct str node_key_hex(struct str peer)
 	return (struct str){ NULL, 0 };
 }
 
+bool key_peer_name(struct str own_account, struct str peer, struct str *account_out,
+                   struct str *id_out)
+{
+	const char *slash = peer.len ? memchr(peer.p, '/', peer.len) : NULL;
+	struct str account = own_account, id = peer;
+
+	if (slash) {
+		account = (struct str){ peer.p, (size_t)(slash - peer.p) };
+		id = (struct str){ slash + 1, peer.len - account.len - 1 };
+		if (!name_is_valid(account))
+			return false;
+	}
+	if (!name_is_valid(id))
+		return false;
+	*account_out = account;
+	*id_out = id;
+	return true;
+}
+
 int key_of_peer(struct str own_account, struct str peer, struct key *key_out)
 {
-	struct str hex = node_key_hex(peer);
-	const char *slash;
+	struct str hex = node_key_hex(peer), account, id;
 
 	if (hex.p) {
 		struct key k;
@@ -49,15 +67,7 @@ int key_of_peer(struct str own_account, struct str peer, struct key *key_out)
 		*key_out = k;
 		return 0;
 	}
-	slash = peer.len ? memchr(peer.p, '/', peer.len) : NULL;
-	struct str account = own_account, id = peer;
-	if (slash) {
-		account = (struct str){ peer.p, (size_t)(slash - peer.p) };
-		id = (struct str){ slash + 1, peer.len - account.len - 1 };
-		if (!name_is_valid(account))
-			return ERR_INVALID;
-	}
-	if (!name_is_valid(id))
+	if (!key_peer_name(own_account, peer, &account, &id))
 		return ERR_INVALID;
 	key_of_tunnel(account, id, key_out);
 	return 0;

@@ -37,6 +37,9 @@ void key_of_tunnel(struct str account, struct str id, struct key *key_out);
 /* What a peer is written as: `id` (of own account), `account/id`, or
  * `nodekey:` + 64 lower-case hex. 0 or ERR_INVALID. */
 int key_of_peer(struct str own_account, struct str peer, struct key *key_out);
+/* Account and id of a named one, pointing into what was given. False: it is written otherwise. */
+bool key_peer_name(struct str own_account, struct str peer, struct str *account_out,
+                   struct str *id_out);
 bool peer_is_valid(struct str peer);
 
 /* First 8 hex digits and a dot, for logs: whole keys are never logged. */

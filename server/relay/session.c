@@ -186,8 +186,6 @@ static void welcome(struct session *s)
 		.peer_keys = who->peers,
 	};
 
-	free(s->peers);
-	s->peers = NULL;
 	session_settle(s);
 	metric_add(METRIC_REGISTRATIONS, 1);
 	metric_add(METRIC_SESSIONS_OPEN, 1);

@@ -23,7 +23,7 @@ struct session {
 	struct derp_question *question; /* native: to the URL that admits, not answered yet */
 	bool has_id;
 	bool is_home;         /* native: NotePreferred */
-	struct str *peers;    /* as declared, until joined; text behind it */
+	struct str *peers;    /* as declared; text behind it */
 	struct bucket absent; /* native: PeerGone frames for keys that nobody has */
 	uint64_t joined_ms;
 	char address[ADDR_TEXT_LEN];

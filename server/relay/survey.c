@@ -64,18 +64,21 @@ static bool matches(const struct session *s, const char *text)
 	       strstr(s->address, text);
 }
 
-static void put_peers(struct survey_row *row, const struct member *m)
+/* By the names that it declared: who is looked for is not there. */
+static void put_peers(struct survey_row *row, const struct session *s)
 {
-	row->n_peers = m->who->n_peers;
+	const struct presence *who = s->member.who;
+	struct str account, id;
+
+	row->n_peers = who->n_peers;
 	for (unsigned i = 0; i < row->n_peers && i < SURVEY_PEERS_MAX; i++) {
-		const struct decl *d = &m->decls[i];
 		struct survey_peer *p = &row->peers[i];
-		p->key = *d->key;
-		p->state = d->told;
-		if (!d->peer)
+		p->key = who->peers[i];
+		p->state = s->member.decls[i].told;
+		if (!key_peer_name(str_of(who->account), s->peers[i], &account, &id))
 			continue;
-		memcpy(p->account, d->peer->account, sizeof p->account);
-		memcpy(p->id, d->peer->id, sizeof p->id);
+		memcpy(p->account, account.p, account.len); /* grammar: fits */
+		memcpy(p->id, id.p, id.len);
 	}
 }
 
@@ -115,7 +118,7 @@ static void put_row(struct survey_row *row, const struct session *s)
 	memcpy(row->account, who->account, sizeof row->account);
 	memcpy(row->id, who->id, sizeof row->id);
 	memcpy(row->address, s->address, sizeof row->address);
-	put_peers(row, &s->member);
+	put_peers(row, s);
 }
 
 /* ---- the walk ---- */

@@ -25,7 +25,7 @@ enum { SURVEY_PEERS_MAX = 8, SURVEY_QUERY_MAX = 64, SURVEY_ROWS_MAX = 1000 };
 struct survey_peer {
 	struct key key;
 	enum peer_state state;
-	char account[NAME_MAX_LEN + 1], id[NAME_MAX_LEN + 1]; /* "": nobody has the key */
+	char account[NAME_MAX_LEN + 1], id[NAME_MAX_LEN + 1]; /* "": declared by key */
 };
 
 struct survey_row {     /* a tunnel */
