@@ -185,10 +185,29 @@ void report_way(struct report *r, const struct way *way)
 
 /* -- connected */
 
+static bool is_of_other_account(const struct report *r, const char *peer)
+{
+	const char *slash = strchr(peer, '/');
+	size_t len = slash ? (size_t)(slash - peer) : 0;
+
+	return slash && !(strlen(r->account) == len && memcmp(peer, r->account, len) == 0);
+}
+
+static bool has_peer_of_other_account(const struct report *r)
+{
+	for (unsigned i = 0; i < r->conf.n_peers; i++)
+		if (is_of_other_account(r, r->conf.peers[i]))
+			return true;
+	return false;
+}
+
 static void say_first_ready(const struct report *r)
 {
+	bool across = r->account[0] && has_peer_of_other_account(r);
+
 	if (r->id[0])
-		say(r->conf.out, "connected as %s; the other side needs --peer %s", r->id, r->id);
+		say(r->conf.out, "connected as %s; the other side needs --peer %s%s%s", r->id,
+		    across ? r->account : "", across ? "/" : "", r->id);
 	else
 		say(r->conf.out,
 		    "connected with the id that your token is bound to; the other side "
@@ -213,14 +232,6 @@ void report_ready(struct report *r, unsigned n, struct str id, struct str accoun
 }
 
 /* -- peers */
-
-static bool is_of_other_account(const struct report *r, const char *peer)
-{
-	const char *slash = strchr(peer, '/');
-	size_t len = slash ? (size_t)(slash - peer) : 0;
-
-	return slash && !(strlen(r->account) == len && memcmp(peer, r->account, len) == 0);
-}
 
 /* The command that the other side must run, or "" for ends that are no tunn. */
 static void other_side(const struct report *r, const char *peer, char *out, size_t cap)
@@ -354,7 +365,7 @@ static void reset_text(int64_t unix_s, char *out, size_t cap)
 
 	out[0] = 0;
 	if (unix_s > 0 && gmtime_r(&t, &tm))
-		strftime(out, cap, " until %Y-%m-%d %H:%M UTC", &tm);
+		strftime(out, cap, ", the next begins on %Y-%m-%d %H:%M UTC", &tm);
 }
 
 void report_notice(struct report *r, const struct notice *n)
@@ -375,15 +386,17 @@ void report_notice(struct report *r, const struct notice *n)
 	r->resets_unix_s = n->resets_unix_s;
 	reset_text(n->resets_unix_s, until, sizeof until);
 	if (n->percent != r->percent)
-		say_news(r, &r->news, "%u %% of the account's volume is used%s", n->percent, until);
+		say_news(r, &r->news, "%u %% of the account's volume of this month is used%s",
+		         n->percent, until);
 	r->percent = n->percent;
 }
 
 static void reason_of(enum close_why why, const char *text, char *out, size_t cap)
 {
-	const char *sentence = close_text(why);
+	const char *sentence = close_text(why), *label = close_label(why);
 
-	if (why == CLOSE_LOCAL && text[0])
+	/* "quota ...", "superseded ...": it says it all. */
+	if (text[0] && (why == CLOSE_LOCAL || strncmp(text, label, strlen(label)) == 0))
 		snprintf(out, cap, "%s", text);
 	else if (!text[0] || strcmp(text, sentence) == 0)
 		snprintf(out, cap, "%s", sentence);
@@ -414,7 +427,7 @@ void report_lost(struct report *r, enum close_why why, const char *text, uint32_
 	memcpy(r->reason, reason, sizeof reason);
 	r->reason_ms = now_ms;
 	delay_text(delay_ms, delay, sizeof delay);
-	if (why == CLOSE_QUOTA)
+	if (why == CLOSE_QUOTA && !text[0])
 		reset_text(r->resets_unix_s, until, sizeof until);
 	say_news(r, &r->ways, "reconnecting %s because: %s%s", delay, reason, until);
 }

@@ -161,14 +161,21 @@ static void give_up(struct uplink *u, enum close_why why, const char *words)
 	}
 }
 
+/* By the relay itself: it is the same by every way. */
+static bool is_refusal(enum close_why why)
+{
+	enum verdict v = close_verdict(why);
+
+	return v == VERDICT_FINAL || v == VERDICT_WAIT || why == CLOSE_TUNNELS ||
+	       why == CLOSE_FIGHT;
+}
+
 /* Another way may lead where this one ended: not if the relay itself refused us. */
 static bool turn(struct uplink *u, enum close_why why, bool is_doubtful, const char *words)
 {
 	const struct way *before = ways_now(&u->ways);
-	bool may = u->state != UPLINK_READY && close_verdict(why) != VERDICT_FINAL &&
-	           close_verdict(why) != VERDICT_WAIT;
 
-	if (!may)
+	if (u->state == UPLINK_READY || is_refusal(why))
 		return false;
 	if (is_doubtful)
 		dialler_judge(dialler(u), false);

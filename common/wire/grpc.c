@@ -199,7 +199,9 @@ enum close_why grpc_close_why(int status, const char *text)
 	case GRPC_DEADLINE_EXCEEDED: return CLOSE_DEADLINE;
 	case GRPC_PERMISSION_DENIED: return CLOSE_DENIED;
 	case GRPC_RESOURCE_EXHAUSTED:
-		return strncmp(text, "quota", 5) == 0 ? CLOSE_QUOTA : CLOSE_TUNNELS;
+		return strncmp(text, "quota", 5) == 0   ? CLOSE_QUOTA :
+		       strncmp(text, "tunnels", 7) == 0 ? CLOSE_TUNNELS :
+		                                          CLOSE_UNAVAILABLE;
 	case GRPC_FAILED_PRECONDITION: return CLOSE_ORDER;
 	case GRPC_ABORTED:
 		return strncmp(text, "superseded", 10) == 0 ? CLOSE_SUPERSEDED : CLOSE_UNAVAILABLE;

@@ -205,8 +205,6 @@ const char *account_why_text(const struct account *a, enum close_why why)
 		return "the account is suspended: ask the relay's operator";
 	if (why == CLOSE_DENIED)
 		return "the account's tier has no UDP relay: it needs Pro";
-	if (why == CLOSE_QUOTA)
-		return "the account's volume of this month is used up";
 	return close_text(why);
 }
 

@@ -67,8 +67,8 @@ bool account_is_unused(const struct account *, uint64_t now_ms);
 
 /* ---- workers ---- */
 
-/* May an end of it be here? CLOSE_NONE, or CLOSE_DENIED (suspended, or without relay) or
- * CLOSE_QUOTA, in the words of account_why_text(). */
+/* May an end of it be here? CLOSE_NONE, CLOSE_DENIED (suspended, or without relay: in the
+ * words of account_why_text()) or CLOSE_QUOTA. */
 enum close_why account_check(const struct account *);
 const char *account_why_text(const struct account *, enum close_why);
 /* Counts a tunnel. CLOSE_TUNNELS: it has as many as it may. */

@@ -26,18 +26,27 @@ enum {
 /* Accounts begin anew with the UTC month. */
 static int64_t month_ends_unix_s(void) { return usage_month_end(usage_month_of(clock_unix_ms())); }
 
+/* Begins with the word by which the end tells RESOURCE_EXHAUSTED apart (grpc_close_why). */
 static const char *text_of(const struct session *s, enum close_why why, char out[static 200])
 {
+	struct account *a = s->member.who->payer;
+	struct account_terms terms;
 	char until[32];
 	time_t at;
 	struct tm tm;
 
+	if (why == CLOSE_TUNNELS) {
+		account_terms(a, &terms);
+		snprintf(out, 200, "tunnels of the account are all in use: it may have %u at once",
+		         terms.tunnels);
+		return out;
+	}
 	if (why != CLOSE_QUOTA)
-		return account_why_text(s->member.who->payer, why);
+		return account_why_text(a, why);
 	at = (time_t)month_ends_unix_s();
 	strftime(until, sizeof until, "%Y-%m-%d %H:%M", gmtime_r(&at, &tm));
-	snprintf(out, 200, "%s; the next begins on %s UTC",
-	         account_why_text(s->member.who->payer, why), until);
+	snprintf(out, 200, "quota of the account's month is used up; the next begins on %s UTC",
+	         until);
 	return out;
 }
 

@@ -131,15 +131,17 @@ def test_A07_the_volume_ends_a_tunnel_with_notice_and_words(hosted, world):
     laptop.wait_for(r"80 ?%")
     for _ in range(400):
         s.sendto(bytes(1000), address)
-    laptop.wait_for(r"100 ?%|used up")
-    laptop.wait_for("begins? (anew|on)|resets|until")
+    laptop.wait_for(r"100 % of the account's volume of this month is used, the next begins on \d+-\d\d-01 00:00 UTC")
+    laptop.wait_for(r"reconnecting in \d+ min because: quota of the account's month is used up; the next begins on ")
     used = hosted.used("small")
     assert 1_000_000 <= used["sent_bytes"] <= 1_002_000 and used["sent_bytes"] == hosted.used("other")["received_bytes"]
     again = hosted.end("small", "c", "other/b", free_port(), "--listen")
-    again.wait_for("volume of this month is used up")
+    again.wait_for(r"reconnecting in \d+ s because: quota of the account's month is used up; the next begins on ")
     hosted.run("account", "set", "small", "--volume", "100MB")
     third = hosted.end("small", "d", "other/b", free_port(), "--listen")
     third.wait_for("not there|not declared")
+    refused = [line for line in hosted.relay.lines if "refused end id=c" in line]
+    assert len(refused) == 1 and "reason=quota" in refused[0]  # it waits, and asks by no other way
 
 
 def test_A05_a_tier_without_relay_is_told_what_it_needs(hosted):
@@ -156,7 +158,8 @@ def test_A06_more_tunnels_than_the_account_has_are_refused(hosted):
     second = hosted.end("acme", "b", "a", free_port(), "--listen")
     first.wait_for("b is up")
     third = hosted.end("acme", "c", "a", free_port(), "--listen")
-    third.wait_for("tunnel")
+    third.wait_for(r"reconnecting in [\d.]+ s because: tunnels of the account are all in use: it may have 2 at once$")
+    assert "next way" not in third.text()
     assert hosted.show("acme")["tunnels_now"] == 2
     second.stop()
     third.wait_for("a has not declared|a is not there|connected", seconds=40)

@@ -267,7 +267,7 @@ def test_a_quota_that_never_resets_is_asked_about_once_an_hour(fake, resets):
     c = fake.accept().admit()
     c.data(quota(100, resets))
     c.finish(8, "quota used up")
-    m = end.wait_for(r"reconnecting (in [\d.]+ s|in \d+ min) because: the account's monthly volume is used up")
+    m = end.wait_for(r"reconnecting (in [\d.]+ s|in \d+ min) because: quota used up")
     if resets > 1:
         assert m.group(1) in [f"in {minutes} min" for minutes in range(60, 67)]
     elif resets:  # over by now

@@ -83,7 +83,7 @@ def test_H1_a_month_begins_anew_with_the_clock(world):
         s.sendto(bytes(1000), address)
     laptop.wait_for("used up")
     refused = hosted.end("small", "c", "other/b", free_port(), "--listen")
-    refused.wait_for(f"volume of this month is used up; the next begins on {year}-{month:02}-01 00:00 UTC")
+    refused.wait_for(f"month is used up; the next begins on {year}-{month:02}-01 00:00 UTC")
     assert hosted.used("small")["sent_bytes"] >= 1_000_000
     clock.set(round(to_next) + 3600)
     end = time.monotonic() + 20

@@ -152,6 +152,7 @@ static void the_other_side_of_another_account_is_told_ours(void **state)
 	tell(1, PEER_ABSENT, ROLE_UNKNOWN);
 	assert_true(said("or has not declared us"));
 	assert_true(said("tunn relay 51820 --id office --peer me/intern-wg"));
+	assert_true(said("the other side needs --peer me/intern-wg"));
 	tell(0, PEER_NOT_MUTUAL, ROLE_UNKNOWN);
 	assert_true(said(
 	                "home-wg is there but has not declared us; it must run: tunn relay 51820 --id "
@@ -273,7 +274,7 @@ static void quota_tells_until_when(void **state)
 	report_notice(report, &n);
 	assert_int_equal(n_lines(), 1);
 	report_lost(report, CLOSE_QUOTA, "", 3600000, 0);
-	assert_true(said("until 2026-02-01 00:00 UTC"));
+	assert_true(said("the next begins on 2026-02-01 00:00 UTC"));
 	assert_true(said("in 60 min"));
 }
 

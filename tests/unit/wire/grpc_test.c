@@ -320,7 +320,12 @@ static void what_a_client_makes_of_a_status_follows_its_stable_words(void **stat
 	assert_int_equal(grpc_close_why(GRPC_UNAVAILABLE, "several instances keep"), CLOSE_FIGHT);
 	assert_int_equal(grpc_close_why(GRPC_UNAVAILABLE, "full"), CLOSE_UNAVAILABLE);
 	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, "quota used up"), CLOSE_QUOTA);
-	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, "3 tunnels"), CLOSE_TUNNELS);
+	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, "tunnels: 3"), CLOSE_TUNNELS);
+	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, "too much"), CLOSE_UNAVAILABLE);
+	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, close_text(CLOSE_QUOTA)),
+	                 CLOSE_QUOTA);
+	assert_int_equal(grpc_close_why(GRPC_RESOURCE_EXHAUSTED, close_text(CLOSE_TUNNELS)),
+	                 CLOSE_TUNNELS);
 	for (int status = 0; status <= 16; status++) /* a number for every status */
 		assert_in_range(grpc_close_why(status, ""), CLOSE_DONE, CLOSE_N - 1);
 }
