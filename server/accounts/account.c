@@ -202,7 +202,7 @@ enum close_why account_check(const struct account *a)
 const char *account_why_text(const struct account *a, enum close_why why)
 {
 	if (why == CLOSE_DENIED && get(&a->suspended))
-		return "the account is suspended: ask the relay's operator";
+		return "the account is suspended or removed: ask the relay's operator";
 	if (why == CLOSE_DENIED)
 		return "the account's tier has no UDP relay: it needs Pro";
 	return close_text(why);
