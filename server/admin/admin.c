@@ -75,20 +75,30 @@ static void ask_worker(struct admin *a, unsigned i)
 	survey_send(v, workers_mailboxes(a->conf.workers)[i]);
 }
 
+static bool is_late(const struct admin *a, unsigned i)
+{
+	return a->asked_ms[i] && loop_now_ms(a->loop) - a->asked_ms[i] >= ADMIN_WAIT_MS;
+}
+
+void admin_note_late(struct admin *a)
+{
+	for (unsigned i = 0; i < admin_n_workers(a); i++)
+		if (is_late(a, i))
+			a->state[i].answers = false;
+}
+
 /* Who has not answered yet is not asked again: a worker that hangs shall not be buried
  * under our mail. */
 static void on_tick(void *arg)
 {
 	struct admin *a = arg;
-	uint64_t now_ms = loop_now_ms(a->loop);
 
 	timer_set(a->tick, TICK_MS);
 	series_tick(&a->series, clock_unix_ms() / 1000);
+	admin_note_late(a);
 	for (unsigned i = 0; i < admin_n_workers(a); i++)
 		if (!a->asked_ms[i])
 			ask_worker(a, i);
-		else if (now_ms - a->asked_ms[i] >= ADMIN_WAIT_MS)
-			a->state[i].answers = false;
 }
 
 static void note_worker(struct admin *a, const struct survey *v)
@@ -105,15 +115,13 @@ static void note_worker(struct admin *a, const struct survey *v)
 const char *admin_why_not_ready(const struct admin *a)
 {
 	static _Thread_local char words[60];
-	uint64_t now_ms = loop_now_ms(a->loop);
 
 	if (a->stage != ADMIN_SERVING)
 		return a->stage == ADMIN_STARTING ? "starting" : "draining";
 	for (unsigned i = 0; i < admin_n_workers(a); i++) {
-		bool late = a->asked_ms[i] && now_ms - a->asked_ms[i] >= ADMIN_WAIT_MS;
-		if (!a->heard[i] && !late)
+		if (!a->heard[i] && !is_late(a, i))
 			return "starting";
-		if (late || !a->state[i].answers) {
+		if (!a->state[i].answers) {
 			snprintf(words, sizeof words, "worker %u does not answer", i);
 			return words;
 		}

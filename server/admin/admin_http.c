@@ -186,6 +186,7 @@ void admin_on_request(void *owner, struct httpd_request *r)
 	}
 	if (!judge(a, r, admin_guard_check(&a->guard, r)))
 		return;
+	admin_note_late(a);
 	for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
 		if (!str_eq(r->path, routes[i].path))
 			continue;

@@ -64,6 +64,8 @@ struct admin {
 
 /* admin.c */
 unsigned admin_n_workers(const struct admin *);
+/* Before each request: all that it is answered from agrees on who answers. */
+void admin_note_late(struct admin *);
 /* NULL: ready; else why not, in words. */
 const char *admin_why_not_ready(const struct admin *);
 /* Answers may come until it is ended. -ENOMEM: the request is still to be answered. */
