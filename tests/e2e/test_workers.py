@@ -63,12 +63,13 @@ def test_an_end_that_leaves_is_missed_at_another_worker_and_found_again(world, r
 
 
 def test_an_id_that_comes_to_another_worker_supersedes_the_older(world, relay):
-    first = world.end_at(relay, 0, free_port(), "a", "b", "--listen")
-    at = relay.count()
-    second = world.end(relay, free_port(), "a", "b", "--listen")
-    while int(relay.wait_for(r"end joined id=a .* worker=(\d+)", after=at).group(1)) == 0:
+    for n in range(40):  # until the second comes to another; each time a new id, for one that is taken often is fought over
+        me = f"a{n}"
+        first = world.end_at(relay, 0, free_port(), me, "b", "--listen")
         at = relay.count()
-        first, second = second, world.end(relay, free_port(), "a", "b", "--listen")
+        second = world.end(relay, free_port(), me, "b", "--listen")
+        if int(relay.wait_for(rf"end joined id={me} .* worker=(\d+)", after=at).group(1)) != 0:
+            break
     assert first.exit_code() != 0
     assert "superseded" in first.text()
     assert second.p.poll() is None
