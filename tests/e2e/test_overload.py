@@ -80,5 +80,7 @@ def test_of_a_burst_the_oldest_data_goes(path):
     sent = 3000
     send(path, range(sent))
     got = rest(path, sent, [])
-    assert max(number(d) for d in got if d[0] == 4) >= sent - 512 - 1  # what a queue holds
+    # If the newest went, the first 512 would fill the queue and little else would arrive. How new the last is that arrives is the
+    # slow link's to say: what has waited for 25 to 100 ms when it takes more goes too.
+    assert max(number(d) for d in got if d[0] == 4) >= 2 * 512
     assert sum(why.get("drop_queue_full", 0) for why in dropped(path).values())
