@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from derp_fixtures import silent_ends  # noqa: F401
-from fixtures import manager, relay, transports, world  # noqa: F401
+from fixtures import lasting, manager, relay, transports, world  # noqa: F401
 from harness import TUNN
 
 

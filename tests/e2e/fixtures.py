@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import pytest
 
-from harness import World, ask
+from harness import World, ask, free_tcp_port
 from scripted import Peer
 
 
@@ -30,6 +30,12 @@ def transports(request, world):
 @pytest.fixture
 def relay(world):
     return world.relay()
+
+
+@pytest.fixture
+def lasting(world):
+    """A relay that may be started again where it was: nobody is given its port meanwhile."""
+    return world.relay(listen=f"127.0.0.1:{free_tcp_port()}")
 
 
 @pytest.fixture

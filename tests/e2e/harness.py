@@ -1,8 +1,10 @@
 """Programs, relays, ends, namespaces for the end-to-end tests. Everything waits for events."""
 import collections
+import contextlib
 import ctypes
 import itertools
 import os
+import random
 import re
 import select
 import signal
@@ -208,16 +210,37 @@ def endpoint(end):
     return m.group(1), int(m.group(2))
 
 
+def port_numbers():
+    """In turn those that the kernel gives nobody who asks for port 0, so that they stay free until they are used; each
+    process that runs tests has its share."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        top = max(int(f.read().split()[0]), 20000)
+    share = (top - 10000) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    first = 10000 + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    at = random.randrange(share)
+    while True:
+        yield first + at
+        at = (at + 1) % share
+
+
+PORTS = port_numbers()
+
+
+def free_for(kind):
+    while True:
+        with socket.socket(socket.AF_INET6, kind) as s:  # on both families
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            with contextlib.suppress(OSError):
+                s.bind(("::", next(PORTS)))
+                return s.getsockname()[1]
+
+
 def free_port():
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:  # free on both families
-        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        s.bind(("::", 0))
-        return s.getsockname()[1]
+    return free_for(socket.SOCK_DGRAM)
 
 
 def free_tcp_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
+    return free_for(socket.SOCK_STREAM)
 
 
 def until(manager, state):

@@ -11,7 +11,7 @@ import struct
 import time
 from types import SimpleNamespace
 
-from harness import BUILD, free_port
+from harness import BUILD, free_port, free_tcp_port
 from hosting import Hosted
 
 SIZE, RATE = 1000, 4000
@@ -21,7 +21,7 @@ LOST_S = 1.5
 class Kills:
     def __init__(self, world, seed=1, args=("--workers", "2")):
         self.world, self.args, self.random = world, args, random.Random(seed)
-        self.relay = world.relay(args=args)
+        self.relay = world.relay(listen=f"127.0.0.1:{free_tcp_port()}", args=args)
         self.hosted = Hosted(world, self.relay)
         self.used = {name: 0 for name in ("acme", "bolt")}
         for name in self.used:

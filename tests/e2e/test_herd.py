@@ -16,14 +16,14 @@ SECONDS = float(os.environ.get("FULL_RATE_SECONDS") or 5)
 
 
 @pytest.mark.parametrize("one_source", [False, True], ids=["each_from_its_own_network", "all_behind_one_address"])
-def test_F35_500_ends_are_back_within_30_s_of_a_killed_relay(world, relay, one_source):
-    herd = Herd(world, relay, [125] * 4, random.getrandbits(32), one_source=one_source)
+def test_F35_500_ends_are_back_within_30_s_of_a_killed_relay(world, lasting, one_source):
+    herd = Herd(world, lasting, [125] * 4, random.getrandbits(32), one_source=one_source)
     herd.tell("start")
     first = herd.all_ready(60)
     herd.talk(500)
-    relay.p.send_signal(signal.SIGKILL)
-    relay.exit_code()
-    relay = world.relay(listen=f"127.0.0.1:{relay.port}")
+    lasting.p.send_signal(signal.SIGKILL)
+    lasting.exit_code()
+    relay = world.relay(listen=f"127.0.0.1:{lasting.port}")
     seconds = herd.all_ready(60)
     r = herd.reports()
     print(f"all there in {first:.1f} s, all back in {seconds:.1f} s; {r}; {dict(relay.counters())}")

@@ -235,7 +235,8 @@ def test_a_removed_account_is_cut_off(plain):
     assert end.exit_code() == 3
 
 
-def test_usage_is_there_after_a_restart(plain, world):
+def test_usage_is_there_after_a_restart(lasting, world):
+    plain = Hosted(world, lasting)
     plain.account("acme")
     plain.account("bolt")
     address, far, laptop, home = plain.way("acme", "bolt")

@@ -23,20 +23,20 @@ def laptop_behind_middlebox(world, relay):
     return box, laptop, endpoint(laptop)
 
 
-def test_F01_relay_killed_and_back(world, relay):
-    pair, s = world.pair(relay), world.socket()
+def test_F01_relay_killed_and_back(world, lasting):
+    pair, s = world.pair(lasting), world.socket()
     ask(s, pair.address, b"before")
-    restart(world, relay, signal.SIGKILL)
+    restart(world, lasting, signal.SIGKILL)
     assert ask(s, pair.address, b"after", 20) < 15
     assert len(pair.echo.senders) == 1, "the local source port must stay, or WireGuard roams"
 
 
-def test_F02_relay_stopped_in_order_tells_its_ends_and_exits_in_time(world, relay):
-    pair, s = world.pair(relay), world.socket()
+def test_F02_relay_stopped_in_order_tells_its_ends_and_exits_in_time(world, lasting):
+    pair, s = world.pair(lasting), world.socket()
     ask(s, pair.address, b"before")
     start = time.monotonic()
-    restart(world, relay, signal.SIGTERM)
-    assert relay.p.returncode == 0
+    restart(world, lasting, signal.SIGTERM)
+    assert lasting.p.returncode == 0
     assert time.monotonic() - start < 12
     ask(s, pair.address, b"after", 20)
 
@@ -73,17 +73,17 @@ def test_F38_after_a_sleep_the_dead_connection_is_replaced_at_once(world, relay)
     assert ask(s, address, b"awake", 15) < 12  # a heartbeat alone would need up to 25 s
 
 
-def test_stale_datagrams_are_not_replayed_after_an_outage(world, relay):
-    pair, s = world.pair(relay), world.socket()
+def test_stale_datagrams_are_not_replayed_after_an_outage(world, lasting):
+    pair, s = world.pair(lasting), world.socket()
     ask(s, pair.address, b"before")
-    relay.p.send_signal(signal.SIGKILL)
-    relay.exit_code()
+    lasting.p.send_signal(signal.SIGKILL)
+    lasting.exit_code()
     pair.laptop.wait_for("reconnecting")
     seen = pair.echo.n
     for _ in range(100):
         s.sendto(os.urandom(100), pair.address)
     assert not answered(s, b"", 1)
-    world.relay(listen=f"127.0.0.1:{relay.port}")
+    world.relay(listen=f"127.0.0.1:{lasting.port}")
     ask(s, pair.address, b"after", 20)
     assert pair.echo.n - seen < 40, "datagrams of the outage were kept"
 
