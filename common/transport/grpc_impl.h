@@ -133,6 +133,7 @@ struct transport {
 	uint64_t beat_sent_ms;
 	uint64_t stale_until_ms; /* datagrams are too old until then, or fresh_mark is answered */
 	uint64_t fresh_mark;
+	bool stopped_again; /* since fresh_mark was sent */
 	int64_t rtt_us;
 	int failed;
 	struct words error;

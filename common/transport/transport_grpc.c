@@ -109,6 +109,35 @@ void grpc_beat_answered(struct transport *t)
 	t->beat_sent_ms = 0;
 }
 
+/* Asks for a sign of life in the streams whose other side has shown that it answers there. */
+static bool ask_in_stream(struct transport *t)
+{
+	struct msg m = { .kind = MSG_HEALTH_CHECK, .timestamp = clock_unix_ms() };
+	bool in_stream = false;
+
+	list_each(it, tmp, &t->calls) {
+		struct call *c = container_of(it, struct call, node);
+		if (c->state == CALL_OPEN && (t->side == SIDE_CLIENT || c->beats)) {
+			call_say(c, &m);
+			in_stream = true;
+		}
+	}
+	return in_stream;
+}
+
+/* What arrives before the answer was sent before now. Who is stopped again and again needs
+ * many of them: a relay forgives a PING when it has said something since the one before
+ * (gRPC A8), which it does in-stream; and there is one on its way at a time. */
+static void mark_fresh(struct transport *t)
+{
+	t->stale_until_ms = t->now_ms + BEAT_ANSWER_MS;
+	t->stopped_again = false;
+	t->fresh_mark = ~t->now_ms; /* no time of a heartbeat */
+	if (t->side == SIDE_CLIENT)
+		ask_in_stream(t);
+	h2_ping(t->h2, t->fresh_mark);
+}
+
 static void on_ping_ack(void *owner, uint64_t payload)
 {
 	struct transport *t = owner;
@@ -116,7 +145,10 @@ static void on_ping_ack(void *owner, uint64_t payload)
 	if (payload == DRAIN_MARK) {
 		end_drain(t);
 	} else if (payload == t->fresh_mark) {
+		bool again = t->stopped_again && t->now_ms < t->stale_until_ms;
 		t->stale_until_ms = 0;
+		if (again)
+			mark_fresh(t);
 	} else if (payload && payload == t->beat_sent_ms) {
 		grpc_beat_answered(t);
 	}
@@ -215,22 +247,12 @@ static int grpc_flush(struct transport *t, struct buf *out, size_t budget)
 static size_t grpc_waiting(const struct transport *t) { return h2_waiting(t->h2); }
 static bool grpc_has_output(const struct transport *t) { return h2_has_output(t->h2); }
 
-/* Asks for a sign of life: in-stream where the other side has shown that it
- * answers there (only that keeps proxies from closing an idle stream). */
+/* By a PING only where nobody answers in-stream: only that keeps proxies from closing an
+ * idle stream. */
 static void ask(struct transport *t, uint32_t within_ms)
 {
-	struct msg m = { .kind = MSG_HEALTH_CHECK, .timestamp = clock_unix_ms() };
-	bool in_stream = false;
-
-	list_each(it, tmp, &t->calls) {
-		struct call *c = container_of(it, struct call, node);
-		if (c->state == CALL_OPEN && (t->side == SIDE_CLIENT || c->beats)) {
-			call_say(c, &m);
-			in_stream = true;
-		}
-	}
 	t->beat_sent_ms = t->now_ms;
-	if (!in_stream)
+	if (!ask_in_stream(t))
 		h2_ping(t->h2, t->now_ms);
 	if (!t->dead_ms || t->now_ms + within_ms < t->dead_ms)
 		t->dead_ms = t->now_ms + within_ms;
@@ -291,9 +313,11 @@ static void grpc_freshen(struct transport *t, uint64_t now_ms)
 	t->now_ms = now_ms;
 	if (t->dead_ms)
 		t->dead_ms = now_ms + BEAT_ANSWER_MS;
+	if (now_ms < t->stale_until_ms)
+		t->stopped_again = true;
+	else
+		mark_fresh(t);
 	t->stale_until_ms = now_ms + BEAT_ANSWER_MS;
-	t->fresh_mark = ~now_ms; /* no time of a heartbeat */
-	h2_ping(t->h2, t->fresh_mark);
 	list_each(it, tmp, &t->calls) {
 		struct call *c = container_of(it, struct call, node);
 		c->opened_ms = now_ms;

@@ -119,6 +119,24 @@ static void F04_an_end_that_does_not_answer_is_heard_again_in_time(void **state)
 	pair_close(&p, OPS);
 }
 
+static void F04_who_is_stopped_again_and_again_is_not_taken_for_a_flood(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	connect_pair(&p);
+	for (int i = 0; i < 60; i++) { /* at first the other side is as slow */
+		p.now_ms += 800;
+		OPS->freshen(p.client, p.now_ms);
+		if (i > 10)
+			pair_run(&p, OPS);
+	}
+	pair_run(&p, OPS);
+	assert_int_equal(p.at_client.why, 0);
+	exchange(&p, 100);
+	pair_close(&p, OPS);
+}
+
 static bool refuse_token(struct pair *p, struct chan *c, const struct hello *h)
 {
 	(void)h;
@@ -337,6 +355,7 @@ int main(void)
 		cmocka_unit_test(
 		                F04_after_a_stop_what_was_sent_before_is_dropped_and_what_comes_after_is_not),
 		cmocka_unit_test(F04_an_end_that_does_not_answer_is_heard_again_in_time),
+		cmocka_unit_test(F04_who_is_stopped_again_and_again_is_not_taken_for_a_flood),
 		cmocka_unit_test(refusal_reaches_the_client_with_its_words),
 		cmocka_unit_test(admission_may_come_later),
 		cmocka_unit_test(S23_peer_states_and_the_notice_of_a_drain_arrive),
