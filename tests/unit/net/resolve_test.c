@@ -71,12 +71,18 @@ static void numeric_hosts_are_themselves(void **state)
 /* A process that may make no thread still reaches numeric hosts. */
 static bool no_threads;
 
+/* ThreadSanitizer's own, in its builds: it has to know of each thread. */
+extern int __interceptor_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *),
+                                        void *) __attribute__((weak));
+
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
 {
 	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 	if (no_threads)
 		return EPERM;
+	if (__interceptor_pthread_create)
+		return __interceptor_pthread_create(thread, attr, run, arg);
 	*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
 	return real(thread, attr, run, arg);
 }
