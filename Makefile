@@ -167,7 +167,7 @@ e2e: programs
 interop: test-deps
 	$(Q)$(NEED) grpc-proto $(PKGS_PAGE)
 	$(Q)$(MAKE) --no-print-directory programs $(B)/interop/tunn
-	$(Q)TUNN_BUILD=$(B) tests/interop/run $(PYTEST_ARGS)
+	$(Q)TUNN_BUILD=$(B) JOBS=$(JOBS) tests/interop/run $(PYTEST_ARGS)
 # the pictures of the status page in docs/
 screenshots: test-deps
 	$(Q)$(NEED) $(PKGS_PAGE)

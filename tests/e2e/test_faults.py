@@ -85,6 +85,20 @@ def test_F03_what_is_handed_over_must_be_a_listening_socket(world):
 
 # -- F04, F05: a relay that stands still
 
+def test_F04_an_end_that_is_stopped_again_and_again_is_not_taken_for_a_flood(world, relay):
+    """As on a machine that has no time for it: each time it asks where what waited for it ends."""
+    pair, s = world.pair(relay), world.socket()
+    ask(s, pair.address, b"before")
+    for _ in range(6):  # in less than ten seconds, of which two such questions are forgiven
+        pair.laptop.p.send_signal(signal.SIGSTOP)
+        time.sleep(0.9)  # the length of the stop is the point
+        pair.laptop.p.send_signal(signal.SIGCONT)
+        pair.laptop.counters()  # it has run
+    ask(s, pair.address, b"after")
+    assert "reconnecting" not in pair.laptop.text()
+    assert relay.counters()["close_flood"] == 0
+
+
 def test_F04_a_relay_that_stood_still_delivers_nothing_old_and_loses_nobody(world):
     relay = world.relay()
     home_port, s = world.socket(), world.socket()
