@@ -12,6 +12,7 @@
 #include "common/base/sandbox.h"
 #include "common/net/addr.h"
 #include "common/net/fetch.h"
+#include "server/memory.h"
 #include "server/relay/mesh_with.h"
 #include "server/relay/native_policy.h"
 #include "server/state.h"
@@ -68,6 +69,14 @@ static const char *check_url(const char *v)
 		return NULL;
 	snprintf(words, sizeof words, "must be an http or https URL: %s", why);
 	return words;
+}
+
+static const char *check_memory(const char *v)
+{
+	uint64_t bytes;
+
+	return memory_limit_of(v, &bytes) == 0 ? NULL :
+	                                         "must be a size of at least 1MiB, or unlimited";
 }
 
 static const char *check_node(const char *v)
@@ -252,6 +261,13 @@ const struct opt server_opts[] = {
 	  .check = tiers_check_limits,
 	  .help = "off: networks from which tokens are guessed or connections flooded are not refused "
 	          "for a while, as test tools need it; default: on" },
+	{ .kind = OPT_TEXT,
+	  .name = "limits.memory",
+	  .arg = "SIZE|unlimited",
+	  AT(memory),
+	  .check = check_memory,
+	  .help = "near so much memory newcomers are turned away, then ends of the lowest tier; "
+	          "default: three quarters of what the machine or the control group gives" },
 #define LIMITS_ROW(field, kind_, key, value, least, most, words)                                   \
 	{ .kind = OPT_##kind_,                                                                     \
 	  .name = "limits." key,                                                                   \

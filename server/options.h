@@ -36,6 +36,7 @@ struct server_options {
 	const char *seccomp;        /* a name that sandbox_mode_of() knows */
 	struct limits limits;       /* keys under `limits:` in the config file */
 	const char *penalty;        /* on or off; NULL: on */
+	const char *memory;         /* as memory_limit_of() takes it; NULL: a share */
 	struct opt_list derp_allow; /* words that native_allow_check() knows */
 	struct opt_list derp_peering;
 	const char *derp_verify_url; /* NULL: none */

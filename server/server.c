@@ -24,6 +24,7 @@
 #include "server/first.h"
 #include "server/relay/mail.h"
 #include "server/map_node.h"
+#include "server/memory.h"
 #include "server/rights.h"
 #include "server/state.h"
 #include "server/stun_start.h"
@@ -48,6 +49,7 @@ struct server {
 	struct timer *watchdog; /* NULL: nobody watches */
 	struct timer *trim;
 	struct expiry expiry;
+	struct memory *memory;
 	uint64_t n_packets; /* when it was last asked */
 	struct worker_conf worker_conf;
 	struct workers *workers;
@@ -226,6 +228,7 @@ static void reload(struct server *s)
 		return;
 	}
 	expiry_of(&s->expiry, not_after_unix_s);
+	memory_set_limit(s->memory, fresh.memory, &fresh.tiers);
 	admin_open_again(s->admin,
 	                 &(struct admin_place){ .opts = s->opts, .cert = s->cert, .key = s->key },
 	                 &fresh.limits);
@@ -424,6 +427,10 @@ static int open_workers(struct server *s)
 	if (expiry_start(&s->expiry, s->loop) < 0 ||
 	    workers_new(&s->worker_conf, s->rights.workers, &s->workers) < 0)
 		return complain(EXIT_RUNTIME, "out of memory or descriptors");
+	s->memory = memory_start(s->loop, s->workers);
+	if (!s->memory)
+		return complain(EXIT_RUNTIME, "out of memory");
+	memory_set_limit(s->memory, s->opts->memory, &s->opts->tiers);
 	expiry_of(&s->expiry, tls_not_after_unix_s(s->worker_conf.tls));
 	return listen_somewhere(s);
 }
@@ -540,6 +547,7 @@ static void stop(struct server *s)
 	timer_free(s->watchdog);
 	timer_free(s->trim);
 	expiry_stop(&s->expiry);
+	memory_stop(s->memory);
 	loop_free(s->loop);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);

@@ -41,6 +41,8 @@ static const struct close_row close_rows[] = {
 	                       S_DEADLINE_EXCEEDED, VERDICT_RETRY, false },
 	[CLOSE_CROWDED] = { "crowded", "made room for other new connections", S_UNAVAILABLE,
 	                    VERDICT_RETRY, false },
+	[CLOSE_SHED] = { "shed", "the relay is short of memory; try again later", S_UNAVAILABLE,
+	                 VERDICT_RETRY, false },
 	[CLOSE_PENALTY] = { "penalty", "its network is refused for a while", S_UNAVAILABLE,
 	                    VERDICT_RETRY, false },
 	[CLOSE_STALLED] = { "stalled", "stopped reading", S_UNAVAILABLE, VERDICT_RETRY, true },

@@ -40,6 +40,7 @@ enum close_why {
 	CLOSE_TIMEOUT,       /* no life within the heartbeat's bound */
 	CLOSE_SLOW_START,    /* a deadline of connecting or greeting passed */
 	CLOSE_CROWDED,       /* a newcomer had to make room for the next */
+	CLOSE_SHED,          /* the relay is short of memory */
 	CLOSE_PENALTY,       /* tokens are guessed from its network, or it floods */
 	CLOSE_STALLED,       /* the other side stopped reading */
 	CLOSE_TLS,           /* TLS failed */

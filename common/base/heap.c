@@ -10,7 +10,9 @@
 #include <sanitizer/allocator_interface.h>
 
 size_t heap_in_use(void) { return __sanitizer_get_current_allocated_bytes(); }
+size_t heap_resident(void) { return heap_in_use(); }
 bool heap_trim(void) { return false; }
+void heap_give_back(void) {}
 #else
 size_t heap_in_use(void)
 {
@@ -19,19 +21,21 @@ size_t heap_in_use(void)
 	return m.uordblks + m.hblkhd;
 }
 
-/* proc_pid_statm(5), in bytes; 0: not known. */
-static size_t resident(void)
+/* proc_pid_statm(5). */
+size_t heap_resident(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
-	size_t pages = 0;
+	size_t pages = 0, shared = 0;
 
 	if (!f)
 		return 0;
-	if (fscanf(f, "%*u %zu", &pages) != 1)
-		pages = 0;
+	if (fscanf(f, "%*u %zu %zu", &pages, &shared) != 2 || shared > pages)
+		pages = shared = 0;
 	fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
+	return (pages - shared) * (size_t)sysconf(_SC_PAGESIZE);
 }
+
+void heap_give_back(void) { malloc_trim(0); }
 
 static bool has_spare(void)
 {
@@ -45,14 +49,14 @@ static bool has_spare(void)
 bool heap_trim(void)
 {
 	static size_t least; /* resident since it was last given back */
-	size_t now = resident();
+	size_t now = heap_resident();
 
 	if (now < least)
 		least = now;
 	if (now - least < HEAP_GROWN_MIN || !has_spare())
 		return false;
 	malloc_trim(0);
-	least = resident();
+	least = heap_resident();
 	return true;
 }
 #endif

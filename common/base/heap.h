@@ -15,10 +15,14 @@ enum {
 };
 
 size_t heap_in_use(void); /* any thread */
+/* Resident memory of the process that is its own and no file's; 0: not known. With what is
+ * free and was not given back. Any thread. */
+size_t heap_resident(void);
 /* Gives free pages back to the system if there are more than HEAP_SPARE_MAX bytes
  * free and more than an eighth of what is in use. Threads that allocate wait
  * meanwhile, tens of milliseconds for 100 MB: when it is quiet. True: it did.
  * One thread. */
 bool heap_trim(void);
+void heap_give_back(void); /* the same, whatever there is; any thread */
 
 #endif

@@ -14,6 +14,16 @@ METRIC(CONNS_TURNED_AWAY, "connections_turned_away_total", "closed before TLS: t
 METRIC(CONNS_PENALISED, "connections_penalised_total",
        "closed before TLS: their network guessed tokens or flooded")
 METRIC(PENALTIES, "penalties_total", "networks that were refused for a while for that")
+METRIC(MEMORY_BYTES, "memory_bytes", "resident memory that counts against limits.memory")
+METRIC(MEMORY_LIMIT, "memory_limit_bytes", "limits.memory; 0: unlimited")
+METRIC(MEMORY_SHORT, "memory_short",
+       "1: newcomers are turned away for want of memory; 2: ends of the lowest tier go too")
+METRIC(MEMORY_TURNED_AWAY, "memory_turned_away_total",
+       "closed before TLS: the relay was short of memory")
+METRIC(MEMORY_NEWCOMERS, "memory_newcomers_closed_total",
+       "connections without a registered end that were closed for that")
+METRIC(MEMORY_ENDS, "memory_ends_closed_total",
+       "ends of the lowest tier that were sent away for that")
 METRIC(SESSIONS_OPEN, "sessions_open", "ends registered now")
 METRIC(REGISTRATIONS, "registrations_total", "ends admitted")
 METRIC(REFUSALS, "refusals_total", "registrations refused")

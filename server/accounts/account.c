@@ -26,7 +26,7 @@ struct account {
 	unsigned n_workers;
 	/* The terms, written by the accounts thread; each is right by itself. */
 	atomic_bool relay, suspended;
-	atomic_uint tunnels, burst_ms;
+	atomic_uint tunnels, burst_ms, rank;
 	_Atomic uint64_t rate, volume;
 	struct account_usage
 	                before; /* of this month, what the tallies do not have; may be "negative" */
@@ -77,6 +77,7 @@ void account_unref(struct account *a)
 const char *account_name(const struct account *a) { return a->name; }
 int64_t account_row(const struct account *a) { return a->row; }
 unsigned account_n_tunnels(const struct account *a) { return get(&a->n_tunnels); }
+unsigned account_rank(const struct account *a) { return get(&a->rank); }
 
 /* ---- terms, usage ---- */
 
@@ -89,6 +90,7 @@ void account_set_terms(struct account *a, const struct account_terms *t)
 	put(&a->tunnels, t->tunnels);
 	put(&a->burst_ms, t->burst_ms);
 	put(&a->rate, t->rate);
+	put(&a->rank, t->rank);
 	if (t->volume && !get(&a->volume)) { /* nobody has added up so far */
 		account_usage(a, &u);
 		put(&a->used, u.sent + u.received);
@@ -117,7 +119,8 @@ void account_terms(const struct account *a, struct account_terms *out)
 		                       .tunnels = get(&a->tunnels),
 		                       .rate = get(&a->rate),
 		                       .burst_ms = get(&a->burst_ms),
-		                       .volume = get(&a->volume) };
+		                       .volume = get(&a->volume),
+		                       .rank = get(&a->rank) };
 }
 
 void account_learn(struct account *a, const struct account_usage *more)

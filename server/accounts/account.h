@@ -27,6 +27,7 @@ struct account_terms {
 	uint32_t burst_ms; /* so long as much as it sends, if it rested before: rate * burst_ms at
 	                      once */
 	uint64_t volume;   /* bytes of a UTC month, likewise; 0: as much as it likes */
+	unsigned rank; /* of its tier: its place in the table, 0 goes first when memory is short */
 };
 enum { ACCOUNT_BURST_MIN = 262144 }; /* bytes; more than the largest datagram costs */
 
@@ -45,6 +46,7 @@ void account_unref(struct account *);          /* NULL allowed */
 const char *account_name(const struct account *);
 int64_t account_row(const struct account *); /* in the database */
 unsigned account_n_tunnels(const struct account *);
+unsigned account_rank(const struct account *); /* of its terms */
 
 /* ---- accounts thread ---- */
 

@@ -225,6 +225,7 @@ bool tiers_terms(const struct tiers *t, const char *tier, const struct account_o
 		overlay(&terms, own);
 	if (t->off)
 		terms = (struct account_terms){ .relay = true };
+	terms.rank = used ? (unsigned)(used - t->v) : 0;
 	*terms_out = terms;
 	return found != NULL;
 }

@@ -24,7 +24,7 @@ struct tier {
 
 struct tiers {
 	unsigned n;
-	struct tier v[TIERS_MAX];
+	struct tier v[TIERS_MAX];          /* the lowest first, as in the file */
 	char by_default[NAME_MAX_LEN + 1]; /* of an account that was added without --tier */
 	bool off;                          /* `limits: off`: nobody is limited in anything */
 };

@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
+#include "common/base/metric.h"
 #include "common/net/conn.h"
 #include "server/relay/mail.h"
 #include "server/admin/page.h"
@@ -118,6 +119,8 @@ const char *admin_why_not_ready(const struct admin *a)
 
 	if (a->stage != ADMIN_SERVING)
 		return a->stage == ADMIN_STARTING ? "starting" : "draining";
+	if (metric_sum(METRIC_MEMORY_SHORT))
+		return "memory is short";
 	for (unsigned i = 0; i < admin_n_workers(a); i++) {
 		if (!a->heard[i] && !is_late(a, i))
 			return "starting";

@@ -196,6 +196,23 @@ uint64_t admit_enter(struct admit *a, const struct addr *addr, unsigned worker, 
 	return number;
 }
 
+unsigned admit_newest(struct admit *a, unsigned worker, uint64_t *numbers_out, unsigned n)
+{
+	unsigned k = 0;
+
+	pthread_mutex_lock(&a->lock);
+	for (struct list *it = a->newcomers.prev; it != &a->newcomers && k < n;) {
+		struct newcomer *nc = container_of(it, struct newcomer, node);
+		it = it->prev;
+		if (nc->id.worker != worker)
+			continue;
+		numbers_out[k++] = nc->id.number;
+		leave(a, nc);
+	}
+	pthread_mutex_unlock(&a->lock);
+	return k;
+}
+
 void admit_leave(struct admit *a, uint64_t number)
 {
 	pthread_mutex_lock(&a->lock);

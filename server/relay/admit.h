@@ -37,6 +37,8 @@ unsigned admit_count(struct admit *);
  * evicted_out is who had to go for it: has left, and is to be closed by its worker. */
 uint64_t admit_enter(struct admit *, const struct addr *, unsigned worker, uint64_t now_ms,
                      struct newcomer_id *evicted_out);
+/* The newest of that worker, up to n: they have left, and are to be closed. How many. */
+unsigned admit_newest(struct admit *, unsigned worker, uint64_t *numbers_out, unsigned n);
 void admit_leave(struct admit *, uint64_t number); /* no-op for who has left */
 
 #endif

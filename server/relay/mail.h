@@ -21,9 +21,10 @@ enum mail_kind {
 	MAIL_LEAVE,   /* the same: it has it no more */
 	MAIL_CLOSE,   /* the same: a mate of the mesh wants that native end closed */
 	MAIL_SURVEY,  /* admin -> worker, and back: ptr struct survey (given) */
-	MAIL_FIGHT,   /* the same: instances fight for its key, which rests; whoever has it goes */
-	MAIL_LOGIN,   /* auth -> worker: number of the asking web, ptr struct login_question (given)
-	               */
+	MAIL_SHED, /* server -> worker: memory is short; number: so many ends may go (shortage.h) */
+	MAIL_FIGHT, /* the same: instances fight for its key, which rests; whoever has it goes */
+	MAIL_LOGIN, /* auth -> worker: number of the asking web, ptr struct login_question (given)
+	             */
 };
 
 #endif

@@ -22,6 +22,7 @@
 #include "server/relay/native_policy.h"
 #include "server/relay/penalty.h"
 #include "server/relay/session.h"
+#include "server/relay/shortage.h"
 #include "server/relay/survey.h"
 
 enum {
@@ -148,12 +149,14 @@ static void turn_away(struct worker *w, int fd, const struct addr *peer)
 	         w->limits.newcomers_per_net, w->limits.accepts_per_s);
 }
 
-static void evict(struct worker *w, uint64_t number)
+/* It may have been admitted meanwhile, or be gone. */
+static bool evict(struct worker *w, uint64_t number, enum close_why why)
 {
 	struct newcomer *nc = map_get(&w->newcomers, &number);
 
-	if (nc) /* it may have been admitted meanwhile, or be gone */
-		link_close(nc->link, CLOSE_CROWDED);
+	if (nc)
+		link_close(nc->link, why);
+	return nc != NULL;
 }
 
 static int open_newcomer(struct worker *w, int fd, uint64_t number)
@@ -199,9 +202,14 @@ static void on_accepted(void *owner, int fd, const struct addr *peer)
 		refuse(fd);
 		return;
 	}
+	if (shortage_turns_away(w->conf->shortage)) { /* the main thread has said it */
+		metric_add(METRIC_MEMORY_TURNED_AWAY, 1);
+		refuse(fd);
+		return;
+	}
 	uint64_t number = admit_enter(admit, peer, w->mates.self, loop_now_ms(w->loop), &evicted);
 	if (evicted.number && evicted.worker == w->mates.self)
-		evict(w, evicted.number);
+		evict(w, evicted.number, CLOSE_CROWDED);
 	else if (evicted.number)
 		mates_evict(&w->mates, evicted.worker, evicted.number);
 	if (!number) {
@@ -297,6 +305,22 @@ static void on_joined(struct worker *w, struct presence *p)
 		          w->mates.self, id);
 }
 
+/* Memory is short. */
+static void shed(struct worker *w, unsigned n_ends)
+{
+	struct shortage *s = w->conf->shortage;
+	uint64_t numbers[SHORTAGE_NEWCOMERS];
+	unsigned n = admit_newest(w->conf->admit, w->mates.self, numbers, SHORTAGE_NEWCOMERS);
+
+	for (unsigned i = 0; i < n; i++)
+		metric_add(METRIC_MEMORY_NEWCOMERS, evict(w, numbers[i], CLOSE_SHED));
+	if (n_ends)
+		sessions_shed(&w->sessions, atomic_load_explicit(&s->rank, memory_order_relaxed),
+		              n_ends);
+	atomic_store_explicit(&s->lowest[w->mates.self], sessions_lowest_rank(&w->sessions),
+	                      memory_order_relaxed);
+}
+
 static void on_mail(void *owner, struct mail *m)
 {
 	struct worker *w = owner;
@@ -324,7 +348,8 @@ static void on_mail(void *owner, struct mail *m)
 	case MAIL_CONFIG: take_news(w, m->ptr); break;
 	case MAIL_ALIVE: answer(w, m->number); break;
 	case MAIL_DRAIN: drain(w, (uint32_t)m->number); break;
-	case MAIL_EVICT: evict(w, m->number); break;
+	case MAIL_EVICT: evict(w, m->number, CLOSE_CROWDED); break;
+	case MAIL_SHED: shed(w, (unsigned)m->number); break;
 	case MAIL_JOIN: on_joined(w, m->ptr); break;
 	case MAIL_SURVEY: survey_take(m->ptr, &w->sessions, w->links); break;
 	case MAIL_LEAVE: router_on_leave(router, m->ptr, now_ms); break;

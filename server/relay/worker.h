@@ -24,13 +24,15 @@ struct auth;
 struct mesh_conf;
 struct native_policy;
 struct penalty;
+struct shortage;
 
-struct worker_conf {             /* borrowed while the worker lives */
-	struct auth *auth;       /* NULL: open relay; may be filled in until worker_start() */
-	struct mailbox *reports; /* gets MAIL_ENDED and MAIL_ALIVE; NULL: nobody is told */
-	struct admit *admit;     /* newcomers of all workers */
-	struct penalty *penalty; /* of networks, likewise */
-	_Atomic uint64_t *seq;   /* of joins at all workers */
+struct worker_conf {               /* borrowed while the worker lives */
+	struct auth *auth;         /* NULL: open relay; may be filled in until worker_start() */
+	struct mailbox *reports;   /* gets MAIL_ENDED and MAIL_ALIVE; NULL: nobody is told */
+	struct admit *admit;       /* newcomers of all workers */
+	struct penalty *penalty;   /* of networks, likewise */
+	struct shortage *shortage; /* of memory, likewise */
+	_Atomic uint64_t *seq;     /* of joins at all workers */
 	const char *node;
 	bool reflection;
 	struct tls_ctx *tls; /* referenced */

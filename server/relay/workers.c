@@ -11,10 +11,12 @@
 #include "server/relay/native_policy.h"
 #include "server/relay/mates.h"
 #include "server/relay/penalty.h"
+#include "server/relay/shortage.h"
 
 struct workers {
 	struct worker_conf conf;
 	_Atomic uint64_t seq;
+	struct shortage shortage;
 	unsigned n, n_started, n_ended;
 	struct worker *worker[WORKERS_MAX];
 	struct mailbox *mailbox[WORKERS_MAX];
@@ -59,6 +61,8 @@ int workers_new(const struct worker_conf *conf, unsigned n, struct workers **wor
 		return -ENOMEM;
 	ws->conf = *conf;
 	ws->conf.seq = &ws->seq;
+	shortage_init(&ws->shortage);
+	ws->conf.shortage = &ws->shortage;
 	ws->conf.admit = admit_new(&conf->limits);
 	ws->conf.penalty = penalty_new(conf->penalty_on);
 	int rc = ws->conf.admit && ws->conf.penalty ? make_all(ws, n) : -ENOMEM;
@@ -167,6 +171,25 @@ int workers_reload(struct workers *ws, const struct worker_news *fresh)
 		penalty_turn(ws->conf.penalty, fresh->penalty_on);
 	}
 	return whole ? 0 : -ENOMEM;
+}
+
+/* ---- memory ---- */
+
+unsigned workers_shed(struct workers *ws, enum watermark_level level, unsigned n_ends)
+{
+	unsigned lowest = shortage_lowest(&ws->shortage, ws->n);
+	struct mail m = { .kind = MAIL_SHED };
+
+	atomic_store_explicit(&ws->shortage.shut, level != WATERMARK_LOW, memory_order_relaxed);
+	if (level == WATERMARK_LOW)
+		return RANK_NONE;
+	if (level == WATERMARK_ENDS && lowest != RANK_NONE && admit_count(ws->conf.admit) == 0) {
+		atomic_store_explicit(&ws->shortage.rank, lowest, memory_order_relaxed);
+		m.number = (n_ends + ws->n - 1) / ws->n;
+	}
+	for (unsigned i = 0; i < ws->n; i++)
+		mailbox_post(ws->mailbox[i], &m); /* else it is told in the next second */
+	return m.number ? lowest : RANK_NONE;
 }
 
 /* ---- do they live? ---- */

@@ -4,6 +4,7 @@
 #ifndef TUNN_SERVER_WORKERS_H
 #define TUNN_SERVER_WORKERS_H
 
+#include "server/relay/watermark.h"
 #include "server/relay/worker.h"
 
 struct workers;
@@ -24,6 +25,11 @@ struct mailbox *const *workers_mailboxes(const struct workers *); /* of each; th
 int workers_reload(struct workers *, const struct worker_news *); /* its references are borrowed */
 /* Those that were started; once; cannot fail; NULL allowed. */
 void workers_drain(struct workers *, uint32_t within_ms);
+
+/* How short of memory the relay is, again each second while it is. At WATERMARK_ENDS, and
+ * without newcomers, some n_ends of the lowest tier that has any go: its rank, or RANK_NONE
+ * (shortage.h). */
+unsigned workers_shed(struct workers *, enum watermark_level, unsigned n_ends);
 
 /* Asks all whether they still read their mail; each answers with MAIL_ALIVE, which
  * goes to workers_answered(). True: that was the last answer. */

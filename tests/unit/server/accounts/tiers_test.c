@@ -94,8 +94,10 @@ static void tiers_of_the_file_replace_the_table(void **state)
 	                 0);
 	struct account_terms t = terms_of("gold", NULL);
 	assert_terms(&t, true, 100, 250000000, 500, 3ull << 40);
+	assert_int_equal(t.rank, 0); /* its place in the file */
 	t = terms_of("tin", NULL);
 	assert_terms(&t, false, 1, 0, 0, 0);
+	assert_int_equal(t.rank, 1);
 	assert_null(tiers_find(&tiers, "pro"));
 	assert_string_equal(tiers.by_default, "tin");
 	t = terms_of("unlimited", NULL); /* is in every table */

@@ -175,6 +175,30 @@ static void who_come_faster_than_the_rate_are_turned_away(void **state)
 	assert_false(enter("192.0.3.1"));
 }
 
+static void memory_is_short_and_the_newest_of_a_worker_go(void **state)
+{
+	uint64_t numbers[3], ours[3], gone[8];
+	struct newcomer_id evicted;
+	struct addr a;
+
+	(void)state;
+	assert_int_equal(addr_of_ip("192.0.2.9", 1, &a), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		ours[i] = enter_net(i);
+		if (i < 2)
+			numbers[i] = admit_enter(admit, &a, WORKER + 1, now_ms, &evicted);
+	}
+	assert_int_equal(admit_newest(admit, WORKER, gone, 2), 2);
+	assert_true(gone[0] == ours[2] && gone[1] == ours[1]);
+	assert_int_equal(admit_newest(admit, WORKER, gone, 8), 1);
+	assert_int_equal(admit_newest(admit, WORKER, gone, 8), 0);
+	assert_int_equal(admit_count(admit), 2);
+	admit_leave(admit, ours[0]); /* its worker says so too */
+	assert_int_equal(admit_newest(admit, WORKER + 1, gone, 8), 2);
+	assert_true(gone[0] == numbers[1] && gone[1] == numbers[0]);
+	assert_int_equal(admit_count(admit), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +211,7 @@ int main(void)
 		TEST(who_takes_too_long_makes_room_for_the_next_in_its_network),
 		TEST(a_full_house_of_idlers_lets_everybody_in),
 		TEST(a_limit_of_one_lets_one_in),
+		TEST(memory_is_short_and_the_newest_of_a_worker_go),
 		TEST(who_come_faster_than_the_rate_are_turned_away),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@ enum { LANES = 8 };
 
 struct link {
 	struct addr peer;
-	bool closed;
+	bool closed, drained;
 };
 
 struct lane {
@@ -100,6 +100,8 @@ void *lane_user(const struct lane *la) { return la->user; }
 const struct addr *link_peer(const struct link *l) { return &l->peer; }
 const char *link_transport_name(const struct link *l) { return (void)l, "fake"; }
 int64_t link_rtt_us(const struct link *l) { return (void)l, -1; }
+unsigned link_n_lanes(const struct link *l) { return (void)l, 0; }
+void link_drain(struct link *l) { l->drained = true; }
 void link_close(struct link *l, enum close_why why) { l->closed = why != CLOSE_NONE; }
 
 /* ---- and what others call, who are not here ---- */
