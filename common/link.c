@@ -299,8 +299,8 @@ static void on_forward(void *owner, struct chan *chan, struct pkt *p)
 }
 
 static const struct transport_events transport_events = {
-	on_hello, on_ready, on_packet,  on_peer,         on_notice,
-	on_ended, on_wish,  on_forward, link_on_request, link_on_unasked
+	on_hello, on_ready,   on_packet,       on_peer,         on_notice,      on_ended,
+	on_wish,  on_forward, link_on_request, link_on_unasked, link_on_exposed
 };
 
 /* ---- what the conn tells ---- */

@@ -72,6 +72,8 @@ struct link_events {
 	/* Server, as in transport_events; link_answer() follows. NULL: nobody answers. */
 	int (*request)(void *owner, struct link *, struct web *, const struct web_request *);
 	void (*unasked)(void *owner, struct web *);
+	/* Server, as in transport_events; NULL likewise. */
+	void (*exposed)(void *owner, struct link *, const char *token_id);
 };
 
 struct link_conf {

@@ -82,6 +82,7 @@ void link_close_with(struct link *, enum close_why, const char *text);
 /* link_web.c */
 int link_on_request(void *link, struct web *, const struct web_request *);
 void link_on_unasked(void *link, struct web *);
+void link_on_exposed(void *link, const char *token_id);
 void link_forget_webs(struct link *, bool tell);
 
 /* link_time.c */

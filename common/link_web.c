@@ -28,6 +28,14 @@ void link_on_unasked(void *owner, struct web *web)
 	l->events->unasked(l->owner, web);
 }
 
+void link_on_exposed(void *owner, const char *token_id)
+{
+	struct link *l = owner;
+
+	if (l->events->exposed)
+		l->events->exposed(l->owner, l, token_id);
+}
+
 /* Before the transport goes, and they with it. */
 void link_forget_webs(struct link *l, bool tell)
 {

@@ -85,6 +85,22 @@ void token_hash(const uint8_t pepper[static TOKEN_PEPPER_LEN], struct str secret
 	crypto_keyed_digest(pepper, TOKEN_PEPPER_LEN, secret, hash_out, TOKEN_HASH_LEN);
 }
 
+bool token_in(struct str text, char id_out[static TOKEN_ID_LEN + 1])
+{
+	const char *at = text.len ? memmem(text.p, text.len, prefix, PREFIX_LEN) : NULL;
+
+	id_out[0] = 0;
+	if (!at)
+		return false;
+	at += PREFIX_LEN;
+	if ((size_t)(text.p + text.len - at) > TOKEN_ID_LEN && at[TOKEN_ID_LEN] == '_' &&
+	    is_base62(at, TOKEN_ID_LEN)) {
+		memcpy(id_out, at, TOKEN_ID_LEN);
+		id_out[TOKEN_ID_LEN] = 0;
+	}
+	return true;
+}
+
 void token_redact(char *text)
 {
 	for (char *p = text; (p = strstr(p, prefix)) != NULL;) {

@@ -6,6 +6,7 @@
 #ifndef TUNN_BASE_TOKEN_H
 #define TUNN_BASE_TOKEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/bytes.h"
@@ -29,6 +30,8 @@ struct str token_secret(struct str token);
 void token_hash(const uint8_t pepper[static TOKEN_PEPPER_LEN], struct str secret,
                 uint8_t hash_out[static TOKEN_HASH_LEN]);
 
+/* Is there something in the text that may be a token? Its id, which is no secret; "": unclear. */
+bool token_in(struct str text, char id_out[static TOKEN_ID_LEN + 1]);
 /* Takes the secret out of everything in a text that looks like a token or the
  * beginning of one; its id stays. */
 void token_redact(char *text);

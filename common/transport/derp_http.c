@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/metric.h"
+#include "common/base/token.h"
 #include "common/transport/pages.h"
 #include "common/transport/web.h"
 
@@ -219,10 +220,11 @@ static bool is_for_derp(const struct http1_request *q)
 static int on_request(struct transport *t, struct cursor *in)
 {
 	const struct http1_request *q = http1_reader_request(t->reader);
+	char id[TOKEN_ID_LEN + 1];
 
 	if (derp_spend(t) < 0)
 		return t->failed;
-	if (is_for_derp(q))
+	if (is_for_derp(q) && !token_in(q->query, id))
 		return ws_is_asked_for(q) ? begin_ws(t, q, in) : begin_derp(t, q);
 	if (web_is_asked(t->events, q->path, q->query))
 		return begin_web(t, q, in);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/metric.h"
+#include "common/base/token.h"
 
 enum { PATH_TOLD_MAX = 256 }; /* of a path that is unknown */
 
@@ -175,14 +176,20 @@ static const struct method *method_of(const struct transport *t, struct str path
 
 static void answer_unknown(struct transport *t, struct h2_stream *st, struct str path)
 {
-	char words[300] = "unknown method ";
+	char words[300] = "unknown method ", id[TOKEN_ID_LEN + 1];
 	size_t n = strlen(words);
+
+	if (token_in(path, id)) { /* who sees it could use it (A12) */
+		if (t->events->exposed)
+			t->events->exposed(t->owner, id);
+		answer_only(t, st, "200", GRPC_UNIMPLEMENTED,
+		            "no token belongs in a path: revoke it");
+		return;
+	}
 
 	for (size_t i = 0; i < path.len && i < PATH_TOLD_MAX; i++)
 		words[n++] = path.p[i] >= 0x20 && path.p[i] < 0x7f ? path.p[i] : '?';
-	bool has_token = strstr(words, "tunn_") != NULL; /* who sees it could use it */
-	answer_only(t, st, "200", GRPC_UNIMPLEMENTED,
-	            has_token ? "no token belongs in a path: revoke it" : words);
+	answer_only(t, st, "200", GRPC_UNIMPLEMENTED, words);
 }
 
 static bool ends_in_bin(struct str name)

@@ -195,6 +195,9 @@ struct transport_events {
 	int (*request)(void *owner, struct web *, const struct web_request *);
 	/* Who asked is gone; the pointer is dead. */
 	void (*unasked)(void *owner, struct web *);
+	/* Server: a token came where none belongs, in the path of a request that was refused for
+	 * it. Its id, or "": unclear. NULL: not of interest. */
+	void (*exposed)(void *owner, const char *token_id);
 };
 
 /* What a DERP conversation must know. */

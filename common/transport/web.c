@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/crypto.h"
+#include "common/base/token.h"
 
 static const struct str *part_of(const struct web_request *q, unsigned i)
 {
@@ -20,14 +21,14 @@ static bool begins_with(struct str s, struct str with)
 	return s.len >= with.len && memcmp(s.p, with.p, with.len) == 0;
 }
 
-static bool has_token(struct str s) { return s.len && memmem(s.p, s.len, "tunn_", 5) != NULL; }
-
 bool web_is_asked(const struct transport_events *events, struct str path, struct str query)
 {
+	char id[TOKEN_ID_LEN + 1];
+
 	if (!events->request)
 		return false;
 	return str_eq(path, STR("/login")) || begins_with(path, STR("/login/")) ||
-	       has_token(path) || has_token(query);
+	       token_in(path, id) || token_in(query, id);
 }
 
 /* ---- what is wrong with it ---- */

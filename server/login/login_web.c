@@ -468,27 +468,13 @@ static void serve(struct serving *v)
 	                           "There is no such page: open /login.");
 }
 
-static bool is_alnum(const char *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!(p[i] >= '0' && p[i] <= '9') && !((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z'))
-			return false;
-	return true;
-}
-
 /* Whoever logs requests on the way has the token now (A12). Its id is no secret. */
 static bool has_token(struct serving *v, struct str s)
 {
-	static const char begin[] = "tunn_";
-	const char *at = s.len ? memmem(s.p, s.len, begin, sizeof begin - 1) : NULL;
-	char id[TOKEN_ID_LEN + 1] = "", words[300], text[ADDR_TEXT_LEN];
+	char id[TOKEN_ID_LEN + 1], words[300], text[ADDR_TEXT_LEN];
 
-	if (!at)
+	if (!token_in(s, id))
 		return false;
-	at += sizeof begin - 1;
-	size_t left = (size_t)(s.p + s.len - at);
-	if (left > TOKEN_ID_LEN && at[TOKEN_ID_LEN] == '_' && is_alnum(at, TOKEN_ID_LEN))
-		memcpy(id, at, TOKEN_ID_LEN);
 	snprintf(words, sizeof words,
 	         "A token does not belong in an address: programs on the way and histories keep it. "
 	         "Whoever can read them could use it now, so revoke it: tunn token revoke %s",

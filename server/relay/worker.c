@@ -113,6 +113,17 @@ static void on_unasked(void *owner, struct web *web)
 	login_desk_unasked(&w->sessions.desk, web);
 }
 
+static void on_exposed(void *owner, struct link *l, const char *token_id)
+{
+	struct worker *w = container_of(owner, struct worker, sessions);
+	char peer[ADDR_TEXT_LEN];
+
+	if (sessions_may_log(&w->sessions))
+		log_warn("a token came in the address of a request and was refused: revoke it, tunn "
+		         "token revoke %s (from=%s)",
+		         *token_id ? token_id : "ID", addr_text(link_peer(l), peer));
+}
+
 static const struct link_events link_events = {
 	.hello = session_on_hello,
 	.packet = session_on_packet,
@@ -123,6 +134,7 @@ static const struct link_events link_events = {
 	.forward = session_on_forward,
 	.request = on_request,
 	.unasked = on_unasked,
+	.exposed = on_exposed,
 };
 
 static void refuse(int fd)

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sqlite3
+import ssl
 import struct
 import subprocess
 import threading
@@ -404,15 +405,35 @@ def test_T17_a_copy_of_all_files_but_the_pepper_has_no_usable_token(world):
 
 
 def test_A12_a_token_in_a_path_is_refused_and_not_repeated(relay):
-    at = relay.count()
-    for path in (f"{TUNNEL}?token={relay.secret}", f"/{relay.secret}", f"{TUNNEL}/{relay.secret}"):
+    start, kid = relay.count(), relay.secret[5:13]
+    far = "/" + "x" * 300 + relay.secret  # behind what a refusal repeats
+    for path in (f"{TUNNEL}?token={relay.secret}", f"/{relay.secret}", f"{TUNNEL}/{relay.secret}", far):
+        at = relay.count()
         p = Peer(relay.port)
         p.call(1, path)
         answer = p.answer()
         assert answer["grpc-status"] == UNIMPLEMENTED and "revoke" in answer["grpc-message"]
         assert relay.secret[5:40] not in str(answer)
         p.close()
-    assert relay.secret[5:40] not in "\n".join(relay.lines[at:])
+        relay.wait_for(rf"revoke it, tunn token revoke {kid} \(from=127.0.0.1:\d+\)", after=at)
+    p = Peer(relay.port)
+    p.call(1, "/tunn_sesame")
+    assert p.answer()["grpc-status"] == UNIMPLEMENTED
+    relay.wait_for(r"revoke it, tunn token revoke ID ", after=start)
+    assert relay.secret[14:40] not in "\n".join(relay.lines[start:])
+
+
+@pytest.mark.parametrize("upgrade", ["DERP", "websocket"])
+def test_A12_a_token_in_the_address_of_derp_is_refused_and_not_logged(relay, upgrade):
+    at = relay.count()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    s = context.wrap_socket(socket.create_connection(("127.0.0.1", relay.port), timeout=15))
+    s.sendall(f"GET /derp?token={relay.secret} HTTP/1.1\r\nHost: r\r\nUpgrade: {upgrade}\r\nConnection: Upgrade\r\n\r\n".encode())
+    assert s.recv(100).startswith(b"HTTP/1.1 400 ")
+    s.close()
+    relay.wait_for(rf"revoke it, tunn token revoke {relay.secret[5:13]} ", after=at)
+    assert relay.secret[14:40] not in "\n".join(relay.lines[at:])
 
 
 def test_A12_a_token_in_a_url_or_word_is_refused_and_not_repeated(relay):

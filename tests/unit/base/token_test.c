@@ -165,6 +165,31 @@ static void the_secret_is_taken_out_of_a_text(void **state)
 	}
 }
 
+static void A12_a_token_in_a_text_is_found_and_told_by_its_id(void **state)
+{
+	static const struct {
+		const char *text;
+		bool found;
+		const char *id;
+	} rows[] = {
+		{ "", false, "" },
+		{ "/tunn", false, "" },
+		{ "/tunn_", true, "" },
+		{ "/tunn_abcdefgh", true, "" },
+		{ "/?t=tunn_abcdefgh_SECRET&x=1", true, "abcdefgh" },
+		{ "tunn_abc-efgh_SECRET", true, "" },
+		{ "/tunn_tunn_abcdefgh_S", true, "" },
+	};
+	char id[TOKEN_ID_LEN + 1];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		assert_int_equal(token_in(str_of(rows[i].text), id), rows[i].found);
+		assert_string_equal(id, rows[i].id);
+	}
+	assert_false(token_in((struct str){ NULL, 0 }, id));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +204,7 @@ int main(void)
 		cmocka_unit_test(hash_depends_on_secret_and_pepper),
 		cmocka_unit_test(hash_is_keyed_blake2b_256),
 		cmocka_unit_test(the_secret_is_taken_out_of_a_text),
+		cmocka_unit_test(A12_a_token_in_a_text_is_found_and_told_by_its_id),
 	};
 
 	if (crypto_start() < 0)
