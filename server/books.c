@@ -261,8 +261,10 @@ static int open_all(struct books *b, const struct books_conf *conf,
 		                         .live = on_live };
 	commands_warn_of_tiers(&b->commands);
 	rc = control_open(b->loop, conf->state_dir, &b->commands, &b->control, error_out);
-	return rc < 0 || !conf->derp_account ? rc :
-	                                       books_name_derp(b, conf->derp_account, error_out);
+	if (rc == 0 && conf->derp_account)
+		rc = books_name_derp(b, conf->derp_account, error_out);
+	accounts_never_wait(b->accounts); /* from now on registrations would wait too */
+	return rc;
 }
 
 int books_open(struct loop *loop, const struct books_conf *conf, struct books **books_out,

@@ -58,8 +58,16 @@ int accounts_say(int rc, char error_out[static ACCOUNTS_ERROR_LEN], const char *
 
 int accounts_say_db(struct accounts *a, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	return accounts_say(-EIO, error_out, "accounts database %s: %s", a->db_path,
-	                    sqlite3_errmsg(a->db));
+	char holder[ACCOUNTS_HOLDER_LEN];
+
+	if (sqlite3_errcode(a->db) != SQLITE_BUSY)
+		return accounts_say(-EIO, error_out, "accounts database %s: %s", a->db_path,
+		                    sqlite3_errmsg(a->db));
+	accounts_holder(a->db_path, holder);
+	return accounts_say(
+	                ERR_AGAIN, error_out,
+	                "accounts database %s is held by %s, which changes it: let that end first",
+	                a->db_path, holder);
 }
 
 int accounts_say_name(const char *what, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
@@ -200,6 +208,8 @@ int accounts_open(const char *state_dir, struct accounts **accounts_out,
 	return 0;
 }
 
+void accounts_never_wait(struct accounts *a) { sqlite3_busy_timeout(a->db, 0); }
+
 void accounts_close(struct accounts *a)
 {
 	if (!a)
@@ -224,12 +234,12 @@ sqlite3_stmt *accounts_prepare(struct accounts *a, const char *sql,
 
 int accounts_run(struct accounts *a, sqlite3_stmt *st, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	int rc = st ? sqlite3_step(st) : SQLITE_OK;
+	int rc = st && sqlite3_step(st) == SQLITE_DONE ? 0 : -EIO;
 
-	if (st && rc != SQLITE_DONE)
-		accounts_say_db(a, error_out);
+	if (st && rc < 0)
+		rc = accounts_say_db(a, error_out);
 	sqlite3_finalize(st);
-	return rc == SQLITE_DONE ? 0 : -EIO;
+	return rc;
 }
 
 bool accounts_take_text(sqlite3_stmt *st, int column, char *out, size_t cap)

@@ -5,7 +5,8 @@
  * it open. Everything blocks: commands, and the accounts thread; never a worker.
  *
  * Errors are negative with error_out in words: ERR_INVALID a name outside its grammar,
- * ERR_NOT_FOUND, -EEXIST, -EBUSY (the words say what first), -EIO the database.
+ * ERR_NOT_FOUND, -EEXIST, -EBUSY (the words say what first), ERR_AGAIN (another program
+ * changes the database, the words say which), -EIO the database.
  */
 #ifndef TUNN_SERVER_ACCOUNTS_H
 #define TUNN_SERVER_ACCOUNTS_H
@@ -45,6 +46,9 @@ struct identity {
 int accounts_open(const char *state_dir, struct accounts **accounts_out,
                   char error_out[static ACCOUNTS_ERROR_LEN]);
 void accounts_close(struct accounts *); /* NULL allowed */
+/* From now on ERR_AGAIN comes at once, not after 5 s: for a thread on which others wait. Who
+ * only reads waits for nobody (WAL). */
+void accounts_never_wait(struct accounts *);
 /* A token that passed token_check(). The same steps whether its id is known or
  * not. CLOSE_UNAVAILABLE when the database cannot be read. */
 void accounts_authenticate(struct accounts *, struct str token, int64_t now_unix_s,

@@ -21,9 +21,15 @@ struct accounts {
 /* Puts words into error_out; returns `rc`. */
 int accounts_say(int rc, char error_out[static ACCOUNTS_ERROR_LEN], const char *fmt, ...)
                 __attribute__((format(printf, 3, 4)));
-int accounts_say_db(struct accounts *, char error_out[static ACCOUNTS_ERROR_LEN]); /* -EIO */
+/* -EIO, or ERR_AGAIN. */
+int accounts_say_db(struct accounts *, char error_out[static ACCOUNTS_ERROR_LEN]);
 int accounts_say_name(const char *what, const char *name,
                       char error_out[static ACCOUNTS_ERROR_LEN]); /* ERR_INVALID */
+
+/* Who has the right to write to the database: "sqlite3 (pid 123)", or "another program"
+ * where the kernel does not tell (accounts_holder.c). */
+enum { ACCOUNTS_HOLDER_LEN = 64 };
+void accounts_holder(const char *db_path, char out[static ACCOUNTS_HOLDER_LEN]);
 
 /* NULL, with the words in error_out. Done with it: sqlite3_finalize(). */
 sqlite3_stmt *accounts_prepare(struct accounts *, const char *sql,

@@ -262,10 +262,11 @@ void ledger_tick(struct ledger *l, uint64_t now_ms)
 			ledger_take_over(l);
 			learn_of_others(l);
 		}
-		ledger_fold(l);
+		if (ledger_fold(l)) {
+			l->folded_ms = now_ms;
+			l->has_folded = true;
+		}
 		let_go(l, now_ms);
-		l->folded_ms = now_ms;
-		l->has_folded = true;
 	}
 	if (is_long)
 		ledger_rotate(l);

@@ -41,13 +41,14 @@ struct ledger {
 	bool is_rotated;    /* files before the one that is written are left */
 	bool has_old;       /* journals of earlier boots are left */
 	bool is_merged;
+	unsigned n_busy; /* seconds since another program keeps the fold from the database */
 	/* And that was said: */
 	bool journal_fails, database_fails, months_fail, replay_fails, merge_fails;
 };
 
 /* ledger_store.c: journal and database */
 void ledger_write(struct ledger *);
-void ledger_fold(struct ledger *);
+bool ledger_fold(struct ledger *); /* false: another program writes there, in a second again */
 bool ledger_is_folded(const struct ledger *); /* all of it */
 void ledger_rotate(struct ledger *);          /* another journal file, without what is folded */
 void ledger_take_over(struct ledger *);       /* the journals of earlier boots */

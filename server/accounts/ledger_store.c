@@ -5,7 +5,10 @@
 #include "common/base/metric.h"
 #include "server/accounts/ledger_impl.h"
 
-enum { MERGE_MAX = 2000 /* rows a second, so that no question waits for long */ };
+enum {
+	MERGE_MAX = 2000, /* rows a second, so that no question waits for long */
+	BUSY_SAID = 10,   /* a backup takes less, and somebody's open transaction longer */
+};
 
 void ledger_say(bool *fails, int rc, const char *words, const char *works_again)
 {
@@ -128,20 +131,40 @@ bool ledger_is_folded(const struct ledger *l)
 	return true;
 }
 
-void ledger_fold(struct ledger *l)
+/* No failure: the journal has what is not folded. */
+static void say_busy(struct ledger *l, const char *words)
+{
+	if (++l->n_busy == BUSY_SAID)
+		log_warn("%s; usage is in the journal meanwhile", words);
+}
+
+static void say_not_busy(struct ledger *l)
+{
+	if (l->n_busy >= BUSY_SAID)
+		log_info("usage is put into the accounts database again");
+	l->n_busy = 0;
+}
+
+bool ledger_fold(struct ledger *l)
 {
 	char error[ACCOUNTS_ERROR_LEN];
 
 	if (ledger_is_folded(l))
-		return;
+		return true;
 	int rc = fold_totals(l, error);
+	if (rc == ERR_AGAIN) {
+		say_busy(l, error);
+		return false;
+	}
+	say_not_busy(l);
 	ledger_say(&l->database_fails, rc, error, "usage is put into the accounts database again");
 	if (rc < 0)
-		return;
+		return true;
 	list_each(it, tmp, &l->totals) {
 		struct total *t = container_of(it, struct total, in_ledger);
 		t->folded = t->now;
 	}
+	return true;
 }
 
 /* ---- what earlier boots left ---- */
@@ -240,6 +263,8 @@ void ledger_merge(struct ledger *l)
 	if (l->has_old || l->is_merged)
 		return;
 	int n = accounts_usage_merge(l->usage, journal_boot(l->journal), MERGE_MAX, error);
+	if (n == ERR_AGAIN)
+		return;
 	ledger_say(&l->merge_fails, n, error, "usage of earlier starts is merged again");
 	l->is_merged = n == 0;
 }

@@ -21,6 +21,7 @@ enum {
 	ANSWER_MS = 20000, /* the database may be busy for some of it */
 	START_MS = 3000,   /* a server that has the lock opens its socket meanwhile */
 	PAUSE_MS = 50,
+	AGAIN_MS = 5000, /* another program has the database: the server does not wait, we do */
 };
 
 int ask_prepare(struct ask_options *o)
@@ -157,6 +158,30 @@ static int judge(const struct ask_options *o, const struct json *answer)
 	return str_eq(code, STR("invalid")) ? ASK_USAGE : ASK_FAILED;
 }
 
+static bool is_refused_for_now(const struct json *answer)
+{
+	struct str code = STR("");
+
+	json_as_text(json_get(answer, "code"), &code);
+	return str_eq(code, STR("again"));
+}
+
+static int ask_patiently(const struct ask_options *o, const struct json *request, struct str text,
+                         struct json **answer_out)
+{
+	const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000L };
+	uint64_t end_ms = clock_now_ms() + AGAIN_MS;
+	int rc;
+
+	while ((rc = ask_or_run(o, request, text, answer_out)) == ASK_OK &&
+	       is_refused_for_now(*answer_out) && clock_now_ms() < end_ms) {
+		json_free(*answer_out);
+		*answer_out = NULL;
+		nanosleep(&pause, NULL);
+	}
+	return rc;
+}
+
 int ask(const struct ask_options *o, struct json *request, struct json **answer_out)
 {
 	struct json *answer = NULL;
@@ -166,7 +191,7 @@ int ask(const struct ask_options *o, struct json *request, struct json **answer_
 
 	if (rc == 0)
 		text = json_text(request, JSON_ONE_LINE, &len);
-	rc = text ? ask_or_run(o, request, (struct str){ text, len }, &answer) :
+	rc = text ? ask_patiently(o, request, (struct str){ text, len }, &answer) :
 	            failed(o, "out of memory");
 	free(text);
 	json_free(request);

@@ -116,6 +116,7 @@ static const char *code_of(int rc)
 	case ERR_NOT_FOUND: return "not-found";
 	case -EEXIST: return "exists";
 	case -EBUSY: return "busy";
+	case ERR_AGAIN: return "again";
 	case -EPERM: return "denied";
 	default: return "failed";
 	}

@@ -6,7 +6,8 @@
  *
  * A request is {"verb": "account add", "name": "acme", ...}; the members are those that the
  * command line has words for (commands.c). An answer is {"ok": true, ...} or {"ok": false,
- * "error": words, "code": one of invalid, not-found, exists, busy, denied, failed}.
+ * "error": words, "code": one of invalid, not-found, exists, busy, again, denied, failed}.
+ * again: another program writes to the database, nothing was done.
  */
 #ifndef TUNN_SERVER_COMMANDS_H
 #define TUNN_SERVER_COMMANDS_H

@@ -13,6 +13,7 @@ import threading
 
 import pytest
 from harness import SANITIZED, TUNN, free_port
+from hosting import Hosted, trickle
 
 NOBODY = 65534
 
@@ -456,3 +457,29 @@ def test_A09_a_token_takes_the_place_of_another(world):
         admin.do("token", "revoke", f.read().split("_")[1])
     assert world.end(relay, free_port(), "d", "b", "--listen", "--once", token=old).exit_code() == 3
     world.end(relay, free_port(), "e", "b", "--listen", token=new).wait_for("connected as e")
+
+
+def test_ends_come_in_while_another_program_writes_to_the_database(world):
+    relay = world.relay()
+    hosted = Hosted(world, relay)
+    hosted.account("acme")
+    other = sqlite3.connect(f"{relay.state}/accounts.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    at = relay.count()
+    address, far, laptop, home = hosted.way("acme", "acme")
+    sent = trickle(world.socket(), address, far, 1_000_000, 1000)
+    r = subprocess.run([TUNN, "account", "add", "later", "--state", relay.state], capture_output=True, text=True, check=False)
+    assert r.returncode == 1 and f"(pid {os.getpid()}), which changes it: let that end first" in r.stderr
+    relay.wait_for(rf"\(pid {os.getpid()}\), which changes it.* usage is in the journal meanwhile", after=at, seconds=40)
+    used = hosted.used("acme")
+    assert (used["sent_bytes"], used["received_bytes"]) == (sent, sent)
+    laptop.stop()
+    home.stop()
+    waiting = world.program([TUNN, "account", "add", "soon", "--state", relay.state])
+    relay.wait_for("end left id=b")
+    other.execute("COMMIT")
+    assert waiting.exit_code() == 0  # it asked again
+    relay.wait_for("usage is put into the accounts database again", after=at)
+    assert other.execute("SELECT sum(sent), sum(received) FROM usage").fetchone() == (sent, sent)
+    assert hosted.used("acme") == used
+    hosted.run("account", "add", "later")

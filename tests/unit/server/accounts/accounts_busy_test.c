@@ -1,0 +1,178 @@
+/* Another program, an operator's shell or a backup, has the database open and writes to it. */
+#include "tests/unit/server/accounts/usage.h"
+
+#include <sys/wait.h>
+
+#include "common/base/metric.h"
+
+static unsigned n_sleeps;
+static pid_t holder;
+static int holder_pipe = -1;
+
+static int counted_sleep(sqlite3_vfs *vfs, int us)
+{
+	(void)vfs, (void)us;
+	n_sleeps++;
+	return us;
+}
+
+/* Holds the right to write until let_go(). */
+static void hold(void)
+{
+	char path[512], ready;
+	int up[2], down[2];
+
+	snprintf(path, sizeof path, "%s/accounts.db", usage_dir);
+	assert_int_equal(pipe(up), 0);
+	assert_int_equal(pipe(down), 0);
+	holder = fork();
+	assert_true(holder >= 0);
+	if (holder == 0) {
+		sqlite3 *db = NULL;
+		close(down[1]);
+		bool ok = sqlite3_open(path, &db) == SQLITE_OK &&
+		          sqlite3_exec(db, "BEGIN IMMEDIATE; UPDATE account SET created = created",
+		                       NULL, NULL, NULL) == SQLITE_OK;
+		if (!ok || write(up[1], "x", 1) != 1 || read(down[0], &ready, 1) < 0)
+			_exit(1);
+		_exit(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK);
+	}
+	close(up[1]);
+	close(down[0]);
+	holder_pipe = down[1];
+	assert_int_equal(read(up[0], &ready, 1), 1);
+	close(up[0]);
+}
+
+static void let_go(void)
+{
+	int status;
+
+	close(holder_pipe);
+	assert_int_equal(waitpid(holder, &status, 0), holder);
+	assert_int_equal(status, 0);
+}
+
+static int set_up(void **state)
+{
+	int rc = usage_fresh(state);
+
+	n_sleeps = 0;
+	sqlite3_vfs_find(NULL)->xSleep = counted_sleep;
+	if (usage_accounts)
+		accounts_never_wait(usage_accounts);
+	return rc;
+}
+
+static void tokens_are_looked_up_while_another_program_writes(void **state)
+{
+	char token[TOKEN_LEN + 1];
+	struct identity who;
+
+	(void)state;
+	assert_int_equal(accounts_token_new(usage_accounts, "acme", NULL, 0, token, usage_words),
+	                 0);
+	hold();
+	accounts_authenticate(usage_accounts, str_of(token), 1, &who);
+	assert_int_equal(who.why, CLOSE_NONE);
+	assert_string_equal(who.account, "acme");
+	struct account *a = usage_get(2); /* with its usage of the month */
+	let_go();
+	account_unref(a);
+	assert_int_equal(n_sleeps, 0);
+}
+
+static void usage_waits_in_the_journal_and_nobody_for_it(void **state)
+{
+	uint64_t failures = metric_sum(METRIC_USAGE_FAILURES);
+	struct account *a = usage_get(1);
+
+	(void)state;
+	usage_ticks(1);
+	hold();
+	said_begin();
+	for (unsigned i = 0; i < 30; i++) {
+		usage_count(a, 1, 2);
+		usage_ticks(1);
+	}
+	said_end();
+	usage_assert(usage_of(1, NOVEMBER), 0, 0);
+	assert_int_equal(n_sleeps, 0);
+	char pid[32];
+	snprintf(pid, sizeof pid, "(pid %d), which changes it", (int)holder);
+	assert_non_null(strstr(said, pid));
+	assert_null(strstr(strstr(said, pid) + 1, pid));            /* once */
+	assert_true(metric_sum(METRIC_USAGE_FAILURES) == failures); /* nothing was lost */
+	usage_copy("killed");
+	said_begin();
+	let_go();
+	usage_ticks(1); /* not ten seconds later */
+	said_end();
+	usage_assert(usage_of(1, NOVEMBER), 30, 60);
+	assert_non_null(strstr(said, "into the accounts database again"));
+	account_unref(a);
+	usage_go_to("killed");
+	usage_assert(usage_of(1, NOVEMBER), 30, 60);
+}
+
+static void a_short_while_is_not_worth_a_word(void **state)
+{
+	struct account *a = usage_get(1);
+
+	(void)state;
+	usage_ticks(11);
+	hold();
+	said_begin();
+	usage_count(a, 1, 0);
+	usage_ticks(12);
+	let_go();
+	usage_ticks(1);
+	said_end();
+	usage_assert(usage_of(1, NOVEMBER), 1, 0);
+	assert_string_equal(said, "");
+	account_unref(a);
+}
+
+static void a_change_is_refused_at_once_and_says_who_has_it(void **state)
+{
+	char expected[64];
+
+	(void)state;
+	hold();
+	assert_int_equal(accounts_begin(usage_accounts, usage_words), ERR_AGAIN);
+	snprintf(expected, sizeof expected, "held by accounts_busy_t (pid %d)", (int)holder);
+	assert_non_null(strstr(usage_words, expected));
+	assert_int_equal(accounts_add(usage_accounts, "dune", NULL, usage_words), ERR_AGAIN);
+	let_go();
+	assert_int_equal(n_sleeps, 0);
+	assert_int_equal(accounts_add(usage_accounts, "dune", NULL, usage_words), 0);
+}
+
+static void who_has_not_said_never_waits_first(void **state)
+{
+	struct accounts *a;
+
+	(void)state;
+	assert_int_equal(accounts_open(usage_dir, &a, usage_words), 0);
+	hold();
+	assert_int_equal(accounts_begin(a, usage_words), ERR_AGAIN);
+	let_go();
+	assert_true(n_sleeps > 0);
+	accounts_close(a);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, usage_done)
+	const struct CMUnitTest tests[] = {
+		T(tokens_are_looked_up_while_another_program_writes),
+		T(usage_waits_in_the_journal_and_nobody_for_it),
+		T(a_short_while_is_not_worth_a_word),
+		T(a_change_is_refused_at_once_and_says_who_has_it),
+		T(who_has_not_said_never_waits_first),
+	};
+
+	if (crypto_start() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
