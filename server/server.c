@@ -518,11 +518,11 @@ static int start(struct server *s)
 	s->watchdog = timer_new(s->loop, on_watchdog, s);
 	if (!s->watchdog)
 		return complain(EXIT_RUNTIME, "out of memory");
-	if (workers_start(s->workers, s->auth) < 0)
-		return complain(EXIT_RUNTIME, "cannot start a thread");
 	rc = admin_open_thread(s->admin, s->auth);
 	if (rc)
 		return rc;
+	if (workers_start(s->workers, s->auth) < 0) /* last: from now on ends come in */
+		return complain(EXIT_RUNTIME, "cannot start a thread");
 	rights_enter_sandbox(s->opts, s->opts->derp_verify_url);
 	print_client_line(s);
 	print_map_node(s);

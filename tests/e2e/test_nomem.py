@@ -1,5 +1,6 @@
 """Out of memory at start: the program says so and ends, or it does not need what it was refused."""
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -50,3 +51,15 @@ def test_F33_a_start_without_memory_says_so(kind, lasting, tmp_path):
         if code:
             assert said.strip().splitlines()[-1].startswith("tunn"), (n, said)
         shutil.rmtree(state, ignore_errors=True)
+
+
+def test_a_start_without_a_thread_leaves_nothing_half_started(tmp_path):
+    """Of the accounts, of the admin listener, of each of two workers."""
+    words = [*SERVER, "--state", str(tmp_path / "state"), "--workers", "2", "--admin", "127.0.0.1:0"]
+    for n in range(1, 5):
+        p = subprocess.run(words, env=dict(os.environ, LD_PRELOAD=PRELOAD, THREAD_AT=str(n)), capture_output=True, text=True, check=False,
+                           timeout=60)
+        assert p.returncode == 1, (n, p.stderr)
+        assert re.search(r"^tunn server: cannot start (a thread|the accounts thread)", p.stderr.splitlines()[-1]), (n, p.stderr)
+        assert "on both ends run" not in p.stdout
+    assert start(words, 1 << 60, 1)[0] is None  # and the fifth is no thread of a start
