@@ -401,6 +401,8 @@ void session_on_ended(void *owner, struct lane *lane, enum close_why why, const 
 		return;
 	if (s->member.joined)
 		left(s, why, "");
+	if (why == CLOSE_FLOOD)
+		session_was_known(s);
 	s->lane = NULL;
 	session_free(s);
 }

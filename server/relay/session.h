@@ -42,6 +42,7 @@ struct sessions {
 	struct session *passing;    /* whose packet is on its way through the router */
 	struct timer *expire;       /* set for when the next token of them ends, */
 	uint64_t expire_ms;         /* which is then */
+	const struct link *known;   /* that ends for a flood, with an authenticated end on it */
 	struct log_limit strangers; /* lines that anybody can cause */
 	struct login_desk desk;     /* for who logs in by plain HTTP */
 };
@@ -75,7 +76,8 @@ void sessions_on_account(struct sessions *, const struct account *);
 void sessions_on_percent(struct sessions *, const struct account *, unsigned percent);
 void sessions_on_revoked(struct sessions *, const char *token_id);
 
-/* That came over the link, which closes if its network is refused. */
+/* That came over the link, which closes if its network is refused. A flood is told when the
+ * link has ended, right after its ends, and is none of a link that had an authenticated one. */
 void sessions_offend(struct sessions *, struct link *, enum offence);
 
 /* Tells every end that the relay stops; then ends them. */

@@ -68,6 +68,7 @@ void sessions_expire(void *sessions);
 bool session_may_ask(struct session *);
 void session_vouch(struct session *); /* it is in */
 void session_unvouch(struct session *);
+void session_was_known(struct session *); /* its link ends for a flood */
 
 /* session_native.c */
 int native_on_hello(struct sessions *, struct lane *, const struct hello *);

@@ -34,7 +34,7 @@ void sessions_offend(struct sessions *ss, struct link *l, enum offence offence)
 	uint64_t now_ms = loop_now_ms(ss->loop);
 	uint32_t ms;
 
-	if (!ss->penalty)
+	if (!ss->penalty || (offence == OFFENCE_FLOOD && ss->known == l))
 		return;
 	ms = penalty_offend(ss->penalty, link_peer(l), offence, now_ms);
 	if (ms)
@@ -77,4 +77,11 @@ void session_unvouch(struct session *s)
 {
 	if (s->vouched)
 		penalty_unvouch(s->all->penalty, s->vouched);
+}
+
+/* Then its network is vouched for by nobody, and strangers there would pay for it. */
+void session_was_known(struct session *s)
+{
+	if (s->vouched)
+		s->all->known = lane_link(s->lane);
 }

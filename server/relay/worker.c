@@ -90,6 +90,7 @@ static void on_closed(void *owner, struct link *l, enum close_why why, const cha
 	on_greeted(owner, l);
 	if (why == CLOSE_FLOOD)
 		sessions_offend(&w->sessions, l, OFFENCE_FLOOD);
+	w->sessions.known = NULL; /* another link may come to lie there */
 	if (log_wants(level) && (!stranger || sessions_may_log(&w->sessions)))
 		log_at(level, "connection closed from=%s reason=%s: %s",
 		       addr_text(link_peer(l), peer), close_label(why), text);

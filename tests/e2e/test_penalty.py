@@ -8,6 +8,8 @@ import time
 import pytest
 from harness import free_port
 from scripted import DATA, PING, Peer, register, token_with, varied
+from scripted_derp import PING as DERP_PING
+from scripted_derp import Client, NodeKey, frame
 
 GUESSER, OTHER = "127.66.6.6", "127.77.7.7"
 UNAUTHENTICATED, UNAVAILABLE = "16", "14"
@@ -137,6 +139,67 @@ def test_three_floods_close_the_box_and_protocol_errors_never_do(relay):
         ping_flood(relay, GUESSER)
     relay.wait_for("refusing connections network=127.66.6.0/24 for=5s: 3 connections that flooded")
     assert not gets_in(relay, GUESSER)
+
+
+def end_that_floods(relay, kind, key=None):
+    """It is in, by its token or by its node key, before it floods."""
+    at = relay.count()
+    if kind == "derp":
+        c = Client(relay.port, key, source=GUESSER)
+        relay.wait_for("end joined id=nodekey:", after=at)
+        for _ in range(100):
+            if not c.closed:
+                c.send(frame(DERP_PING, bytes(8)) * 1000)
+        c.close()
+    else:
+        p = Peer(relay.port, source=GUESSER)
+        with open(relay.token) as f:
+            p.call()
+            p.frame(DATA, 0, 1, register(f.read().strip(), b"flooder"))
+        relay.wait_for("end joined id=flooder ", after=at)
+        for _ in range(1200):
+            p.frame(PING, 0, 0, b"flooding")
+        p.goaway()
+        p.close()
+    return relay.wait_for("end left id=(.*) account=(.*) from=.* reason=flood", after=at)
+
+
+@pytest.mark.parametrize("kind", ["grpc", "derp"])
+def test_an_authenticated_end_that_floods_is_cut_each_time_and_its_network_stays(world, kind):
+    key = NodeKey()
+    relay = world.relay(args=["--derp.allow", f"nodekey:{key.hex}"])
+    for _ in range(4):
+        said = end_that_floods(relay, kind, key)
+    assert said[2] == ("derp" if kind == "derp" else "main")  # whom to suspend
+    for n in range(2):
+        ping_flood(relay, GUESSER)
+        assert gets_in(relay, GUESSER), n
+    assert relay.counters()["penalties_total"] == 0
+    ping_flood(relay, GUESSER)  # the third of strangers
+    relay.wait_for("refusing connections network=127.66.6.0/24")
+    assert not gets_in(relay, GUESSER)
+
+
+def test_a_derp_client_that_anybody_could_be_is_not_exempt(world):
+    relay = world.relay(args=["--derp.allow", "any"])
+    for _ in range(3):
+        assert gets_in(relay, GUESSER)
+        end_that_floods(relay, "derp")
+    relay.wait_for("refusing connections network=127.66.6.0/24")
+    assert not gets_in(relay, GUESSER)
+
+
+def test_through_a_socket_of_both_families_an_ipv4_network_is_still_a_24(world):
+    config = world.tmp / "server.yaml"
+    config.write_text("limits: {newcomers-per-network: 2}\n")
+    relay = world.relay(listen=":0", args=["--config", str(config)])
+    held = [Peer(relay.port, source=f"127.66.6.{n}") for n in (1, 2)]
+    assert not gets_in(relay, "127.66.6.3") and gets_in(relay, OTHER)
+    for p in held:
+        p.close()
+    wait_until_it_opens(relay, GUESSER, 20)
+    assert close_the_box(relay).group(1) == "127.66.6.0/24"
+    assert not gets_in(relay, "127.66.6.200") and gets_in(relay, OTHER)
 
 
 @pytest.mark.parametrize("how", ["word", "file"])
