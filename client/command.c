@@ -134,7 +134,8 @@ static int read_token(struct command *cmd)
 	cmd->token = crypto_secret_new(TOKEN_MAX_LEN + 1);
 	if (!cmd->token)
 		return fail(EXIT_FAILED, "start", "", "out of memory");
-	return relay_options_token(&cmd->opts, cmd->place.host, cmd->token, TOKEN_MAX_LEN + 1) ?
+	return relay_options_token(&cmd->opts, cmd->place.authority, cmd->token,
+	                           TOKEN_MAX_LEN + 1) ?
 	                       EXIT_USAGE :
 	                       0;
 }

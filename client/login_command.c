@@ -106,7 +106,7 @@ static int choose_id(struct task *t)
 /* Before anybody is bothered. */
 static int choose_file(struct task *t)
 {
-	token_file_path(t->place.host, t->path);
+	token_file_path(t->place.authority, t->path);
 	if (!t->path[0])
 		return opts_fail("login", "no place for the token: set HOME or XDG_CONFIG_HOME");
 	if (!t->o.force && access(t->path, F_OK) == 0)

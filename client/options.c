@@ -212,7 +212,7 @@ const struct opt relay_opts[] = {
 	  .arg = "FILE",
 	  AT(o.token_file),
 	  .help = "read the token from FILE (mode 0600) or, with -, from standard input; default: the "
-	          "file stored for the relay's host" },
+	          "file stored for the relay" },
 	{ .kind = OPT_TEXT,
 	  .name = "pin",
 	  .arg = "sha256:HEX",

@@ -58,11 +58,11 @@ bool relay_options_are_native(const struct relay_options *);
 bool relay_options_place(const char *name, char path_out[static RELAY_PATH_LEN]);
 
 /* The token for this relay: --token-file (`-` is standard input), TUNN_TOKEN
- * (wiped from the environment), else the file stored for the relay's host. Empty
+ * (wiped from the environment), else the file stored for the relay (token_file.h). Empty
  * string when there is none and none was asked for, and of a native end, which has
  * nobody to tell it to. token_out holds TOKEN_MAX_LEN + 1. 0 or ERR_CONFIG after
  * printing (never the token). */
-int relay_options_token(const struct relay_options *, const char *relay_host, char *token_out,
+int relay_options_token(const struct relay_options *, const char *authority, char *token_out,
                         size_t cap);
 
 #endif

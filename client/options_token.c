@@ -131,7 +131,7 @@ static bool is_for_another(const struct relay_options *o, const char *variable, 
 	return o->token_file ? strcmp(o->token_file, stored) != 0 : variable != NULL;
 }
 
-int relay_options_token(const struct relay_options *o, const char *relay_host, char *token_out,
+int relay_options_token(const struct relay_options *o, const char *authority, char *token_out,
                         size_t cap)
 {
 	struct place p = { .token = token_out, .cap = cap };
@@ -140,7 +140,7 @@ int relay_options_token(const struct relay_options *o, const char *relay_host, c
 	int rc;
 
 	token_out[0] = 0;
-	token_file_path(relay_host, stored);
+	token_file_path(authority, stored);
 	if (relay_options_are_native(o))
 		rc = 0;
 	else if (is_for_another(o, variable, stored))

@@ -458,7 +458,9 @@ void report_held(struct report *r, const char *device, const char *tunnel)
 static const char *way_out(enum close_why why)
 {
 	switch (why) {
-	case CLOSE_UNAUTHENTICATED: return " (give the token with --token-file or TUNN_TOKEN)";
+	case CLOSE_UNAUTHENTICATED:
+		return " (tunn login gets one, or tunn token new on the relay; give it with "
+		       "--token-file or TUNN_TOKEN)";
 	case CLOSE_SUPERSEDED: return " (stop the other one, or give each its own --id)";
 	case CLOSE_PROXY_DENIED: return " (see --proxy)";
 	default: return "";

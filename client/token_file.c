@@ -10,16 +10,16 @@
 #include "common/base/file.h"
 #include "common/base/token.h"
 
-enum { HOST_LEN = 256 };
+enum { AUTHORITY_LEN = 256 + 10 };
 
-void token_file_path(const char *host, char out[static TOKEN_PATH_LEN])
+void token_file_path(const char *authority, char out[static TOKEN_PATH_LEN])
 {
-	char name[sizeof "tokens/" + HOST_LEN];
-	int n = snprintf(name, sizeof name, "tokens/%s", host);
+	char name[sizeof "tokens/" + AUTHORITY_LEN];
+	int n = snprintf(name, sizeof name, "tokens/%s", authority);
 
 	for (char *c = name; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
-	if (host[0] == '.' || strchr(host, '/') || n < 0 || (size_t)n >= sizeof name ||
+	if (authority[0] == '.' || strchr(authority, '/') || n < 0 || (size_t)n >= sizeof name ||
 	    !relay_options_place(name, out))
 		out[0] = 0;
 }

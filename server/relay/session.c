@@ -229,9 +229,8 @@ static const char *why_not(const struct identity *who)
 	if (who->why != CLOSE_UNAUTHENTICATED)
 		return close_text(who->why);
 	if (!who->account[0])
-		return "the token is not valid here; make one with: tunn token new";
-	return who->revoked ? "the token was revoked; make another with: tunn token new" :
-	                      "the token has expired; make another with: tunn token new";
+		return close_text(CLOSE_UNAUTHENTICATED);
+	return who->revoked ? "the token was revoked" : "the token has expired";
 }
 
 /* Whoever has a token that was good once does not guess. */
@@ -284,7 +283,7 @@ static int ask(struct session *s, const struct hello *h)
 
 	if (h->token.len == 0) {
 		session_refuse(s, CLOSE_UNAUTHENTICATED,
-		               "this relay needs a token: --token-file FILE or TUNN_TOKEN");
+		               "none was given, and this relay needs one");
 		return ERR_CLOSED;
 	}
 	if (token_check(h->token) < 0) {

@@ -130,7 +130,7 @@ def start_login(world, relay, *args, config="config"):
     env = {**os.environ, "XDG_CONFIG_HOME": f"{world.tmp}/{config}"}
     env.pop("TUNN_TOKEN", None)
     p = world.program([TUNN, "login", "--relay", relay.url, "--pin", relay.pin, *args], env=env)
-    p.path = f"{world.tmp}/{config}/tunn/tokens/127.0.0.1"
+    p.path = f"{world.tmp}/{config}/tunn/tokens/127.0.0.1:{relay.port}"
     return p
 
 
@@ -190,7 +190,7 @@ def test_what_was_denied_ends_with_exit_code_3_and_no_file(world, http):
 def test_a_stored_token_is_replaced_only_by_force(world):
     relay = world.relay()
     os.makedirs(f"{world.tmp}/config/tunn/tokens")
-    path = f"{world.tmp}/config/tunn/tokens/127.0.0.1"
+    path = f"{world.tmp}/config/tunn/tokens/127.0.0.1:{relay.port}"
     with open(path, "w") as f:
         f.write("what was there\n")
     refused = start_login(world, relay)
@@ -203,6 +203,18 @@ def test_a_stored_token_is_replaced_only_by_force(world):
     assert program.exit_code(30) == 0
     assert stored(program).startswith("tunn_")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_two_relays_of_one_host_keep_to_their_own_tokens(world):
+    one, two = world.relay(), world.relay(name="other")
+    program, browser = start_login(world, one, "--id", "laptop-wg"), Browser(one, by_http1)
+    approve(browser, browser.sign_in(one.token, code_of(program)))
+    assert program.exit_code(30) == 0
+    env = {**os.environ, "XDG_CONFIG_HOME": f"{world.tmp}/config"}
+    stranger = world.program([TUNN, "relay", str(free_port()), "--id", "laptop-wg", "--peer", "home-wg", "--relay", two.url, "--pin", two.pin], env=env)
+    assert stranger.exit_code() == 3
+    assert "none was given, and this relay needs one (tunn login gets one" in stranger.text()
+    code_of(start_login(world, two, "--id", "laptop-wg"))  # nothing is in its way
 
 
 def test_a_wrong_pin_ends_a_login_before_anything_is_said(world):

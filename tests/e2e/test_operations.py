@@ -148,7 +148,7 @@ def test_a_login_by_the_operators_word(machine, world):
     out = machine.run(block("account approve CODE").replace("CODE", code))
     assert code in out and "laptop" in out
     assert end.exit_code() == 0
-    assert stat.S_IMODE(os.stat(f"{world.tmp}/config/tunn/tokens/127.0.0.1").st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(f"{world.tmp}/config/tunn/tokens/127.0.0.1:{relay.port}").st_mode) == 0o600
 
 
 def test_a_renewed_certificate_is_served_and_nobody_notices(machine, world):

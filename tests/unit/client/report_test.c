@@ -251,6 +251,17 @@ static void text_from_outside_cannot_steer_the_terminal(void **state)
 	assert_null(strpbrk(out_text, "\033\r\x9b"));
 }
 
+static void what_a_relay_says_as_we_do_is_said_once(void **state)
+{
+	(void)state;
+	begin(one_peer, 1);
+	report_over(report, EXIT_REFUSED, CLOSE_UNAUTHENTICATED, "the token is not valid here");
+	assert_string_equal(
+	                err_text_,
+	                "tunn: ended: the token is not valid here (tunn login gets one, or tunn "
+	                "token new on the relay; give it with --token-file or TUNN_TOKEN)\n");
+}
+
 static void a_refusal_goes_to_standard_error_with_a_way_out(void **state)
 {
 	(void)state;
@@ -395,6 +406,7 @@ int main(void)
 		cmocka_unit_test_teardown(another_relay_node_is_named, end),
 		cmocka_unit_test_teardown(text_from_outside_cannot_steer_the_terminal, end),
 		cmocka_unit_test_teardown(a_refusal_goes_to_standard_error_with_a_way_out, end),
+		cmocka_unit_test_teardown(what_a_relay_says_as_we_do_is_said_once, end),
 		cmocka_unit_test_teardown(quota_tells_until_when, end),
 		cmocka_unit_test_teardown(a_native_ends_whole_key_is_told_for_the_other_side, end),
 		cmocka_unit_test_teardown(D20_what_a_relay_says_of_its_health_is_told, end),
