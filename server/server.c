@@ -20,6 +20,7 @@
 #include "server/derp_setup.h"
 #include "server/admin/admin_open.h"
 #include "server/auth.h"
+#include "server/commands/control.h"
 #include "server/expiry.h"
 #include "server/first.h"
 #include "server/relay/mail.h"
@@ -53,8 +54,9 @@ struct server {
 	uint64_t n_packets; /* when it was last asked */
 	struct worker_conf worker_conf;
 	struct workers *workers;
-	struct auth *auth;
-	struct admin *admin; /* NULL: off */
+	struct auth *auth;       /* NULL: open relay */
+	struct control *control; /* of an open relay; else the accounts thread has it */
+	struct admin *admin;     /* NULL: off */
 	struct derp_setup derp;
 	struct rights rights;
 	int lock_fd;
@@ -452,7 +454,9 @@ static int start_accounts(struct server *s)
 	char error[ACCOUNTS_ERROR_LEN];
 
 	if (s->opts->open)
-		return 0;
+		return control_open(s->loop, s->opts->state, NULL, &s->control, error) < 0 ?
+		                       complain(EXIT_RUNTIME, error) :
+		                       0;
 	const struct books_conf conf = { .state_dir = s->opts->state,
 		                         .tiers = &s->opts->tiers,
 		                         .derp_account = derp_setup_account(s->derp.policy),
@@ -542,6 +546,7 @@ static void stop(struct server *s)
 	admin_free(s->admin); /* what workers had not answered came back */
 	mailbox_free(s->mailbox);
 	stun_free(s->stun);
+	control_close(s->control);
 	tls_ctx_unref(s->worker_conf.tls);
 	derp_setup_done(&s->derp);
 	timer_free(s->watchdog);

@@ -374,6 +374,7 @@ int account_command(int argc, char **argv)
 	                                          &words, &name);
 	if (!verb || check_fit(&o, verb) < 0 || ask_prepare(&o.ask) < 0)
 		return ASK_USAGE;
+	o.ask.makes = strcmp(verb->name, "add") == 0;
 	bool is_login = verb->options & IS_LOGIN;
 	if (verb->word && !is_login && ask_check_name(name)) {
 		opts_fail(account_cmd.name, "%s: %s", opts_quote(name).s, ask_check_name(name));

@@ -80,6 +80,28 @@ static int ask_server(const struct ask_options *o, struct str request, struct js
 
 /* ---- no server ---- */
 
+/* No accounts were ever there. */
+static bool is_empty(const struct ask_options *o)
+{
+	char path[STATE_DIR_MAX + 32];
+
+	snprintf(path, sizeof path, "%s/accounts.db", o->state);
+	return access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+/* Who mistyped --state, or forgot sudo, must not take the emptiness of another directory for the
+ * relay's. */
+static int refuse_empty(const struct ask_options *o)
+{
+	char words[ACCOUNTS_ERROR_LEN];
+
+	snprintf(words, sizeof words,
+	         "there are no accounts in the state directory %.400s: no tunn server was started "
+	         "with it; name the server's with --state or its --config%s",
+	         o->state, geteuid() == 0 ? "" : ", or use sudo");
+	return failed(o, words);
+}
+
 static int run_here(const struct ask_options *o, const struct json *request, uid_t uid,
                     struct json **answer_out)
 {
@@ -93,7 +115,7 @@ static int run_here(const struct ask_options *o, const struct json *request, uid
 	return *answer_out ? ASK_OK : failed(o, "out of memory");
 }
 
-static bool is_absent(int rc) { return rc == -ENOENT || rc == -ECONNREFUSED; }
+static bool is_absent(int rc) { return rc == -ENOENT || rc == -ENOTDIR || rc == -ECONNREFUSED; }
 
 /* The server, or the lock: who has it is a server that will answer soon, or another command. */
 static int ask_or_run(const struct ask_options *o, const struct json *request, struct str text,
@@ -108,12 +130,17 @@ static int ask_or_run(const struct ask_options *o, const struct json *request, s
 		int rc = ask_server(o, text, answer_out);
 		if (!is_absent(rc))
 			return rc < 0 ? unreachable(o, rc) : ASK_OK;
+		bool is_first = is_empty(o);
+		if (is_first && !o->makes)
+			return refuse_empty(o);
 		if (state_become_owner(o->state, error) < 0)
 			return failed(o, error);
 		int lock = state_lock_now(o->state, error);
 		if (lock >= 0) {
 			rc = run_here(o, request, uid, answer_out);
 			close(lock);
+			if (rc == ASK_OK && is_first)
+				fprintf(stderr, "tunn: the first account in %s\n", o->state);
 			return rc;
 		}
 		if (lock != -EWOULDBLOCK)
@@ -123,8 +150,8 @@ static int ask_or_run(const struct ask_options *o, const struct json *request, s
 		nanosleep(&pause, NULL);
 	}
 	snprintf(words, sizeof words,
-	         "a tunn server uses the state directory %s, but does not answer at %s: it has no "
-	         "accounts (--open), or stop it and try again",
+	         "a tunn server uses the state directory %s, but does not answer at %s: wait "
+	         "until it has started, or stop it and try again; its log may say why",
 	         o->state, CONTROL_NAME);
 	return failed(o, words);
 }

@@ -18,6 +18,7 @@ struct ask_options {         /* of every such command; zero-initialise */
 	const char *command; /* "account" */
 	const char *state;
 	bool json;
+	bool makes;               /* where there are no accounts yet, it begins them */
 	struct tiers_words words; /* of the server's config file, for where none runs */
 	struct tiers tiers;
 };

@@ -10,9 +10,13 @@
 
 enum { DENIED_BURST = 5, DENIED_WINDOW_MS = 60000 };
 
+#define OPEN_WORDS                                                                                 \
+	"this relay was started with --open: nobody needs a token, and it has no accounts; start " \
+	"it without --open to have them"
+
 struct control {
 	struct loop *loop;
-	const struct commands *commands;
+	const struct commands *commands; /* NULL: an open relay's */
 	struct local_socket *local;
 	struct log_limit denied;
 };
@@ -30,6 +34,8 @@ static char *on_question(void *owner, struct str question, uid_t uid, size_t *le
 {
 	const struct control *c = owner;
 
+	if (!c->commands)
+		return text_of(commands_refusal(ERR_NOT_FOUND, OPEN_WORDS), len_out);
 	return text_of(commands_run_text(c->commands, question, uid), len_out);
 }
 

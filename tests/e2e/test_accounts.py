@@ -1,5 +1,6 @@
 """`tunn account` and `tunn token`: by the control socket of a running server, and on the state directory of a stopped one."""
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -420,7 +421,29 @@ def test_commands_at_once_are_all_done(admin):
 
 def test_a_server_without_accounts_is_told_apart(world):
     relay = world.relay(args=("--open",))
-    Admin(relay.state).refused(1, "it has no accounts (--open)", "account", "list")
+    for command in (("account", "list"), ("token", "new", "main"), ("account", "approve", "AAAA-BBBB")):
+        Admin(relay.state).refused(1, "this relay was started with --open: nobody needs a token, and it has no accounts; start it without",
+                                   *command)
+    relay.stop()
+    assert not os.path.exists(f"{relay.state}/control.sock")
+
+
+def test_a_directory_without_accounts_is_not_taken_for_a_relays(world):
+    for state in (f"{world.tmp}/mistyped", "/dev/null"):
+        for command in (("account", "list"), ("account", "show", "main"), ("token", "new", "main"), ("account", "requests")):
+            Admin(state).refused(1, f"there are no accounts in the state directory {state}: no tunn server was started with it; name", *command)
+    assert not os.path.exists(f"{world.tmp}/mistyped"), "and none is made"
+    first = Admin(f"{world.tmp}/new").run("account", "add", "acme")
+    assert first.returncode == 0 and f"the first account in {world.tmp}/new" in first.stderr
+    assert "first" not in Admin(f"{world.tmp}/new").run("account", "add", "other").stderr
+
+
+def test_who_has_the_directory_and_answers_nothing_is_named(world):
+    state = f"{world.tmp}/state"
+    Admin(state).do("account", "add", "acme")
+    with open(f"{state}/server.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Admin(state).refused(1, f"a tunn server uses the state directory {state}, but does not answer at control.sock: wait", "account", "list")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or SANITIZED, reason="becomes another user")
