@@ -178,9 +178,11 @@ struct shown { /* an account, read back */
 	int64_t created, n_tokens, n_tunnels; /* the last: -1 where no server runs */
 	int64_t sent, received;
 	struct account_overrides limits, own;
+	bool limits_off;
 };
 
-static struct shown read_back(const struct json *account)
+/* answer: which the account is part of. */
+static struct shown read_back(const struct json *answer, const struct json *account)
 {
 	const struct json *usage = json_get(account, "usage");
 	struct shown s = { .name = ask_text(account, "name"),
@@ -188,6 +190,7 @@ static struct shown read_back(const struct json *account)
 		           .month = ask_text(account, "month"),
 		           .n_tunnels = -1 };
 
+	json_as_bool(json_get(answer, "limits_off"), &s.limits_off);
 	json_as_bool(json_get(account, "tier_known"), &s.tier_known);
 	json_as_bool(json_get(account, "suspended"), &s.suspended);
 	json_as_int(json_get(account, "created_unix_s"), &s.created);
@@ -205,7 +208,7 @@ static void say_limit(const struct shown *s, enum term t, const char *more)
 	char text[UNITS_LEN];
 
 	printf("%-10s %s%s%s\n", term_name(t), terms_text(&s->limits.terms, t, text), more,
-	       terms_have(&s->own, t) ? " (its own)" : "");
+	       terms_have(&s->own, t) && !s->limits_off ? " (its own)" : "");
 }
 
 static void show_limits(const struct shown *s)
@@ -224,11 +227,9 @@ static void show_limits(const struct shown *s)
 
 static void show(const struct json *answer)
 {
-	struct shown s = read_back(json_get(answer, "account"));
+	struct shown s = read_back(answer, json_get(answer, "account"));
 	char used[UNITS_LEN], sent[UNITS_LEN], received[UNITS_LEN], created[TABLE_TIME_LEN];
-	bool off = false;
 
-	json_as_bool(json_get(answer, "limits_off"), &off);
 	printf("%-10s %s\n", "account", s.name.s);
 	printf("%-10s %s", "tier", s.tier.s);
 	if (!s.tier_known)
@@ -236,7 +237,7 @@ static void show(const struct json *answer)
 		       ask_text(answer, "default_tier").s);
 	printf("\n%-10s %s\n", "state", s.suspended ? "suspended" : "active");
 	show_limits(&s);
-	if (off)
+	if (s.limits_off)
 		printf("%-10s off for all accounts (limits: off)\n", "limits");
 	printf("%-10s %s in %s: %s sent, %s received\n", "used",
 	       units_size_brief((uint64_t)s.sent + (uint64_t)s.received, used), s.month.s,
@@ -246,30 +247,36 @@ static void show(const struct json *answer)
 	printf("%-10s %s\n", "created", table_time(s.created, created));
 }
 
-static void add_row(struct table *t, const struct json *account)
+struct listing {
+	struct table table;
+	unsigned n;
+	char last[CELL_LEN];
+	bool more;
+	bool own, strange; /* there were * and ? */
+};
+
+static void add_row(struct listing *l, const struct json *page, const struct json *account)
 {
-	struct shown s = read_back(account);
+	struct shown s = read_back(page, account);
+	struct table *t = &l->table;
 	char text[UNITS_LEN];
 	static const enum term columns[] = { TERM_RELAY, TERM_TUNNELS, TERM_RATE, TERM_VOLUME };
 
+	l->strange |= !s.tier_known;
 	table_add(t, str_of(s.name.s));
 	table_addf(t, "%s%s", s.tier.s, s.tier_known ? "" : "?");
-	for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++)
+	for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++) {
+		bool is_own = terms_have(&s.own, columns[i]) && !s.limits_off;
+		l->own |= is_own;
 		table_addf(t, "%s%s", terms_text(&s.limits.terms, columns[i], text),
-		           terms_have(&s.own, columns[i]) ? "*" : "");
+		           is_own ? "*" : "");
+	}
 	table_addf(t, "%s", units_size_brief((uint64_t)s.sent + (uint64_t)s.received, text));
 	table_addf(t, "%" PRId64, s.n_tokens);
 	table_addf(t, "%s", s.suspended ? "suspended" : "active");
 }
 
 /* ---- list: page after page ---- */
-
-struct listing {
-	struct table table;
-	unsigned n;
-	char last[CELL_LEN];
-	bool more;
-};
 
 static void print_one(const struct json *account, bool comma)
 {
@@ -289,7 +296,7 @@ static void list_page(const struct account_options *o, struct listing *l, const 
 		if (o->ask.json)
 			print_one(w.value, l->n != 0);
 		else
-			add_row(&l->table, w.value);
+			add_row(l, page, w.value);
 	}
 	l->more = false;
 	json_as_bool(json_get(page, "more"), &l->more);
@@ -329,6 +336,11 @@ static int list(const struct account_options *o, const struct ask_verb *verb)
 	}
 	if (o->ask.json && rc == ASK_OK)
 		printf("]}\n");
+	if (l.own)
+		printf("* its own limit, not its tier's\n");
+	if (l.strange)
+		printf("? a tier that the config file does not know: the default tier's limits "
+		       "hold\n");
 	table_done(&l.table);
 	return rc == ASK_OK ? ask_printed(&o->ask) : rc;
 }
@@ -349,8 +361,9 @@ static int act(const struct account_options *o, const struct ask_verb *verb, con
 	else if (verb->options & IS_LOGIN)
 		requests_print(answer);
 	else if (strcmp(verb->name, "add") == 0)
-		fprintf(stderr, "tunn: account %s added; make a token with: tunn token new %s\n",
-		        name, name);
+		fprintf(stderr,
+		        "tunn: account %s added, tier %s; make a token with: tunn token new %s\n",
+		        name, ask_text(json_get(answer, "account"), "tier").s, name);
 	else if (strcmp(verb->name, "rm") == 0)
 		fprintf(stderr, "tunn: account %s removed, with its tokens and usage\n", name);
 	else

@@ -111,6 +111,8 @@ def test_what_people_see(admin):
     rows = [line.split() for line in admin.do("account", "list").strip().split("\n")]
     assert rows[0] == ["NAME", "TIER", "RELAY", "TUNNELS", "RATE", "VOLUME", "USED", "TOKENS", "STATE"]
     assert ["acme", "pro", "yes", "10", "500Mbit", "2TB*", "0", "B", "0", "active"] in rows
+    assert rows[-1] == "* its own limit, not its tier's".split()
+    assert "account other added, tier unlimited; make a token with: tunn token new other" in admin.run("account", "add", "other").stderr
     shown = admin.do("account", "show", "acme")
     for words in ("tier       pro\n", "volume     2TB a month (its own)\n", "rate       500Mbit per second\n",
                   "state      active\n", "tunnels    10" + (", 0 now" if "now" in shown else "") + "\n"):
@@ -218,7 +220,8 @@ def test_a_tier_that_the_file_does_not_know_any_more_is_said(world):
     account = admin.json("account", "show", "acme")["account"]
     assert (account["tier"], account["tier_known"], account["limits"]["tunnels"]) == ("pro", False, 1)
     assert "which the config file does not know: what tin says holds" in admin.do("account", "show", "acme")
-    assert "pro?" in admin.do("account", "list")
+    listed = admin.do("account", "list")
+    assert "pro?" in listed and listed.endswith("\n? a tier that the config file does not know: the default tier's limits hold\n")
 
 
 @pytest.mark.parametrize("how", [["--limits", "off"], "limits: off\n"])
@@ -231,7 +234,9 @@ def test_limits_off_is_for_everybody(world, how):
     answer = admin.json("account", "add", "acme", "--tier", "free")
     assert answer["limits_off"] is True
     assert answer["account"]["limits"] == {"relay": True, "tunnels": None, "rate_bits_per_s": None, "burst_ms": None, "volume_bytes": None}
-    assert "limits     off for all accounts" in admin.do("account", "show", "acme")
+    shown = admin.do("account", "set", "acme", "--rate", "8Mbit")
+    assert "limits     off for all accounts" in shown
+    assert "its own" not in shown + admin.do("account", "list"), "it does not hold"
 
 
 def test_limits_off_as_option_beside_the_map_of_connections(world):
