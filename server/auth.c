@@ -113,7 +113,8 @@ static void take(struct auth *a, struct reload *r)
 	char error[ACCOUNTS_ERROR_LEN];
 
 	books_take_tiers(a->books, &r->tiers);
-	if (r->derp_account[0] && books_name_derp(a->books, r->derp_account, error) < 0)
+	const char *derp_account = r->derp_account[0] ? r->derp_account : NULL;
+	if (books_name_derp(a->books, derp_account, error) < 0)
 		log_error("%s", error);
 	free(r);
 }

@@ -29,6 +29,7 @@ struct books {
 	struct ledger *ledger;
 	struct login *login;
 	struct commands commands;
+	char derp_account[NAME_MAX_LEN + 1]; /* commands' */
 	struct control *control;
 	struct loop *loop;
 	struct timer *tick;
@@ -194,7 +195,7 @@ void books_identify(struct books *b, struct str token, int64_t now_unix_s, struc
 
 struct login *books_logins(struct books *b) { return b->login; }
 
-int books_name_derp(struct books *b, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+static int name_derp(struct books *b, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	struct account_record r;
 	int64_t now_s = clock_unix_ms() / 1000;
@@ -219,6 +220,14 @@ int books_name_derp(struct books *b, const char *name, char error_out[static ACC
 	return rc;
 }
 
+/* The name is kept from being removed, also while there is trouble with it. */
+int books_name_derp(struct books *b, const char *name, char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	snprintf(b->derp_account, sizeof b->derp_account, "%s", name ? name : "");
+	b->commands.derp_account = name ? b->derp_account : NULL;
+	return name ? name_derp(b, name, error_out) : 0;
+}
+
 /* ---- life ---- */
 
 static void on_tick(void *arg)
@@ -238,6 +247,7 @@ static int open_all(struct books *b, const struct books_conf *conf,
 
 	if (rc < 0)
 		return rc;
+	accounts_keep_audit(b->accounts, conf->audit_days);
 	const struct ledger_conf ledger = { .accounts = b->accounts,
 		                            .state_dir = conf->state_dir,
 		                            .n_workers = conf->n_workers,
@@ -261,7 +271,7 @@ static int open_all(struct books *b, const struct books_conf *conf,
 		                         .live = on_live };
 	commands_warn_of_tiers(&b->commands);
 	rc = control_open(b->loop, conf->state_dir, &b->commands, &b->control, error_out);
-	if (rc == 0 && conf->derp_account)
+	if (rc == 0)
 		rc = books_name_derp(b, conf->derp_account, error_out);
 	accounts_never_wait(b->accounts); /* from now on registrations would wait too */
 	return rc;

@@ -19,6 +19,7 @@ struct login;
 struct books_conf { /* borrowed for the call, except the mailboxes */
 	const char *state_dir;
 	const struct tiers *tiers;
+	unsigned audit_days;            /* as accounts_keep_audit() */
 	const char *derp_account;       /* what native DERP ends count for; NULL: none are let in */
 	unsigned n_workers;             /* who count */
 	struct mailbox *const *workers; /* who are told; NULL: nobody */
@@ -38,7 +39,7 @@ struct json *books_run(struct books *, const struct json *request);
 struct login *books_logins(struct books *); /* borrowed */
 void books_take_tiers(struct books *, const struct tiers *);
 /* Native DERP ends count for the account of that name from now on; it is added if there is
- * none. 0, or negative with words. */
+ * none, and no command removes it. NULL: none are let in. 0, or negative with words. */
 int books_name_derp(struct books *, const char *account, char error_out[static ACCOUNTS_ERROR_LEN]);
 
 #endif

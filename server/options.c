@@ -174,6 +174,13 @@ const struct opt server_opts[] = {
 	  AT(drain_ms),
 	  .max = DRAIN_MAX_MS,
 	  .help = "how long ends may take to leave when the server stops; default: 2s" },
+	{ .kind = OPT_NUMBER,
+	  .name = "audit-days",
+	  .arg = "N",
+	  AT(audit_days),
+	  .min = 1,
+	  .max = AUDIT_DAYS_MAX,
+	  .help = "how long tunn account log remembers who did what; default: 400" },
 	{ .kind = OPT_FLAG,
 	  .name = "reflection",
 	  AT(reflection),
@@ -471,6 +478,7 @@ bool server_options_no_stun(const struct server_options *o)
 int server_options_read(int argc, char **argv, struct server_options *opts_out, bool *help_out)
 {
 	struct server_options o = { .drain_ms = DRAIN_MS,
+		                    .audit_days = AUDIT_DAYS,
 		                    .log_level = "info",
 		                    .seccomp = "kill",
 		                    .limits = limits_default };

@@ -13,7 +13,7 @@
 
 #define ADMIN_DEFAULT "127.0.0.1:9180"
 
-enum { LISTEN_MAX = 16, NAMES_MAX = 32 };
+enum { LISTEN_MAX = 16, NAMES_MAX = 32, AUDIT_DAYS = 400, AUDIT_DAYS_MAX = 36500 };
 
 struct server_options {
 	struct opt_list listen; /* --listen, default ":443" */
@@ -31,6 +31,7 @@ struct server_options {
 	const char *admin_token_file;
 	unsigned workers;  /* --workers; 0: one for each CPU that we may use */
 	unsigned drain_ms; /* --drain, default 2 s, at most 8 s */
+	unsigned audit_days;
 	const char *log_level;
 	const char *user;           /* --user: NULL: "tunn" where it exists */
 	const char *seccomp;        /* a name that sandbox_mode_of() knows */

@@ -459,6 +459,7 @@ static int start_accounts(struct server *s)
 		                       0;
 	const struct books_conf conf = { .state_dir = s->opts->state,
 		                         .tiers = &s->opts->tiers,
+		                         .audit_days = s->opts->audit_days,
 		                         .derp_account = derp_setup_account(s->derp.policy),
 		                         .n_workers = workers_count(s->workers),
 		                         .workers = workers_mailboxes(s->workers) };

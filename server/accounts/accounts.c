@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "common/base/crypto.h"
 #include "common/base/opts.h"
@@ -43,6 +42,9 @@ static const char *const migrations[] = {
 	"CREATE TABLE gone (account INTEGER NOT NULL);"
 	"INSERT INTO gone VALUES (0);"
 	"CREATE TABLE pepper (mark BLOB NOT NULL);", /* what is known of it: one row */
+	/* The tokens of an account, oldest first, page by page. */
+	"DROP INDEX token_of_account;"
+	"CREATE INDEX token_of_account ON token (account, created, kid);",
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
@@ -287,18 +289,6 @@ void accounts_rollback(struct accounts *a)
 {
 	if (!sqlite3_get_autocommit(a->db))
 		sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
-}
-
-int accounts_audit(struct accounts *a, const char *who, const char *what,
-                   char error_out[static ACCOUNTS_ERROR_LEN])
-{
-	sqlite3_stmt *st = accounts_prepare(
-	                a, "INSERT INTO audit (at, who, what) VALUES (?1, ?2, ?3)", error_out);
-
-	sqlite3_bind_int64(st, 1, time(NULL));
-	sqlite3_bind_text(st, 2, who, -1, SQLITE_STATIC);
-	sqlite3_bind_text(st, 3, what, -1, SQLITE_STATIC);
-	return accounts_run(a, st, error_out);
 }
 
 /* ---- the question ---- */

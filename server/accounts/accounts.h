@@ -59,9 +59,23 @@ void accounts_authenticate(struct accounts *, struct str token, int64_t now_unix
 int accounts_begin(struct accounts *, char error_out[static ACCOUNTS_ERROR_LEN]);
 int accounts_commit(struct accounts *, char error_out[static ACCOUNTS_ERROR_LEN]);
 void accounts_rollback(struct accounts *); /* what was begun, if anything was */
-/* Who did what, without secrets, for whoever asks later (table audit). */
+
+/* ---- who did what, without secrets (accounts_audit.c) ---- */
+
+enum { AUDIT_WHO_LEN = 256, AUDIT_WHAT_LEN = 512 };
+
+struct audit_record {
+	int64_t id, at_unix_s;
+	char who[AUDIT_WHO_LEN], what[AUDIT_WHAT_LEN];
+};
+
+/* Lines older than that go as new ones come. 0, as in the beginning: they stay. */
+void accounts_keep_audit(struct accounts *, unsigned days);
 int accounts_audit(struct accounts *, const char *who, const char *what,
                    char error_out[static ACCOUNTS_ERROR_LEN]);
+/* The last ones before that id (0: of all), newest first, up to n. How many, or negative. */
+int accounts_audited(struct accounts *, int64_t before, struct audit_record *v, unsigned n,
+                     char error_out[static ACCOUNTS_ERROR_LEN]);
 
 /* ---- accounts (accounts_table.c) ---- */
 
@@ -117,10 +131,10 @@ static inline bool token_has_expired(int64_t expires_unix_s, int64_t now_unix_s)
 int accounts_token_new(struct accounts *, const char *account, const char *id,
                        int64_t expires_unix_s, char token_out[static TOKEN_LEN + 1],
                        char error_out[static ACCOUNTS_ERROR_LEN]);
-/* Oldest first: calls `each` for every one, also what is revoked or expired. */
-int accounts_tokens(struct accounts *, int64_t row,
-                    void (*each)(void *owner, const struct token_record *), void *owner,
-                    char error_out[static ACCOUNTS_ERROR_LEN]);
+/* The next, oldest first, behind the one of that id ("" begins), also what is revoked or expired,
+ * up to n. How many, or negative. */
+int accounts_tokens(struct accounts *, int64_t row, const char *after, struct token_record *v,
+                    unsigned n, char error_out[static ACCOUNTS_ERROR_LEN]);
 /* Who had it is given; once more does nothing, and the first time stays. */
 int accounts_token_revoke(struct accounts *, const char *kid, int64_t now_unix_s, int64_t *row_out,
                           char account_out[static NAME_MAX_LEN + 1],

@@ -16,6 +16,7 @@ struct accounts {
 	uint8_t pepper[TOKEN_PEPPER_LEN];
 	sqlite3_stmt *find; /* of accounts_authenticate() */
 	char decoy[TOKEN_ID_LEN];
+	unsigned audit_days; /* 0: lines of the audit stay */
 };
 
 /* Puts words into error_out; returns `rc`. */

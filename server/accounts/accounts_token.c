@@ -46,31 +46,35 @@ int accounts_token_new(struct accounts *a, const char *account, const char *id,
 	return rc;
 }
 
-int accounts_tokens(struct accounts *a, int64_t row,
-                    void (*each)(void *owner, const struct token_record *), void *owner,
-                    char error_out[static ACCOUNTS_ERROR_LEN])
+int accounts_tokens(struct accounts *a, int64_t row, const char *after, struct token_record *v,
+                    unsigned n, char error_out[static ACCOUNTS_ERROR_LEN])
 {
-	sqlite3_stmt *st = accounts_prepare(a,
-	                                    "SELECT kid, bound_id, created, expires, revoked "
-	                                    "FROM token WHERE account = ?1 ORDER BY created, kid",
-	                                    error_out);
-	int rc = SQLITE_OK;
+	sqlite3_stmt *st = accounts_prepare(
+	                a,
+	                "SELECT kid, bound_id, created, expires, revoked FROM token "
+	                "WHERE account = ?1 AND (created, kid) > "
+	                "(IFNULL((SELECT created FROM token WHERE kid = ?2), -1), ?2) "
+	                "ORDER BY created, kid LIMIT ?3",
+	                error_out);
+	int rc = SQLITE_DONE;
+	unsigned i = 0;
 
 	if (!st)
 		return -EIO;
 	sqlite3_bind_int64(st, 1, row);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct token_record t = { .created_unix_s = sqlite3_column_int64(st, 2),
-			                  .expires_unix_s = sqlite3_column_int64(st, 3),
-			                  .revoked_unix_s = sqlite3_column_int64(st, 4) };
-		accounts_take_text(st, 0, t.kid, sizeof t.kid);
-		accounts_take_text(st, 1, t.bound_id, sizeof t.bound_id);
-		each(owner, &t);
+	sqlite3_bind_text(st, 2, after, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 3, n);
+	for (; i < n && (rc = sqlite3_step(st)) == SQLITE_ROW; i++) {
+		v[i] = (struct token_record){ .created_unix_s = sqlite3_column_int64(st, 2),
+			                      .expires_unix_s = sqlite3_column_int64(st, 3),
+			                      .revoked_unix_s = sqlite3_column_int64(st, 4) };
+		accounts_take_text(st, 0, v[i].kid, sizeof v[i].kid);
+		accounts_take_text(st, 1, v[i].bound_id, sizeof v[i].bound_id);
 	}
-	if (rc != SQLITE_DONE)
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 		accounts_say_db(a, error_out);
 	sqlite3_finalize(st);
-	return rc == SQLITE_DONE ? 0 : -EIO;
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? (int)i : -EIO;
 }
 
 static int owner_of(struct accounts *a, const char *kid, int64_t *row_out,

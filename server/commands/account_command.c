@@ -9,15 +9,17 @@
 #include "server/command.h"
 #include "server/options.h"
 #include "server/commands/requests.h"
+#include "server/accounts/accounts.h"
 #include "server/accounts/terms.h"
 
-enum { PAGE = 1000, CELL_LEN = 80 };
+enum { LAST_DEFAULT = 100, LAST_MAX = 1000000 };
 
 struct account_options {
 	struct ask_options ask;
 	const char *tier;
 	const char *own[TERM_N];
 	const char *account;
+	unsigned last; /* 0: not given */
 	bool force;
 };
 
@@ -69,6 +71,14 @@ static const struct opt account_opts[] = {
 	  .offset = offsetof(struct account_options, account),
 	  .check = ask_check_name,
 	  .help = "the account that a login is approved for; default: the only one" },
+	{ .kind = OPT_NUMBER,
+	  .name = "last",
+	  .arg = "N",
+	  .traits = OPT_LINE,
+	  .offset = offsetof(struct account_options, last),
+	  .min = 1,
+	  .max = LAST_MAX,
+	  .help = "how many lines of the log, the newest first; default: 100" },
 	{ .kind = OPT_FLAG,
 	  .name = "force",
 	  .traits = OPT_LINE,
@@ -81,14 +91,14 @@ static const struct opt account_opts[] = {
 static const struct opt_command account_cmd = {
 	.name = "account",
 	.usage = "add NAME | list | show NAME | set NAME | suspend NAME | resume NAME | rm NAME | "
-	         "requests | approve CODE | deny CODE [options]",
+	         "log | requests | approve CODE | deny CODE [options]",
 	.summary = "manage the accounts of a relay",
 	.text = "add NAME [--tier TIER] adds an account, set NAME changes its tier (--tier) or gives "
 	        "it limits of its own, which win over its tier's; the word default takes one away. "
 	        "suspend NAME keeps its ends out until resume NAME. rm NAME [--force] removes it "
-	        "with its tokens and its usage. list and show NAME tell what there is. requests shows "
-	        "the logins (tunn login) that wait, approve CODE [--account NAME] lets one have its "
-	        "token, deny CODE does not.\n\n"
+	        "with its tokens and its usage. list and show NAME tell what there is, log who did "
+	        "what. requests shows the logins (tunn login) that wait, approve CODE [--account NAME] "
+	        "lets one have its token, deny CODE does not.\n\n"
 	        "It acts on the relay whose state is on this machine: a running server obeys at "
 	        "once, live tunnels included.",
 	.opts = account_opts,
@@ -97,7 +107,7 @@ static const struct opt_command account_cmd = {
 
 /* ---- words into a request ---- */
 
-enum { MAY_TIER = 1, MAY_OWN = 2, MAY_FORCE = 4, MAY_ACCOUNT = 8, IS_LOGIN = 16 };
+enum { MAY_TIER = 1, MAY_OWN = 2, MAY_FORCE = 4, MAY_ACCOUNT = 8, IS_LOGIN = 16, MAY_LAST = 32 };
 
 static const struct ask_verb verbs[] = {
 	{ "add", "add NAME [--tier TIER]", "NAME", MAY_TIER },
@@ -108,6 +118,7 @@ static const struct ask_verb verbs[] = {
 	{ "suspend", "suspend NAME", "NAME", 0 },
 	{ "resume", "resume NAME", "NAME", 0 },
 	{ "rm", "rm NAME [--force]", "NAME", MAY_FORCE },
+	{ "log", "log [--last N]", NULL, MAY_LAST },
 	{ "requests", "requests", NULL, IS_LOGIN },
 	{ "approve", "approve CODE [--account NAME]", "CODE", MAY_ACCOUNT | IS_LOGIN },
 	{ "deny", "deny CODE", "CODE", IS_LOGIN },
@@ -119,6 +130,7 @@ static int check_fit(const struct account_options *o, const struct ask_verb *ver
 	const char *stray = o->tier && !(verb->options & MAY_TIER)       ? "tier" :
 	                    o->force && !(verb->options & MAY_FORCE)     ? "force" :
 	                    o->account && !(verb->options & MAY_ACCOUNT) ? "account" :
+	                    o->last && !(verb->options & MAY_LAST)       ? "last" :
 	                                                                   NULL;
 
 	for (unsigned i = 0; i < TERM_N; i++)
@@ -248,17 +260,15 @@ static void show(const struct json *answer)
 }
 
 struct listing {
-	struct table table;
-	unsigned n;
-	char last[CELL_LEN];
-	bool more;
+	const struct account_options *o;
+	const struct ask_verb *verb;
 	bool own, strange; /* there were * and ? */
 };
 
-static void add_row(struct listing *l, const struct json *page, const struct json *account)
+static void add_row(void *owner, struct table *t, const struct json *page, const struct json *row)
 {
-	struct shown s = read_back(page, account);
-	struct table *t = &l->table;
+	struct listing *l = owner;
+	struct shown s = read_back(page, row);
 	char text[UNITS_LEN];
 	static const enum term columns[] = { TERM_RELAY, TERM_TUNNELS, TERM_RATE, TERM_VOLUME };
 
@@ -278,70 +288,65 @@ static void add_row(struct listing *l, const struct json *page, const struct jso
 
 /* ---- list: page after page ---- */
 
-static void print_one(const struct json *account, bool comma)
+static struct json *list_request(void *owner)
 {
-	size_t len;
-	char *text = json_text(account, JSON_ONE_LINE, &len);
+	const struct listing *l = owner;
 
-	printf("%s%s", comma ? "," : "", text ? text : "null");
-	free(text);
-}
-
-static void list_page(const struct account_options *o, struct listing *l, const struct json *page)
-{
-	for (struct json_walk w = json_walk(json_get(page, "accounts")); json_next(&w); l->n++) {
-		struct str name = STR("");
-		json_as_text(json_get(w.value, "name"), &name);
-		snprintf(l->last, sizeof l->last, "%.*s", (int)name.len, name.p);
-		if (o->ask.json)
-			print_one(w.value, l->n != 0);
-		else
-			add_row(l, page, w.value);
-	}
-	l->more = false;
-	json_as_bool(json_get(page, "more"), &l->more);
-	if (!o->ask.json)
-		table_print(&l->table, stdout);
-}
-
-static struct json *page_request(const struct account_options *o, const struct ask_verb *verb,
-                                 const char *after)
-{
-	struct json *r = request_of(o, verb, "");
-
-	if (json_put(r, "after", json_new_text(str_of(after))) == 0 &&
-	    json_put(r, "n", json_new_int(PAGE)) == 0)
-		return r;
-	json_free(r);
-	return NULL;
+	return request_of(l->o, l->verb, "");
 }
 
 static int list(const struct account_options *o, const struct ask_verb *verb)
 {
 	static const char *const head[] = { "NAME",   "TIER", "RELAY",  "TUNNELS", "RATE",
 		                            "VOLUME", "USED", "TOKENS", "STATE",   NULL };
-	struct listing l = { .more = true };
-	struct json *page;
-	int rc = ASK_OK;
+	struct listing l = { .o = o, .verb = verb };
+	const struct ask_list accounts = { .rows = "accounts",
+		                           .key = "name",
+		                           .head = head,
+		                           .owner = &l,
+		                           .request = list_request,
+		                           .add = add_row };
+	int rc = ask_list(&o->ask, &accounts);
 
-	table_init(&l.table, head);
-	while (rc == ASK_OK && l.more) {
-		rc = ask(&o->ask, page_request(o, verb, l.last), &page);
-		if (rc != ASK_OK)
-			break;
-		if (o->ask.json && !*l.last)
-			printf("{\"ok\":true,\"accounts\":[");
-		list_page(o, &l, page);
-		json_free(page);
-	}
-	if (o->ask.json && rc == ASK_OK)
-		printf("]}\n");
 	if (l.own)
 		printf("* its own limit, not its tier's\n");
 	if (l.strange)
 		printf("? a tier that the config file does not know: the default tier's limits "
 		       "hold\n");
-	table_done(&l.table);
+	return rc == ASK_OK ? ask_printed(&o->ask) : rc;
+}
+
+/* ---- log ---- */
+
+static void add_line(void *owner, struct table *t, const struct json *page, const struct json *row)
+{
+	char at[TABLE_TIME_LEN], words[AUDIT_WHAT_LEN];
+	struct str what = STR("");
+	int64_t at_unix_s = 0;
+
+	(void)owner, (void)page;
+	json_as_int(json_get(row, "at_unix_s"), &at_unix_s);
+	table_addf(t, "%s", table_time(at_unix_s, at));
+	table_add(t, str_of(ask_text(row, "who").s));
+	json_as_text(json_get(row, "what"), &what);
+	snprintf(words, sizeof words, "%.*s", (int)what.len, what.p);
+	make_printable(words, strlen(words));
+	table_add(t, str_of(words));
+}
+
+static int show_log(const struct account_options *o, const struct ask_verb *verb)
+{
+	static const char *const head[] = { "TIME", "WHO", "WHAT", NULL };
+	struct listing l = { .o = o, .verb = verb };
+	const struct ask_list lines = { .rows = "log",
+		                        .key = "number",
+		                        .head = head,
+		                        .most = o->last ? o->last : LAST_DEFAULT,
+		                        .owner = &l,
+		                        .request = list_request,
+		                        .add = add_line };
+	int rc = ask_list(&o->ask, &lines);
+
 	return rc == ASK_OK ? ask_printed(&o->ask) : rc;
 }
 
@@ -393,5 +398,7 @@ int account_command(int argc, char **argv)
 		opts_fail(account_cmd.name, "%s: %s", opts_quote(name).s, ask_check_name(name));
 		return ASK_USAGE;
 	}
+	if (verb->options & MAY_LAST)
+		return show_log(&o, verb);
 	return verb->word || is_login ? act(&o, verb, name) : list(&o, verb);
 }

@@ -281,6 +281,8 @@ const struct ask_verb *ask_verb_of(const struct opt_command *cmd, const struct a
 	for (unsigned i = 0; words->n && !verb && i < n; i++)
 		if (strcmp(words->v[0], verbs[i].name) == 0)
 			verb = &verbs[i];
+	if (!verb && words->n)
+		opts_fail(cmd->name, "there is no %s", opts_quote(words->v[0]).s);
 	if (!verb) {
 		opts_fail(cmd->name, "usage: tunn %s %s", cmd->name, cmd->usage);
 		return NULL;

@@ -7,9 +7,11 @@
 #define TUNN_SERVER_ASK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/base/json.h"
 #include "common/base/opts.h"
+#include "common/base/table.h"
 #include "server/accounts/tiers.h"
 
 enum { ASK_OK = 0, ASK_FAILED = 1, ASK_USAGE = 2 }; /* exit codes */
@@ -47,6 +49,18 @@ struct ask_text {
 	char s[128];
 };
 struct ask_text ask_text(const struct json *answer, const char *name);
+/* A list that is answered page by page, to the end or `most` rows (0: all): a table, or with --json
+ * an object in one line with what else the last page says. */
+struct ask_list {
+	const char *rows, *key;  /* members: of an answer, and of a row what the next is "after" */
+	const char *const *head; /* of the table; ends with NULL */
+	uint64_t most;
+	void *owner;
+	struct json *(*request)(void *owner); /* of a page; NULL: out of memory */
+	void (*add)(void *owner, struct table *, const struct json *page, const struct json *row);
+};
+int ask_list(const struct ask_options *, const struct ask_list *); /* an exit code */
+
 /* At the end: did what was printed get out? An exit code. */
 int ask_printed(const struct ask_options *);
 

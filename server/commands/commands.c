@@ -26,6 +26,7 @@ static const struct {
 	{ "account suspend", command_account_suspend, true },
 	{ "account resume", command_account_resume, true },
 	{ "account rm", command_account_rm, true },
+	{ "account log", command_account_log, false },
 	{ "account requests", command_account_requests, false },
 	{ "account approve", command_account_approve, false },
 	{ "account deny", command_account_deny, false },
@@ -83,6 +84,41 @@ int job_account(struct job *j, struct account_record *out)
 	if (rc == ERR_NOT_FOUND)
 		return job_fail(j, ERR_INVALID, "no account is named");
 	return rc < 0 ? rc : accounts_find(j->c->accounts, name, j->now_unix_s, out, j->error);
+}
+
+/* ---- pages ---- */
+
+int job_page(struct job *j, unsigned *n_out)
+{
+	enum { PAGE_DEFAULT = 100 };
+	int64_t n = PAGE_DEFAULT;
+	enum json_read r = json_as_int(json_get(j->request, "n"), &n);
+
+	if (r == JSON_WRONG_TYPE || n < 1 || n > COMMAND_PAGE_MAX)
+		return job_fail(j, ERR_INVALID, "n must be 1 to %d", COMMAND_PAGE_MAX);
+	*n_out = (unsigned)n;
+	return 0;
+}
+
+int job_answer_page(struct job *j, const char *name, int rc, unsigned n, const void *v,
+                    job_row *row_json)
+{
+	struct json *list = rc < 0 ? NULL : json_new_array();
+	bool more = rc > 0 && (unsigned)rc > n;
+
+	if (rc < 0)
+		return rc;
+	rc = list ? (more ? (int)n : rc) : -ENOMEM;
+	for (unsigned i = 0, n_rows = rc < 0 ? 0 : (unsigned)rc; rc >= 0 && i < n_rows; i++)
+		rc = json_add(list, row_json(j, v, i));
+	if (rc < 0) {
+		json_free(list);
+		return job_starve(j);
+	}
+	if (json_put(j->answer, name, list) == 0 &&
+	    json_put(j->answer, "more", json_new_bool(more)) == 0)
+		return 0;
+	return job_starve(j);
 }
 
 /* ---- who ---- */

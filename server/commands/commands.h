@@ -29,8 +29,9 @@ struct login;
 struct commands { /* all borrowed */
 	struct accounts *accounts;
 	const struct tiers *tiers;
-	struct login *login; /* NULL: no server runs */
-	bool logs;           /* what was done goes to the log too: in a server */
+	struct login *login;      /* NULL: no server runs */
+	bool logs;                /* what was done goes to the log too: in a server */
+	const char *derp_account; /* what native DERP ends count for; NULL: none are let in */
 	void *owner;
 	/* After an account's terms are others, it was suspended or removed (token_id NULL), or one
 	 * of its tokens revoked: accounts_read() tells the rest. NULL allowed. */

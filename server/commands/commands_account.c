@@ -7,8 +7,6 @@
 #include "server/commands/commands_impl.h"
 #include "server/accounts/usage.h"
 
-enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
-
 /* ---- an account in JSON ---- */
 
 static struct json *usage_json(const struct account_usage *u)
@@ -120,48 +118,32 @@ int command_account_add(struct job *j)
 	return answer_account(j, &r);
 }
 
-static int answer_page(struct job *j, const struct account_record *v, unsigned n, bool more)
+static struct json *row_json(const struct job *j, const void *v, unsigned i)
 {
-	struct json *list = json_new_array();
-	int rc = list ? 0 : -ENOMEM;
-
-	for (unsigned i = 0; rc == 0 && i < n; i++)
-		rc = json_add(list, account_json(j, &v[i]));
-	if (rc < 0) {
-		json_free(list);
-		return job_starve(j);
-	}
-	if (json_put(j->answer, "accounts", list) == 0 &&
-	    json_put(j->answer, "more", json_new_bool(more)) == 0 &&
-	    json_put(j->answer, "month", month_json(j->now_unix_s)) == 0 &&
-	    json_put(j->answer, "limits_off", json_new_bool(j->c->tiers->off)) == 0)
-		return 0;
-	return job_starve(j);
+	return account_json(j, (const struct account_record *)v + i);
 }
 
-/* Those whose names have "part" in them, page by page, "after" the last name of the one before: no
- * answer is long, and whoever else asks the accounts thread does not wait. */
+/* Those whose names have "part" in them, "after" the last name of the page before. */
 int command_account_list(struct job *j)
 {
 	char after[COMMAND_WORD_LEN] = "", part[COMMAND_WORD_LEN] = "";
-	int64_t n = PAGE_DEFAULT;
+	unsigned n;
 	int rc = job_word(j, json_get(j->request, "after"), "after", after);
 	if (rc == 0 || rc == ERR_NOT_FOUND)
 		rc = job_word(j, json_get(j->request, "part"), "part", part);
-	enum json_read is_n = json_as_int(json_get(j->request, "n"), &n);
-
-	if (rc < 0 && rc != ERR_NOT_FOUND)
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = job_page(j, &n);
+	if (rc < 0)
 		return rc;
-	if (is_n == JSON_WRONG_TYPE || n < 1 || n > PAGE_MAX)
-		return job_fail(j, ERR_INVALID, "n must be 1 to %d", PAGE_MAX);
 	struct account_record *v = calloc((size_t)n + 1, sizeof *v);
 	if (!v)
 		return job_starve(j);
-	rc = accounts_list(j->c->accounts, after, part, j->now_unix_s, v, (unsigned)n + 1,
-	                   j->error);
-	if (rc >= 0)
-		rc = answer_page(j, v, rc > n ? (unsigned)n : (unsigned)rc, rc > n);
+	rc = accounts_list(j->c->accounts, after, part, j->now_unix_s, v, n + 1, j->error);
+	rc = job_answer_page(j, "accounts", rc, n, v, row_json);
 	free(v);
+	if (rc == 0 && (json_put(j->answer, "month", month_json(j->now_unix_s)) < 0 ||
+	                json_put(j->answer, "limits_off", json_new_bool(j->c->tiers->off)) < 0))
+		rc = job_starve(j);
 	return rc;
 }
 
@@ -263,6 +245,12 @@ int command_account_rm(struct job *j)
 
 	if (rc < 0)
 		return rc;
+	if (j->c->derp_account && strcmp(r.name, j->c->derp_account) == 0)
+		return job_fail(j, -EBUSY,
+		                "the DERP clients of this relay count for the account \"%s\": name "
+		                "another one (derp.account), or admit none (derp.allow), and reload "
+		                "first",
+		                r.name);
 	json_as_bool(json_get(j->request, "force"), &force);
 	job_say(j, " %s%s", r.name, force ? " force" : "");
 	rc = accounts_remove(j->c->accounts, &r, force, j->error);

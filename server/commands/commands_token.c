@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/crypto.h"
@@ -76,15 +77,10 @@ int command_token_new(struct job *j)
 	return rc;
 }
 
-struct listing {
-	const struct job *job;
-	struct json *list;
-	bool starved;
-};
-
-static struct json *token_json(const struct token_record *t, int64_t now)
+static struct json *row_json(const struct job *j, const void *v, unsigned i)
 {
-	bool valid = !t->revoked_unix_s && !token_has_expired(t->expires_unix_s, now);
+	const struct token_record *t = (const struct token_record *)v + i;
+	bool valid = !t->revoked_unix_s && !token_has_expired(t->expires_unix_s, j->now_unix_s);
 	struct json *o = json_new_object();
 
 	if (json_put(o, "token_id", json_new_text(str_of(t->kid))) == 0 &&
@@ -98,33 +94,29 @@ static struct json *token_json(const struct token_record *t, int64_t now)
 	return NULL;
 }
 
-static void add_token(void *owner, const struct token_record *t)
-{
-	struct listing *l = owner;
-
-	if (!l->starved && json_add(l->list, token_json(t, l->job->now_unix_s)) < 0)
-		l->starved = true;
-}
-
 int command_token_list(struct job *j)
 {
+	char after[COMMAND_WORD_LEN] = "";
 	struct account_record r;
-	struct listing l = { .job = j };
+	unsigned n;
 	int rc = job_account(j, &r);
 
 	if (rc < 0)
 		return rc;
-	l.list = json_new_array();
-	l.starved = !l.list;
-	rc = accounts_tokens(j->c->accounts, r.row, add_token, &l, j->error);
-	if (rc < 0 || l.starved) {
-		json_free(l.list);
-		return rc < 0 ? rc : job_starve(j);
-	}
-	if (json_put(j->answer, "tokens", l.list) == 0 &&
-	    json_put(j->answer, "account", json_new_text(str_of(r.name))) == 0)
-		return 0;
-	return job_starve(j);
+	rc = job_word(j, json_get(j->request, "after"), "after", after);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = job_page(j, &n);
+	if (rc < 0)
+		return rc;
+	struct token_record *v = calloc((size_t)n + 1, sizeof *v);
+	if (!v)
+		return job_starve(j);
+	rc = accounts_tokens(j->c->accounts, r.row, after, v, n + 1, j->error);
+	rc = job_answer_page(j, "tokens", rc, n, v, row_json);
+	free(v);
+	if (rc == 0 && json_put(j->answer, "account", json_new_text(str_of(r.name))) < 0)
+		rc = job_starve(j);
+	return rc;
 }
 
 static bool is_token_id(const char *word)

@@ -127,13 +127,14 @@ static int print_lost(const struct json *answer)
 	return ASK_FAILED;
 }
 
-static void add_row(struct table *t, const struct json *token)
+static void add_row(void *owner, struct table *t, const struct json *page, const struct json *token)
 {
 	struct ask_text id = ask_text(token, "id");
 	int64_t created = 0, expires = 0, revoked = 0;
 	char text[TABLE_TIME_LEN];
 	bool valid = false;
 
+	(void)owner, (void)page;
 	json_as_int(json_get(token, "created_unix_s"), &created);
 	json_as_int(json_get(token, "expires_unix_s"), &expires);
 	json_as_int(json_get(token, "revoked_unix_s"), &revoked);
@@ -148,16 +149,32 @@ static void add_row(struct table *t, const struct json *token)
 		table_addf(t, "%s", valid ? "valid" : "expired");
 }
 
-static void print_list(const struct json *answer)
+struct listing {
+	const struct token_options *o;
+	const struct ask_verb *verb;
+	const char *account;
+};
+
+static struct json *list_request(void *owner)
+{
+	const struct listing *l = owner;
+
+	return request_of(l->o, l->verb, l->account);
+}
+
+static int list(const struct token_options *o, const struct ask_verb *verb, const char *account)
 {
 	static const char *const head[] = { "TOKEN", "ID", "CREATED", "EXPIRES", "STATE", NULL };
-	struct table t;
+	struct listing l = { .o = o, .verb = verb, .account = account };
+	const struct ask_list tokens = { .rows = "tokens",
+		                         .key = "token_id",
+		                         .head = head,
+		                         .owner = &l,
+		                         .request = list_request,
+		                         .add = add_row };
+	int rc = ask_list(&o->ask, &tokens);
 
-	table_init(&t, head);
-	for (struct json_walk w = json_walk(json_get(answer, "tokens")); json_next(&w);)
-		add_row(&t, w.value);
-	table_print(&t, stdout);
-	table_done(&t);
+	return rc == ASK_OK ? ask_printed(&o->ask) : rc;
 }
 
 static void print_revoked(const struct json *answer)
@@ -182,6 +199,8 @@ int token_command(int argc, char **argv)
 	                                          &words, &word);
 	if (!verb || check_fit(&o, verb, word) < 0 || ask_prepare(&o.ask) < 0)
 		return ASK_USAGE;
+	if (IS(verb, "list"))
+		return list(&o, verb, word);
 	int rc = ask(&o.ask, request_of(&o, verb, word), &answer);
 	if (rc != ASK_OK)
 		return rc;
@@ -189,8 +208,6 @@ int token_command(int argc, char **argv)
 		;
 	else if (IS(verb, "new"))
 		print_new(answer, word);
-	else if (IS(verb, "list"))
-		print_list(answer);
 	else
 		print_revoked(answer);
 	rc = ask_printed(&o.ask);

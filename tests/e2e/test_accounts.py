@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import stat
 import subprocess
 import tempfile
 import threading
+import time
 
 import pytest
 from harness import SANITIZED, TUNN, free_port
@@ -128,6 +130,67 @@ def test_an_account_list_of_more_than_a_page(admin):
     table = admin.do("account", "list").strip().split("\n")
     assert sum(line.startswith("NAME") for line in table) == 1
     assert len(table) - 1 == len(names) + admin.is_running
+
+
+def test_a_token_list_of_more_than_a_page(admin):
+    admin.do("account", "add", "acme")
+    with sqlite3.connect(f"{admin.state}/accounts.db") as db:
+        db.executemany("INSERT INTO token (kid, account, hash, created) SELECT ?, id, x'00', ? FROM account WHERE name = 'acme'",
+                       [(f"{7919 * i % 100000:08}", i // 3) for i in range(2500)])
+    ids = [kid for _, kid in sorted((i // 3, f"{7919 * i % 100000:08}") for i in range(2500))]
+    answer = admin.json("token", "list", "acme")
+    assert [t["token_id"] for t in answer["tokens"]] == ids and answer["account"] == "acme"
+    table = admin.do("token", "list", "acme").splitlines()
+    assert [line.split()[0] for line in table] == ["TOKEN", *ids]
+
+
+def test_the_log_tells_who_did_what_newest_first(admin):
+    for i in range(3):
+        admin.do("account", "add", f"n{i}", env={"SUDO_USER": "alice"})
+    lines = admin.json("account", "log", "--last", "2")["log"]
+    assert [line["what"] for line in lines] == ["account add n2 tier=unlimited", "account add n1 tier=unlimited"]
+    assert {line["who"] for line in lines} == {f"uid={os.getuid()} login=alice"}
+    table = admin.do("account", "log", "--last", "1").splitlines()
+    assert table[0].split() == ["TIME", "WHO", "WHAT"] and table[1].endswith("account add n2 tier=unlimited") and len(table) == 2
+    with sqlite3.connect(f"{admin.state}/accounts.db") as db:
+        db.executemany("INSERT INTO audit (at, who, what) VALUES (1, 'uid=1', ?)", [(f"line {i}",) for i in range(2500)])
+    assert len(admin.json("account", "log")["log"]) == 100
+    assert [line["what"] for line in admin.json("account", "log", "--last", "2400")["log"]] == [f"line {2499 - i}" for i in range(2400)]
+    admin.refused(2, "--last means nothing with list: tunn account list", "account", "list", "--last", "1")
+    admin.refused(2, "log needs no word: tunn account log [--last N]", "account", "log", "acme")
+
+
+def test_what_is_older_than_audit_days_goes_as_new_lines_come(world):
+    admin = Admin(world.relay(args=("--audit-days", "30")).state)
+    now = int(time.time())
+    with sqlite3.connect(f"{admin.state}/accounts.db") as db:
+        db.executemany("INSERT INTO audit (at, who, what) VALUES (?, 'uid=1', ?)", [(now - 31 * 86400, "old"), (now - 29 * 86400, "young")])
+    admin.do("account", "add", "acme")
+    assert [line["what"] for line in admin.json("account", "log")["log"]] == ["account add acme tier=unlimited", "young"]
+
+
+def reload(relay):
+    at = relay.count()
+    relay.p.send_signal(signal.SIGHUP)
+    relay.wait_for("reloaded certificate", after=at)
+
+
+def test_the_account_of_derp_clients_is_removed_only_when_none_are_let_in(world):
+    config = f"{world.tmp}/server.yaml"
+    with open(config, "w") as f:
+        f.write("derp: {allow: any, account: guests}\n")
+    relay = world.relay(args=("--config", config))
+    admin = Admin(relay.state)
+    admin.refused(1, 'the DERP clients of this relay count for the account "guests": name another one (derp.account)', "account", "rm", "guests", "--force")
+    with open(config, "w") as f:
+        f.write("derp: {allow: any, account: others}\n")
+    reload(relay)
+    admin.do("account", "rm", "guests")
+    admin.refused(1, 'account "others"', "account", "rm", "others")
+    with open(config, "w") as f:
+        f.write("")
+    reload(relay)
+    admin.do("account", "rm", "others")
 
 
 def test_each_action_is_in_the_audit_without_secrets(admin):

@@ -209,13 +209,13 @@ def test_accounts_day_by_day_with_the_tiers_of_the_example(machine, world):
     assert machine.account("main")["limits"]["volume_bytes"] is None
 
 
-@needs_sqlite
-def test_the_audit_tells_who_did_what(machine):
+def test_the_log_tells_who_did_what(machine):
     machine.relay()
     machine.run("tunn account add acme; tunn account suspend acme")
-    lines = machine.run(machine.here(block("FROM audit"))).splitlines()
-    assert [line.split("|", 1)[1] for line in lines[:2]] == [f"uid={os.getuid()} login={ME}|account {what}"
-                                                             for what in ("suspend acme", "add acme tier=unlimited")]
+    lines = machine.run(block("tunn account log")).splitlines()
+    assert [line.split(" UTC  ")[1].split(maxsplit=2) for line in lines[1:3]] == [
+        [f"uid={os.getuid()}", f"login={ME}", f"account {what}"] for what in ("suspend acme", "add acme tier=unlimited")]
+    assert [line["what"] for line in json.loads(lines[-1])["log"]] == ["account suspend acme", "account add acme tier=unlimited"]
 
 
 # -- seeing

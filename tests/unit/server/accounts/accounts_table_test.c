@@ -207,24 +207,12 @@ static void number_of_a_removed_account_is_never_anothers(void **state)
 	accounts_close(a);
 }
 
-struct seen {
-	unsigned n;
-	struct token_record v[8];
-};
-
-static void see(void *owner, const struct token_record *t)
-{
-	struct seen *s = owner;
-
-	s->v[s->n++] = *t;
-}
-
 static void tokens_are_listed_with_what_became_of_them(void **state)
 {
 	struct accounts *a = with_account("main");
 	char one[TOKEN_LEN + 1], two[TOKEN_LEN + 1], kid[TOKEN_ID_LEN + 1] = "",
 	                                                                account[NAME_MAX_LEN + 1];
-	struct seen s = { 0 };
+	struct token_record v[4];
 	int64_t row;
 
 	(void)state;
@@ -235,10 +223,9 @@ static void tokens_are_listed_with_what_became_of_them(void **state)
 	assert_int_equal(row, record_of(a, "main").row);
 	assert_string_equal(account, "main");
 	assert_int_equal(accounts_token_revoke(a, kid, 2000, &row, account, words), 0); /* again */
-	assert_int_equal(accounts_tokens(a, row, see, &s, words), 0);
-	assert_int_equal(s.n, 2);
-	const struct token_record *revoked = &s.v[strcmp(s.v[0].kid, kid) != 0];
-	const struct token_record *bound = &s.v[strcmp(s.v[0].kid, kid) == 0];
+	assert_int_equal(accounts_tokens(a, row, "", v, 4, words), 2);
+	const struct token_record *revoked = &v[strcmp(v[0].kid, kid) != 0];
+	const struct token_record *bound = &v[strcmp(v[0].kid, kid) == 0];
 	assert_int_equal(revoked->revoked_unix_s, 1000);
 	assert_int_equal(revoked->expires_unix_s, 0);
 	assert_string_equal(revoked->bound_id, "");
@@ -248,6 +235,59 @@ static void tokens_are_listed_with_what_became_of_them(void **state)
 	assert_int_equal(accounts_token_revoke(a, "nobodys0", 1000, &row, account, words),
 	                 ERR_NOT_FOUND);
 	assert_words("nobodys0");
+	accounts_close(a);
+}
+
+static void tokens_come_page_by_page_oldest_first(void **state)
+{
+	struct accounts *a = with_account("main");
+	struct token_record v[3];
+	char seen[200] = "";
+	const char *after = "";
+	int64_t row = record_of(a, "main").row;
+	int n;
+
+	(void)state;
+	sql("INSERT INTO account (id, name, created) VALUES (99, 'other', 1);"
+	    "INSERT INTO token (kid, account, hash, created) VALUES"
+	    " ('e', 1, x'00', 10), ('a', 1, x'00', 30), ('d', 1, x'00', 20), ('b', 1, x'00', 20),"
+	    " ('c', 1, x'00', 20), ('x', 99, x'00', 20), ('f', 1, x'00', 0)");
+	assert_int_equal(row, 1);
+	while ((n = accounts_tokens(a, row, after, v, 2, words)) > 0)
+		for (int i = 0; i < n; i++, after = seen + strlen(seen) - 1)
+			strcat(seen, v[i].kid);
+	assert_int_equal(n, 0);
+	assert_string_equal(seen, "febcda");
+	assert_int_equal(accounts_tokens(a, 99, "", v, 3, words), 1);
+	accounts_close(a);
+}
+
+static void audit_is_read_backwards_and_what_is_too_old_goes(void **state)
+{
+	struct accounts *a = with_account("main");
+	struct audit_record v[3];
+
+	(void)state;
+	sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250)"
+	    "INSERT INTO audit (at, who, what) SELECT 1700000000 + i, 'uid=1', 'line ' || i FROM n");
+	assert_int_equal(accounts_audit(a, "uid=0", "new", words), 0); /* nothing was asked for */
+	assert_int_equal(number_in("SELECT count(*) FROM audit"), 251);
+	assert_int_equal(accounts_audited(a, 0, v, 3, words), 3);
+	assert_string_equal(v[0].what, "new");
+	assert_string_equal(v[1].what, "line 250");
+	assert_int_equal(v[1].at_unix_s, 1700000250);
+	assert_string_equal(v[2].who, "uid=1");
+	assert_int_equal(accounts_audited(a, v[2].id, v, 3, words), 3);
+	assert_string_equal(v[0].what, "line 248");
+	assert_int_equal(accounts_audited(a, 2, v, 3, words), 1);
+	assert_int_equal(accounts_audited(a, 1, v, 3, words), 0);
+
+	accounts_keep_audit(a, 30);
+	assert_int_equal(accounts_audit(a, "uid=0", "newer", words), 0);
+	assert_int_equal(number_in("SELECT min(id) FROM audit"), 101); /* not all at once */
+	assert_int_equal(accounts_audit(a, "uid=0", "newest", words), 0);
+	assert_int_equal(accounts_audit(a, "uid=0", "last", words), 0);
+	assert_int_equal(number_in("SELECT count(*) FROM audit"), 4); /* the young stay */
 	accounts_close(a);
 }
 
@@ -337,8 +377,31 @@ static void older_schema_is_migrated_with_all_that_is_in_it(void **state)
 	assert_int_equal(accounts_add(a, "new", "pro", words), 0);
 	assert_int_equal(record_of(a, "new").row, 8);
 	accounts_close(a);
-	assert_int_equal(number_in("PRAGMA user_version"), 2);
+	assert_int_equal(number_in("PRAGMA user_version"), 3);
 	accounts_close(open_accounts()); /* and once is enough */
+}
+
+static void schema_2_is_migrated_too(void **state)
+{
+	struct token_record v[2];
+	char token[TOKEN_LEN + 1];
+	struct identity who;
+
+	(void)state;
+	struct accounts *a = with_account("main");
+	token_of(a, "main", 0, token);
+	accounts_close(a);
+	sql("DROP INDEX token_of_account; CREATE INDEX token_of_account ON token (account);"
+	    "PRAGMA user_version = 2");
+	a = open_accounts();
+	accounts_authenticate(a, str_of(token), time(NULL), &who);
+	assert_int_equal(who.why, CLOSE_NONE);
+	assert_int_equal(accounts_tokens(a, who.row, "", v, 2, words), 1);
+	assert_int_equal(number_in("SELECT count(*) FROM sqlite_master WHERE name = "
+	                           "'token_of_account' AND sql LIKE '%created%'"),
+	                 1);
+	assert_int_equal(number_in("PRAGMA user_version"), 3);
+	accounts_close(a);
 }
 
 struct tiers_seen {
@@ -371,7 +434,8 @@ static void database_that_fails_is_said_and_nothing_changes(void **state)
 	struct accounts *a = with_account("main");
 	struct account_record r = record_of(a, "main"), v[2];
 	char token[TOKEN_LEN + 1], account[NAME_MAX_LEN + 1];
-	struct seen s = { 0 };
+	struct token_record t[2];
+	struct audit_record lines[2];
 	int64_t row;
 
 	(void)state;
@@ -382,7 +446,8 @@ static void database_that_fails_is_said_and_nothing_changes(void **state)
 	assert_int_equal(accounts_list(a, "", "", 1, v, 2, words), -EIO);
 	assert_int_equal(accounts_remove(a, &r, true, words), -EIO);
 	assert_int_equal(accounts_audit(a, "a", "b", words), -EIO);
-	assert_int_equal(accounts_tokens(a, 1, see, &s, words), -EIO);
+	assert_int_equal(accounts_audited(a, 0, lines, 2, words), -EIO);
+	assert_int_equal(accounts_tokens(a, 1, "", t, 2, words), -EIO);
 	assert_int_equal(accounts_token_new(a, "main", NULL, 0, token, words), -EIO);
 	assert_int_equal(accounts_token_revoke(a, "abcdefgh", 1, &row, account, words), -EIO);
 	assert_int_equal(accounts_begin(a, words), 0); /* nothing was left open */
@@ -404,9 +469,12 @@ int main(void)
 		T(account_with_valid_tokens_is_removed_only_with_force),
 		T(number_of_a_removed_account_is_never_anothers),
 		T(tokens_are_listed_with_what_became_of_them),
+		T(tokens_come_page_by_page_oldest_first),
+		T(audit_is_read_backwards_and_what_is_too_old_goes),
 		T(A03_revoked_by_command_is_refused_at_once),
 		T(what_was_begun_is_done_whole_or_not),
 		T(older_schema_is_migrated_with_all_that_is_in_it),
+		T(schema_2_is_migrated_too),
 		T(tiers_in_use_are_counted),
 		T(database_that_fails_is_said_and_nothing_changes),
 	};

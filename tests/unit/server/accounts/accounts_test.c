@@ -392,7 +392,7 @@ static void newer_schema_is_refused_and_left_alone(void **state)
 	assert_words("schema 99");
 	assert_words("newer tunn");
 	assert_words(in_dir("accounts.db"));
-	sql("PRAGMA user_version = 2");
+	sql("PRAGMA user_version = 3");
 	a = open_accounts(); /* the lock is gone and the account still there */
 	unsigned n = 0;
 	assert_int_equal(accounts_count(a, &n, words), 0);

@@ -231,6 +231,45 @@ static void rm_wants_tokens_gone_or_force(void **state)
 	assert_int_equal(accounts_read(s.c.accounts, s.row, 1, &r, words), ERR_NOT_FOUND);
 }
 
+static void the_account_that_derp_clients_count_for_stays(void **state)
+{
+	(void)state;
+	does("{'verb': 'account add', 'name': 'derp'}");
+	s.c.derp_account = "derp";
+	refuses("{'verb': 'account rm', 'name': 'derp', 'force': true}", "busy",
+	        "count for the account \\\"derp\\\": name another one (derp.account), or admit none "
+	        "(derp.allow), and reload first");
+	assert_int_equal(s.n_changed, 0);
+	s.c.derp_account = NULL;
+	does("{'verb': 'account rm', 'name': 'derp'}");
+}
+
+static void lists_come_in_pages(void **state)
+{
+	(void)state;
+	does("{'verb': 'account add', 'name': 'acme'}");
+	does("{'verb': 'token new', 'name': 'acme'}");
+	does("{'verb': 'token list', 'name': 'acme', 'n': 1}");
+	assert_answer("\"more\":false");
+	does("{'verb': 'token new', 'name': 'acme'}");
+	does("{'verb': 'token list', 'name': 'acme', 'n': 1}");
+	assert_answer("\"more\":true");
+	refuses("{'verb': 'token list', 'name': 'acme', 'n': 1001}", "invalid",
+	        "n must be 1 to 1000");
+	refuses("{'verb': 'token list', 'name': 'acme', 'after': 5}", "invalid",
+	        "after is no text");
+	does("{'verb': 'account log', 'n': 1}");
+	assert_answer("\"more\":true");
+	assert_answer("\"number\":3,");
+	assert_answer("\"who\":\"uid=1234\",\"what\":\"token new acme token=");
+	does("{'verb': 'account log', 'after': 2}");
+	assert_answer("\"more\":false");
+	assert_answer("[{\"number\":1,");
+	refuses("{'verb': 'account log', 'n': 0}", "invalid", "n must be");
+	refuses("{'verb': 'account log', 'after': 'x'}", "invalid", "after must be the number");
+	refuses("{'verb': 'account log', 'after': -1}", "invalid", "after must be the number");
+}
+
 static void every_action_is_in_the_audit_and_no_secret(void **state)
 {
 	char token[TOKEN_LEN + 1], audit[2000];
@@ -437,6 +476,8 @@ int main(void)
 		T(suspend_and_resume_are_told),
 		T(tokens_are_made_listed_and_revoked),
 		T(rm_wants_tokens_gone_or_force),
+		T(the_account_that_derp_clients_count_for_stays),
+		T(lists_come_in_pages),
 		T(every_action_is_in_the_audit_and_no_secret),
 		T(action_that_cannot_be_audited_is_not_done),
 		T(list_goes_page_by_page),
