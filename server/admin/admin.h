@@ -14,19 +14,18 @@
 #include "common/base/opts.h"
 #include "common/net/addr.h"
 #include "common/net/tls.h"
+#include "server/admin/admin_query.h"
 #include "server/relay/workers.h"
 
 struct admin;
 
-enum { ADMIN_WAIT_MS = 2000, ADMIN_TEXT_MAX = 64, ADMIN_LISTENING_MAX = 16, ADMIN_PAGE_MAX = 1000 };
+enum { ADMIN_WAIT_MS = 2000, ADMIN_LISTENING_MAX = 16 };
 
 /* What the accounts thread is asked. */
 enum admin_subject { ADMIN_ACCOUNTS, ADMIN_USAGE };
 struct admin_question {
 	enum admin_subject subject;
-	unsigned limit;                  /* rows; 1 to ADMIN_PAGE_MAX */
-	char cursor[ADMIN_TEXT_MAX + 1]; /* of the answer before; "": from the beginning */
-	char search[ADMIN_TEXT_MAX + 1]; /* "": all */
+	struct query_page page;
 };
 /* Asks, from the admin thread, without waiting. 0: the answer is mailed to `reply` with that kind
  * and number, ptr a document (given) or NULL: it cannot be had now. Else a negative code,

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIMIT_DEFAULT = 100 };
-
 struct accounts_wait {
 	struct admin_wait wait; /* first */
 	struct admin_question question;
@@ -70,23 +68,6 @@ void admin_on_accounts(struct admin *a, uint64_t number, struct json *doc)
 	ask_next(a);
 }
 
-static int read_request(struct str query, struct admin_question *q,
-                        char error_out[static QUERY_ERROR_LEN])
-{
-	struct query_value values[] = {
-		{ .name = "limit" }, { .name = "cursor" }, { .name = "q" }, { .name = NULL }
-	};
-	uint64_t limit = LIMIT_DEFAULT;
-	int rc = query_read(query, values, error_out);
-
-	if (rc == 0)
-		rc = query_number(&values[0], 1, ADMIN_PAGE_MAX, &limit, error_out);
-	q->limit = (unsigned)limit;
-	snprintf(q->cursor, sizeof q->cursor, "%s", values[1].text);
-	snprintf(q->search, sizeof q->search, "%s", values[2].text);
-	return rc;
-}
-
 static void ask(struct admin *a, struct httpd_request *r, const struct admin_question *q)
 {
 	struct accounts_wait *aw = calloc(1, sizeof *aw);
@@ -106,7 +87,7 @@ static void serve(struct admin *a, struct httpd_request *r, enum admin_subject s
 	struct admin_question q = { .subject = subject };
 	char error[QUERY_ERROR_LEN];
 
-	if (read_request(r->query, &q, error) < 0)
+	if (query_page(r->query, &q.page, error) < 0)
 		admin_fail(r, 400, "%s", error);
 	else if (!a->ask_accounts)
 		admin_fail(r, 404, "this relay is open to everybody: it has no accounts");

@@ -88,9 +88,9 @@ struct json *accounts_json(struct books *books, const struct admin_question *q)
 	bool ok = false;
 
 	if (json_put(ask, "verb", json_new_text(STR("account list"))) == 0 &&
-	    json_put(ask, "after", json_new_text(str_of(q->cursor))) == 0 &&
-	    json_put(ask, "part", json_new_text(str_of(q->search))) == 0 &&
-	    json_put(ask, "n", json_new_int(q->limit)) == 0)
+	    json_put(ask, "after", json_new_text(str_of(q->page.cursor))) == 0 &&
+	    json_put(ask, "part", json_new_text(str_of(q->page.search))) == 0 &&
+	    json_put(ask, "n", json_new_int(q->page.limit)) == 0)
 		page = books_run(books, ask);
 	json_free(ask);
 	json_as_bool(json_get(page, "ok"), &ok);

@@ -104,3 +104,23 @@ int query_number(const struct query_value *v, uint64_t least, uint64_t most, uin
 	*n_out = n;
 	return 0;
 }
+
+int query_page(struct str query, struct query_page *page_out,
+               char error_out[static QUERY_ERROR_LEN])
+{
+	enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000 };
+	struct query_value values[] = {
+		{ .name = "limit" }, { .name = "cursor" }, { .name = "q" }, { .name = NULL }
+	};
+	uint64_t limit = LIMIT_DEFAULT;
+	int rc = query_read(query, values, error_out);
+
+	if (rc == 0)
+		rc = query_number(&values[0], 1, LIMIT_MAX, &limit, error_out);
+	if (rc < 0)
+		return rc;
+	page_out->limit = (unsigned)limit;
+	memcpy(page_out->cursor, values[1].text, sizeof page_out->cursor);
+	memcpy(page_out->search, values[2].text, sizeof page_out->search);
+	return 0;
+}

@@ -26,4 +26,14 @@ int query_read(struct str query, struct query_value *values,
 int query_number(const struct query_value *, uint64_t least, uint64_t most, uint64_t *n_out,
                  char error_out[static QUERY_ERROR_LEN]);
 
+/* The query of a table that is asked for in pages. */
+struct query_page {
+	unsigned limit;                   /* rows */
+	char cursor[QUERY_VALUE_MAX + 1]; /* of the answer before; "": from the beginning */
+	char search[QUERY_VALUE_MAX + 1]; /* "": all */
+};
+/* `limit` 1 to 1000 (100), `cursor` and `q`. 0 or ERR_INVALID with words. */
+int query_page(struct str query, struct query_page *page_out,
+               char error_out[static QUERY_ERROR_LEN]);
+
 #endif

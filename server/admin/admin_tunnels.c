@@ -7,8 +7,6 @@
 
 #include "common/base/clock.h"
 
-enum { LIMIT_DEFAULT = 100 };
-
 /* A page on its way: workers are asked one after the other until it is full. */
 struct page {
 	struct admin_wait wait; /* first */
@@ -273,21 +271,16 @@ static int read_cursor(const struct admin *a, const char *text, struct page *p)
 static int read_request(const struct admin *a, struct str query, struct page *p,
                         char error_out[static QUERY_ERROR_LEN])
 {
-	struct query_value values[] = {
-		{ .name = "limit" }, { .name = "cursor" }, { .name = "q" }, { .name = NULL }
-	};
-	uint64_t limit = LIMIT_DEFAULT;
-	int rc = query_read(query, values, error_out);
+	struct query_page asked = { 0 };
+	int rc = query_page(query, &asked, error_out);
 
-	if (rc == 0)
-		rc = query_number(&values[0], 1, ADMIN_PAGE_MAX, &limit, error_out);
-	if (rc == 0 && read_cursor(a, values[1].text, p) < 0) {
+	if (rc == 0 && read_cursor(a, asked.cursor, p) < 0) {
 		snprintf(error_out, QUERY_ERROR_LEN,
 		         "cursor must be the \"next\" of the page before");
 		rc = ERR_INVALID;
 	}
-	p->left = (unsigned)limit;
-	snprintf(p->search, sizeof p->search, "%s", values[2].text);
+	p->left = asked.limit;
+	snprintf(p->search, sizeof p->search, "%s", asked.search);
 	return rc;
 }
 

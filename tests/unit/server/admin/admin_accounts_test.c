@@ -30,7 +30,7 @@ static struct {
 	struct mailbox *reply; /* of the last question, like the next two */
 	unsigned kind;
 	uint64_t number;
-	char search[ADMIN_TEXT_MAX + 1];
+	char search[QUERY_VALUE_MAX + 1];
 } asked;
 static unsigned n_wanted;
 
@@ -41,7 +41,7 @@ static int on_asked(void *owner, const struct admin_question *q, struct mailbox 
 	asked.reply = reply;
 	asked.kind = kind;
 	asked.number = number;
-	snprintf(asked.search, sizeof asked.search, "%s", q->search);
+	snprintf(asked.search, sizeof asked.search, "%s", q->page.search);
 	atomic_fetch_add(&asked.n, 1);
 	return 0;
 }
