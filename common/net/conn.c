@@ -58,6 +58,7 @@ struct conn {
 	uint64_t progress_ms;
 	struct timer *rest;   /* NULL: never rested */
 	bool narrow;          /* conn_narrow() */
+	bool deaf;            /* the other side takes nothing any more */
 	unsigned late_before; /* tls_late_messages() when the minute began */
 	uint64_t minute_ms;
 	struct task start, sweep;
@@ -281,10 +282,14 @@ void conn_flush(struct conn *c)
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
-			if (errno != EAGAIN) {
+			if (errno == EAGAIN)
+				break;
+			if ((errno != ECONNRESET && errno != EPIPE) || is_resting(c)) {
 				lost_errno(c, errno);
 				return;
 			}
+			c->deaf = true; /* it has left: why may be in what is to be read yet */
+			buf_clear(&c->out);
 			break;
 		}
 		metric_add(METRIC_SOCKET_WRITES, 1);
@@ -327,7 +332,7 @@ static void ask_kernel(struct conn *c)
 
 size_t conn_room(struct conn *c, size_t want)
 {
-	if (c->state != CONN_UP)
+	if (c->state != CONN_UP || c->deaf)
 		return 0;
 	if (!c->asked && !surely_fits(c, want))
 		ask_kernel(c);
@@ -466,7 +471,7 @@ static void on_readable(struct conn *c)
 			return;
 		if (n <= 0) {
 			if (n == 0)
-				lost(c, CLOSE_EOF, "");
+				lost(c, c->deaf ? CLOSE_RESET : CLOSE_EOF, "");
 			else
 				lost_errno(c, errno);
 			return;

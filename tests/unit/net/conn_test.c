@@ -115,6 +115,7 @@ static void open_both(void)
 	open_end(&server, fds[1], NULL, 0);
 }
 
+static bool client_up(void) { return client.n_up; }
 static bool both_up(void) { return client.n_up && server.n_up; }
 static bool server_got_five(void) { return server.n_bytes == 5; }
 static bool client_closed(void) { return client.n_closed; }
@@ -475,6 +476,25 @@ static int option(int level, int name)
 	return v;
 }
 
+/* As a relay says why, closes, and gets one more datagram meanwhile. */
+static void what_was_said_before_a_reset_is_heard_by_who_still_sends(void **state)
+{
+	(void)state;
+	is_plain = true;
+	open_end(&client, fds[0], NULL, 0);
+	until(client_up);
+	assert_int_equal(send(fds[1], "bye!!", 5, 0), 5);
+	struct linger now = { 1, 0 };
+	assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+	close(fds[1]);
+	assert_int_equal(conn_write(client.conn, (const uint8_t *)"more", 4), 0);
+	conn_flush(client.conn);
+	assert_int_equal(client.n_closed, 0);
+	until(client_closed);
+	assert_int_equal(client.n_bytes, 5);
+	assert_int_equal(client.why, CLOSE_RESET);
+}
+
 static void every_socket_gets_the_options_of_the_header(void **state)
 {
 	(void)state;
@@ -629,6 +649,7 @@ int main(void)
 		TEST(a_conn_closed_before_it_started_says_nothing),
 		TEST(what_was_written_before_a_close_arrives_before_it),
 		TEST(a_conn_reset_here_is_a_reset_there),
+		TEST(what_was_said_before_a_reset_is_heard_by_who_still_sends),
 		TEST(every_socket_gets_the_options_of_the_header),
 		TEST(a_close_is_told_to_the_other_side_as_done),
 		TEST(a_conn_may_be_closed_from_inside_up),
