@@ -71,7 +71,7 @@ def test_T22_they_share_one_volume(world, spread):
     ways = make("--volume", "1MB")
     all_flood(world, ways, 8 * MBIT, 1.5)
     for w in ways:
-        w.laptop.wait_for("volume of this month is used up")
+        w.laptop.wait_for("month is used up")
     used = hosted.used("spread")
     assert 1_000_000 <= used["sent_bytes"] + used["received_bytes"] < 1_000_000 + 2 * 1200  # two workers looked at once
     assert sum(w.seen.bytes() for w in ways) <= used["sent_bytes"]
