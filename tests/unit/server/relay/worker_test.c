@@ -277,7 +277,8 @@ static void refusals_say_what_is_wrong(void **state)
 
 	(void)state;
 	token_new(unknown);
-	assert_refused("home", "laptop", "", CLOSE_UNAUTHENTICATED, "none was given, and this relay needs one");
+	assert_refused("home", "laptop", "", CLOSE_UNAUTHENTICATED,
+	               "none was given, and this relay needs one");
 	assert_refused("home", "laptop", "tunn_typo", CLOSE_UNAUTHENTICATED, "malformed token");
 	assert_refused("home", "laptop", unknown, CLOSE_UNAUTHENTICATED, "not valid here");
 	assert_refused("bath", "laptop", kitchen_token, CLOSE_DENIED, "bound to the id kitchen");
