@@ -126,11 +126,13 @@ static void on_answer(void *owner, const struct fetch_answer *answer, const char
 	struct status_ask *a = owner;
 
 	a->fetch = NULL;
+	bool is_plain = strncmp(a->place->base, "http:", 5) == 0;
 	if (!answer)
 		fail(a,
 		     "no answer from %s: %s; is the server running, with its admin listener "
-		     "there (--admin)?",
-		     a->place->base, error);
+		     "there (--admin%s)?",
+		     a->place->base, error,
+		     is_plain ? "; https://HOST:PORT where it speaks TLS" : "");
 	else if (answer->status != 200)
 		refused(a, answer);
 	else if (buf_add(&a->bodies[a->part], answer->body.p, answer->body.len) < 0)

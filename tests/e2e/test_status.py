@@ -197,6 +197,8 @@ def test_over_tls_the_key_is_pinned_or_the_certificate_trusted(world):
     assert status(None, "--token-file", path, "--ca", f"{relay.state}/tls-cert.pem", at=at).returncode == 0
     out = status(None, "--token-file", path, at=at)
     assert out.returncode == 1 and "--pin" in out.stderr
+    out = status(None, "--token-file", path, at=f"127.0.0.1:{relay.admin}")
+    assert out.returncode == 1 and "https://HOST:PORT where it speaks TLS" in out.stderr
     out = status(None, "--token-file", path, "--pin", "sha256:" + "0" * 64, at=at)
     assert out.returncode == 1
 
