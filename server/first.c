@@ -39,14 +39,35 @@ static int show(const char *token)
 	return 0;
 }
 
+/* All or nothing: a next start would make no token where there is an account. */
+static int make_first(struct accounts *a, char token_out[static TOKEN_LEN + 1],
+                      char error_out[static ACCOUNTS_ERROR_LEN])
+{
+	char what[80];
+	int rc = accounts_begin(a, error_out);
+
+	if (rc == 0)
+		rc = accounts_add(a, FIRST_ACCOUNT, NULL, error_out);
+	if (rc == 0)
+		rc = accounts_token_new(a, FIRST_ACCOUNT, NULL, 0, token_out, error_out);
+	if (rc == 0) {
+		snprintf(what, sizeof what, "first start " FIRST_ACCOUNT " token=%.*s",
+		         TOKEN_ID_LEN, token_id(str_of(token_out)).p);
+		rc = accounts_audit(a, "server", what, error_out);
+	}
+	if (rc == 0)
+		rc = accounts_commit(a, error_out);
+	if (rc < 0)
+		accounts_rollback(a);
+	return rc;
+}
+
 static int make(struct accounts *a, const char *state_dir,
                 char error_out[static ACCOUNTS_ERROR_LEN])
 {
 	char token[TOKEN_LEN + 1];
-	int rc = accounts_add(a, FIRST_ACCOUNT, NULL, error_out);
+	int rc = make_first(a, token, error_out);
 
-	if (rc == 0)
-		rc = accounts_token_new(a, FIRST_ACCOUNT, NULL, 0, token, error_out);
 	if (rc == 0)
 		rc = isatty(STDOUT_FILENO) ? show(token) : store(state_dir, token, error_out);
 	crypto_wipe(token, sizeof token);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pty.h>
+#include <sqlite3.h>
 
 #include "common/base/crypto.h"
 #include "server/first.h"
@@ -117,7 +118,37 @@ static void later_starts_make_nothing(void **state)
 	assert_int_equal(accounts_open(dir, &a, words), 0);
 	assert_int_equal(accounts_count(a, &n, words), 0);
 	assert_int_equal(n, 1);
+	struct audit_record lines[2];
+	assert_int_equal(accounts_audited(a, 0, lines, 2, words), 1);
+	assert_string_equal(lines[0].who, "server");
+	snprintf(after, sizeof after, "first start main token=%.8s", token_id(str_of(token)).p);
+	assert_string_equal(lines[0].what, after);
 	accounts_close(a);
+}
+
+static void a_start_that_cannot_be_audited_makes_no_account(void **state)
+{
+	char dir[256], path[300];
+	struct accounts *a;
+	sqlite3 *db;
+	unsigned n = 1;
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s", file_path("unaudited"));
+	assert_int_equal(accounts_open(dir, &a, words), 0);
+	snprintf(path, sizeof path, "%s/accounts.db", dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "ALTER TABLE audit RENAME TO away", NULL, NULL, NULL),
+	                 SQLITE_OK);
+	assert_true(first_start(dir, words) < 0);
+	assert_int_equal(accounts_count(a, &n, words), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(sqlite3_exec(db, "ALTER TABLE away RENAME TO audit", NULL, NULL, NULL),
+	                 SQLITE_OK);
+	sqlite3_close(db);
+	accounts_close(a);
+	first_start_to_file(dir);
+	assert_non_null(strstr(output, "/unaudited/first-token"));
 }
 
 static void a_token_file_left_behind_is_replaced_with_the_right_mode(void **state)
@@ -143,6 +174,7 @@ int main(void)
 		cmocka_unit_test(without_a_terminal_the_token_goes_to_a_file),
 		cmocka_unit_test(on_a_terminal_the_token_is_shown_once),
 		cmocka_unit_test(later_starts_make_nothing),
+		cmocka_unit_test(a_start_that_cannot_be_audited_makes_no_account),
 		cmocka_unit_test(a_token_file_left_behind_is_replaced_with_the_right_mode),
 	};
 
