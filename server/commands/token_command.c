@@ -111,10 +111,17 @@ static struct json *request_of(const struct token_options *o, const struct ask_v
 
 static void print_new(const struct json *answer, const char *account)
 {
+	struct ask_text id = ask_text(answer, "id");
 	struct str token = STR("");
+	char until[TABLE_TIME_LEN] = "";
+	int64_t expires = 0;
 
 	json_as_text(json_get(answer, "token"), &token);
-	fprintf(stderr, "tunn: token of account %s, shown only now:\n", account);
+	if (json_as_int(json_get(answer, "expires_unix_s"), &expires) == JSON_READ)
+		table_time(expires, until);
+	fprintf(stderr, "tunn: token of account %s for %s%s, valid %s%s, shown only now:\n",
+	        account, id.s[0] ? "the id " : "any id", id.s, until[0] ? "until " : "for ever",
+	        until);
 	if (token_check(token) == 0)
 		printf("%.*s\n", (int)token.len, token.p);
 }

@@ -90,12 +90,17 @@ def test_an_account_from_its_first_to_its_last_day(admin):
 
 def test_several_tokens_at_a_time_and_one_revoked(admin):
     admin.do("account", "add", "acme")
-    first = admin.do("token", "new", "acme").strip()
+    said = admin.run("token", "new", "acme", "--id", "home", "--expires", "1d").stderr
+    assert re.fullmatch(r"tunn: token of account acme for the id home, valid until \d{4}-\d\d-\d\d \d\d:\d\d UTC, shown only now:\n", said)
+    admin.do("token", "revoke", admin.json("token", "list", "acme")["tokens"][0]["token_id"])
+    r = admin.run("token", "new", "acme")
+    assert r.stderr == "tunn: token of account acme for any id, valid for ever, shown only now:\n"
+    first = r.stdout.strip()
     second = admin.json("token", "new", "acme", "--id", "home", "--expires", "90d")
     assert first.startswith("tunn_") and second["token"].split("_")[1] == second["token_id"]
     assert second["id"] == "home"
     listed = admin.json("token", "list", "acme")["tokens"]
-    assert {t["token_id"]: (t["id"], t["valid"]) for t in listed} == {first.split("_")[1]: (None, True), second["token_id"]: ("home", True)}
+    assert {t["token_id"]: (t["id"], t["valid"]) for t in listed if not t["revoked_unix_s"]} == {first.split("_")[1]: (None, True), second["token_id"]: ("home", True)}
     assert any(t["expires_unix_s"] == t["created_unix_s"] + 90 * 86400 for t in listed)
     admin.do("token", "revoke", first.split("_")[1])
     admin.do("token", "revoke", first.split("_")[1])  # once more is no error
