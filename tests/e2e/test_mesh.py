@@ -66,11 +66,13 @@ def new(world):
     return make
 
 
-def knows(relay, n):
-    """The relay knows that many keys that are only elsewhere."""
+def knows(relay, n, *clients):
+    """The relay knows that many keys that are only elsewhere. Its first worker counts them; that of a client has heard
+    of it when it has answered."""
     end = time.monotonic() + 20
     while (was := relay.counters()["derp_clients_remote"]) != n:
         assert time.monotonic() < end, f"derp_clients_remote is {was}"
+    assert all(c.is_alive() for c in clients)
 
 
 def crosses(a, b, packet):
@@ -84,8 +86,8 @@ def crosses(a, b, packet):
 def test_packets_cross_both_ways_in_order_with_their_source(mesh, new, workers):
     left, right = mesh.of(2, "--workers", workers)
     ends = [new(left) for _ in range(3)], [new(right) for _ in range(3)]
-    knows(left, 3)
-    knows(right, 3)
+    knows(left, 3, *ends[0])
+    knows(right, 3, *ends[1])
     for a in ends[0]:
         for b in ends[1]:
             for size in (0, 1, 62, 1400, 65536):
@@ -102,11 +104,12 @@ def test_packets_cross_both_ways_in_order_with_their_source(mesh, new, workers):
 def test_who_leaves_the_other_relay_is_gone_here(mesh, new):
     left, right = mesh.of(2)
     a, b, silent = new(left), new(right), new(left)
-    knows(left, 1)
+    knows(left, 1, a)
+    knows(right, 2, b)
     crosses(b, a, b"hello")
     b.close()
     assert a.read_a(PEER_GONE) == b.key.public + bytes([DISCONNECTED])
-    knows(left, 0)
+    knows(left, 0, a)
     a.send_to(b.key, disco())
     assert a.read_a(PEER_GONE) == b.key.public + bytes([NOT_HERE])
     assert silent.is_alive() and not silent.saw(PEER_GONE)
@@ -120,8 +123,8 @@ def test_who_is_here_too_is_reached_here(mesh, new):
     crosses(a, here, b"one")
     assert there.is_alive() and not there.saw(RECV)
     here.close()
-    a.is_alive()
     left.wait_for(r"end left id=nodekey:\S+ .*packets_out=1")
+    assert a.is_alive()
     crosses(a, there, b"two")
     assert a.is_alive() and not a.saw(PEER_GONE)
 
@@ -156,7 +159,8 @@ def test_what_was_forwarded_is_never_forwarded_again(mesh, new):
 def test_a_relay_that_was_killed_is_found_again(mesh, new):
     left, right = mesh.of(2)
     a, b = new(left), new(right)
-    knows(left, 1)
+    knows(left, 1, a)
+    knows(right, 1, b)
     crosses(b, a, b"hello")
     at = left.count()
     right.p.send_signal(signal.SIGKILL)
@@ -168,8 +172,8 @@ def test_a_relay_that_was_killed_is_found_again(mesh, new):
     left.wait_for(f"mesh: link up to 127.0.0.1:{right.port}", after=at)
     again.wait_for(f"mesh: link up to 127.0.0.1:{left.port}")
     b = new(again, key=b.key)
-    knows(left, 1)
-    knows(again, 1)
+    knows(left, 1, a)
+    knows(again, 1, b)
     crosses(a, b, b"once more")
     crosses(b, a, b"and back")
 
@@ -186,7 +190,7 @@ def test_a_link_that_was_cut_is_made_anew(mesh, world, new):
     box.finish_all()
     left.wait_for("mesh: link lost .* reason=", after=at)
     left.wait_for("mesh: link up", after=at)
-    knows(left, 1)
+    knows(left, 1, a)
     crosses(a, b, b"again")
 
 
@@ -197,7 +201,7 @@ def test_a_relay_is_named_and_dialled_elsewhere_under_the_filter(mesh, new):
     wrong = mesh.relay(0, [f"relay.test:{right.port}/127.0.0.1"])
     wrong.wait_for(f"mesh: no link to relay.test:{right.port} reason=untrusted")
     a, b = new(left), new(right)
-    knows(left, 1)
+    knows(left, 1, a)
     crosses(a, b, b"hello")
 
 
@@ -223,7 +227,8 @@ def test_another_mesh_key_is_said_and_shows_nobody(mesh, new, allow):
 def test_it_drains_with_links_up(mesh, new):
     left, right = mesh.of(2, "--workers", "1")
     a, b, tunnel = new(left), new(right), who_stays(left)
-    knows(left, 1)
+    knows(left, 1, a)
+    knows(right, 1, b)
     left.p.terminate()
     left.wait_for("draining")
     crosses(b, a, b"still here")  # its link to right went with nothing lost
@@ -292,7 +297,7 @@ def test_no_key_of_a_tunnel_none_and_not_our_own_is_behind_another_relay(scripte
         present(scripted, key)
     good = NodeKey()
     present(scripted, good.public, flags=2)  # a relay as well, as in the original
-    knows(scripted.relay, 1)
+    knows(scripted.relay, 1, a)
     for key in (bytes(tunnel), bytes(32), a.relay_key):
         a.send_to(key, b"nobody")
     a.send_to(good, b"somebody")
@@ -310,7 +315,7 @@ def test_a_key_that_is_not_there_after_all_is_forgotten(scripted, new):
     scripted.read_a(FORWARD)
     scripted.frame(PEER_GONE, key.public + bytes([NOT_HERE]))
     scripted.frame(PEER_GONE, NodeKey().public)  # of one it never told
-    knows(scripted.relay, 1)
+    knows(scripted.relay, 1, a)
     a.send_to(key, disco())
     assert a.read_a(PEER_GONE) == key.public + bytes([NOT_HERE])
     a.send_to(other, b"still there")
