@@ -89,13 +89,13 @@ static void tick_link(struct link *l, uint64_t now_ms)
 
 /* The time in which we did not run counts against nobody, and what waited for us
  * in the kernels on the way is too old to be delivered (F04). */
-static void go_on(struct link *l, uint64_t now_ms)
+static void go_on(struct link *l, uint64_t now_ms, uint64_t stopped_ms)
 {
 	l->stalled_since_ms = 0;
 	if (l->state < LINK_READY)
 		l->since_ms = now_ms;
 	if (l->transport) {
-		l->ops->freshen(l->transport, now_ms);
+		l->ops->freshen(l->transport, now_ms, stopped_ms);
 		link_mark_dirty(l);
 	}
 }
@@ -131,7 +131,7 @@ void links_notice_stop(struct links *ls)
 	if (gap_ms <= TICK_MS + STOP_MS + worked_ms)
 		return;
 	list_each(it, tmp, &ls->all)
-		go_on(container_of(it, struct link, node), now_ms);
+		go_on(container_of(it, struct link, node), now_ms, gap_ms);
 }
 
 static void on_tick(void *arg)

@@ -264,10 +264,10 @@ struct transport_ops {
 	/* How long the owner should not read from the other side, which sends too
 	 * much control; 0 usually. Asked after input(); says it once. */
 	uint32_t (*rest_ms)(struct transport *);
-	/* This process was stopped for a while: deadlines begin anew, and datagrams
-	 * are dropped until the other side has answered a question asked now, since
-	 * what comes before was sent long ago. */
-	void (*freshen)(struct transport *, uint64_t now_ms);
+	/* This process was stopped for so long: that does not count for deadlines, and
+	 * datagrams are dropped until the other side has answered a question asked now,
+	 * since what comes before was sent long ago. */
+	void (*freshen)(struct transport *, uint64_t now_ms, uint64_t stopped_ms);
 	/* How long the other side may take nothing; 0: the limit of all links. */
 	uint32_t (*stalled_ms)(const struct transport *);
 	/* Asks for a sign of life now, with the deadline of a normal heartbeat

@@ -362,11 +362,11 @@ static uint32_t derp_rest_ms(struct transport *t)
 	return rest ? BUDGET_REST_MS : 0;
 }
 
-static void derp_freshen(struct transport *t, uint64_t now_ms)
+static void derp_freshen(struct transport *t, uint64_t now_ms, uint64_t stopped_ms)
 {
 	t->now_ms = now_ms;
 	if (t->dead_ms)
-		t->dead_ms = now_ms + BEAT_ANSWER_MS;
+		t->dead_ms += stopped_ms;
 	if (t->partial_ms)
 		t->partial_ms = now_ms;
 	if (!may_ask(t))

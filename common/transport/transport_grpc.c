@@ -308,11 +308,11 @@ static bool grpc_nap(struct transport *t)
 
 static uint32_t grpc_rest_ms(struct transport *t) { return h2_rest_ms(t->h2); }
 
-static void grpc_freshen(struct transport *t, uint64_t now_ms)
+static void grpc_freshen(struct transport *t, uint64_t now_ms, uint64_t stopped_ms)
 {
 	t->now_ms = now_ms;
 	if (t->dead_ms)
-		t->dead_ms = now_ms + BEAT_ANSWER_MS;
+		t->dead_ms += stopped_ms;
 	if (now_ms < t->stale_until_ms)
 		t->stopped_again = true;
 	else

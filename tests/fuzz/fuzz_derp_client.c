@@ -99,7 +99,7 @@ static void owner_does(struct pair *p, uint8_t what)
 
 	switch (what % 6) {
 	case 0: OPS->nap(p->client); break;
-	case 1: OPS->freshen(p->client, p->now_ms); break;
+	case 1: OPS->freshen(p->client, p->now_ms, 10000); break;
 	case 2: OPS->probe(p->client, p->now_ms, 1000); break;
 	case 3:
 		if (p->at_client.chan && what > 200) {

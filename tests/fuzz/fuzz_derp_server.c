@@ -137,7 +137,7 @@ static void owner_does(struct scene *s, uint8_t what)
 	if (what % 10 == 0)
 		OPS->nap(p->server);
 	else if (what % 10 == 1)
-		OPS->freshen(p->server, p->now_ms);
+		OPS->freshen(p->server, p->now_ms, 10000);
 	else if (what % 10 == 2)
 		OPS->probe(p->server, p->now_ms, 1000);
 	else if (what % 10 == 9)

@@ -7,6 +7,8 @@
 static const struct transport_ops *each; /* of the list */
 #define OPS each
 
+#include <errno.h>
+
 #include "common/base/json.h"
 #include "common/base/metric.h"
 #include "tests/unit/transport/exchange.h"
@@ -96,7 +98,7 @@ static void F04_after_a_stop_what_was_sent_before_is_dropped_and_what_comes_afte
 	uint64_t stale = metric_drop_sum(DROP_STALE);
 	OPS->send(p.at_client.chan, packet(NULL, &p.at_client.peer_keys[0], "old", 100));
 	p.now_ms += 10000; /* the relay stood still */
-	OPS->freshen(p.server, p.now_ms);
+	OPS->freshen(p.server, p.now_ms, 10000);
 	pair_run(&p, OPS);
 	assert_null(pktq_pop(&p.at_server.packets));
 	assert_int_equal(metric_drop_sum(DROP_STALE), stale + 1);
@@ -111,7 +113,7 @@ static void F04_an_end_that_does_not_answer_is_heard_again_in_time(void **state)
 
 	(void)state;
 	connect_pair(&p);
-	OPS->freshen(p.server, p.now_ms);
+	OPS->freshen(p.server, p.now_ms, 10000);
 	OPS->flush(p.server, &lost, 0);
 	buf_done(&lost);
 	p.now_ms += 10000;
@@ -127,13 +129,34 @@ static void F04_who_is_stopped_again_and_again_is_not_taken_for_a_flood(void **s
 	connect_pair(&p);
 	for (int i = 0; i < 60; i++) { /* at first the other side is as slow */
 		p.now_ms += 800;
-		OPS->freshen(p.client, p.now_ms);
+		OPS->freshen(p.client, p.now_ms, 800);
 		if (i > 10)
 			pair_run(&p, OPS);
 	}
 	pair_run(&p, OPS);
 	assert_int_equal(p.at_client.why, 0);
 	exchange(&p, 100);
+	pair_close(&p, OPS);
+}
+
+static void F05_a_silent_other_side_is_given_up_by_who_is_stopped_now_and_then(void **state)
+{
+	struct pair p;
+	struct buf lost = { 0 };
+	int rc = 0;
+
+	(void)state;
+	connect_pair(&p);
+	OPS->probe(p.client, p.now_ms, 10000);
+	OPS->flush(p.client, &lost, 0);
+	buf_done(&lost);
+	for (int i = 0; i < 30 && rc == 0; i++) { /* 30 s, of which it runs 21 */
+		p.now_ms += 700;
+		rc = OPS->tick(p.client, p.now_ms);
+		p.now_ms += 300;
+		OPS->freshen(p.client, p.now_ms, 300);
+	}
+	assert_int_equal(rc, -ETIMEDOUT);
 	pair_close(&p, OPS);
 }
 
@@ -356,6 +379,8 @@ int main(void)
 		                F04_after_a_stop_what_was_sent_before_is_dropped_and_what_comes_after_is_not),
 		cmocka_unit_test(F04_an_end_that_does_not_answer_is_heard_again_in_time),
 		cmocka_unit_test(F04_who_is_stopped_again_and_again_is_not_taken_for_a_flood),
+		cmocka_unit_test(
+		                F05_a_silent_other_side_is_given_up_by_who_is_stopped_now_and_then),
 		cmocka_unit_test(refusal_reaches_the_client_with_its_words),
 		cmocka_unit_test(admission_may_come_later),
 		cmocka_unit_test(S23_peer_states_and_the_notice_of_a_drain_arrive),

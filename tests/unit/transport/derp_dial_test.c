@@ -711,7 +711,7 @@ static void F04_what_was_sent_before_a_stop_is_dropped_at_a_client_too(void **st
 	pair_run(&p, OPS);
 	assert_int_equal(p.at_client.n_ready, 1);
 	OPS->send(p.at_server.chan, packet(&peer, NULL, "old", 100));
-	OPS->freshen(p.client, p.now_ms);
+	OPS->freshen(p.client, p.now_ms, 10000);
 	pair_run(&p, OPS);
 	assert_null(p.at_client.packets.head);
 	OPS->send(p.at_server.chan, packet(&peer, NULL, "new", 100));

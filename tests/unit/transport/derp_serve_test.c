@@ -1095,7 +1095,7 @@ static void a_native_end_is_never_asked(void **state)
 	(void)state;
 	open_server(&p, FAST, MINIMAL_INFO);
 	OPS->probe(p.server, p.now_ms, 100);
-	OPS->freshen(p.server, p.now_ms);
+	OPS->freshen(p.server, p.now_ms, 10000);
 	for (unsigned s = 0; s < 50; s++) {
 		p.now_ms += 1000;
 		assert_int_equal(OPS->tick(p.server, p.now_ms), 0);
