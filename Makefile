@@ -68,7 +68,7 @@ NOMEM    := $(patsubst %,$(B)/nomem/unit/%,$(filter $(NOMEM_IN),$(UNIT:$(B)/unit
 BENCH    := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all debug demo test unit e2e interop screenshots fuzz fuzz-replay nomem nomem-sample soak asan tsan bench bench-instructions lint format install \
-        uninstall clean help deps test-deps programs probe
+        uninstall clean help deps test-deps programs built suite probe
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -174,7 +174,9 @@ screenshots: test-deps
 	$(Q)$(MAKE) --no-print-directory programs
 	$(Q)TUNN_BUILD=$(B) TUNN_SHOTS=docs /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/interop/test_page.py -k pictures
 test: test-deps
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) built
 	$(Q)$(MAKE) --no-print-directory suite
+built: programs $(UNIT) $(FUZZ) $(NOMEM)
 suite: all lint unit fuzz-replay nomem-sample e2e
 lint:
 	$(Q)tests/lint/run
@@ -196,7 +198,9 @@ soak: test-deps
 	$(Q)TUNN_BUILD=$(B) MINUTES=$(MINUTES) SEED=$(SEED) /usr/bin/python3 tests/soak/run.py
 	$(Q)TUNN_BUILD=$(B) SEED=$(SEED) tests/soak/kills.py
 	$(Q)TUNN_BUILD=$(B) FULL_RATE_SECONDS=60 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e/test_herd.py -k full_rate
-asan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay nomem-sample e2e
+asan:
+	$(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang -j$(shell nproc) built
+	$(Q)$(MAKE) --no-print-directory FLAVOUR=asan CC=clang all unit fuzz-replay nomem-sample e2e
 tsan:  ; $(Q)$(MAKE) --no-print-directory FLAVOUR=tsan CC=clang unit e2e
 debug: ; $(Q)$(MAKE) --no-print-directory FLAVOUR=debug CFLAGS='-O0 -g3' all
 # make fuzz T=msg S=60: one target live, for S seconds
