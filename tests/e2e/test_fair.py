@@ -37,7 +37,7 @@ class Receiver:
 
     def __init__(self, relay, name, peers):
         self.got, self.order = collections.Counter(), collections.defaultdict(list)
-        self.sender, self.buffer = None, b""
+        self.sender, self.buffer, self.lock = None, b"", threading.Lock()
         p = self.peer = Peer(relay.port, greet=False)
         p.send(PREFACE)
         p.frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
@@ -49,11 +49,21 @@ class Receiver:
             p.frame(DATA, 0, 1, register(f.read().strip(), name.encode(), [w.encode() for w in peers]))
 
     def allow(self, n):
-        self.peer.frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", n))
+        with self.lock:
+            self.peer.frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", n))
+
+    def next_frame(self):
+        """A TLS connection bears one thread at a time: nobody holds it who waits."""
+        with self.lock:
+            has_some = self.peer.buffer or self.peer.s.pending()
+        while not has_some:
+            has_some = select.select([self.peer.s], [], [], 1)[0]
+        with self.lock:
+            return self.peer.read()
 
     def read(self):
         """What comes until the connection ends."""
-        while f := self.peer.read():
+        while f := self.next_frame():
             if f.type == DATA:
                 self.take(f.payload)
 
