@@ -3,12 +3,21 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "common/base/units.h"
 
 enum { MACHINE_PATH_LEN = 1024, LINE_LEN = 512 };
 
-/* Of proc_meminfo(5), which has kB. */
+static uint64_t of_kernel(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 0;
+}
+
+/* Of proc_meminfo(5), which has kB, and in a container perhaps less than the kernel says. It is
+ * not there where /proc has processes alone: systemd's ProcSubset=pid, as in our unit. */
 static uint64_t of_machine(const char *root)
 {
 	char path[MACHINE_PATH_LEN];
@@ -17,7 +26,7 @@ static uint64_t of_machine(const char *root)
 	snprintf(path, sizeof path, "%s/proc/meminfo", root);
 	FILE *f = fopen(path, "re");
 	if (!f)
-		return 0;
+		return of_kernel();
 	if (fscanf(f, "MemTotal: %llu kB", &kb) != 1)
 		kb = 0;
 	fclose(f);

@@ -86,8 +86,22 @@ static void what_cannot_be_read_is_no_bound(void **state)
 	put("/sys/fs/cgroup/x/memory.max", "12 34\n");
 	put("/sys/fs/cgroup/memory.max", "");
 	assert_int_equal(machine_memory(root), 1024000);
-	assert_int_equal(machine_memory("/nowhere"), 0);
 	assert_true(machine_memory("") > 1 << 20);
+}
+
+/* As in our own systemd unit, where the group mostly has no bound either. */
+static void where_proc_has_processes_alone_the_kernel_is_asked(void **state)
+{
+	char path[sizeof root + 32];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/proc/meminfo", root);
+	assert_int_equal(remove(path), 0);
+	put("/proc/self/cgroup", "0::/system.slice/tunn.service\n");
+	put("/sys/fs/cgroup/system.slice/tunn.service/memory.max", "max\n");
+	assert_true(machine_memory(root) > 1 << 20);
+	put("/sys/fs/cgroup/system.slice/tunn.service/memory.high", "700000\n");
+	assert_int_equal(machine_memory(root), 700000);
 }
 
 int main(void)
@@ -99,6 +113,7 @@ int main(void)
 		T(a_group_that_is_not_seen_is_that_of_the_mount),
 		T(the_first_version_of_groups_bounds_it_too),
 		T(what_cannot_be_read_is_no_bound),
+		T(where_proc_has_processes_alone_the_kernel_is_asked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
