@@ -75,22 +75,28 @@ static void wipe_token(struct login_pending *p)
 	p->token = NULL;
 }
 
-/* A token that nobody fetched, and nobody can any more, would be valid for nobody, for ever. */
-static void take_back(struct login *l, struct login_pending *p)
+/* A token that nobody fetched, and nobody can any more, would be valid for nobody, for ever.
+ * False: another program has the database, and this is to be tried again. */
+static bool take_back(struct login *l, struct login_pending *p, bool is_last)
 {
 	char kid[TOKEN_ID_LEN + 1], account[NAME_MAX_LEN + 1], error[ACCOUNTS_ERROR_LEN];
 	int64_t row;
 
 	if (!p->token)
-		return;
+		return true;
 	snprintf(kid, sizeof kid, "%.*s", TOKEN_ID_LEN, token_id(str_of(p->token)).p);
+	int rc = accounts_token_revoke(l->accounts, kid, clock_unix_ms() / 1000, &row, account,
+	                               error);
+	if (rc == ERR_AGAIN && !is_last)
+		return false;
 	wipe_token(p);
-	if (accounts_token_revoke(l->accounts, kid, clock_unix_ms() / 1000, &row, account, error) <
-	    0)
-		log_error("token %s, which nobody fetched, stays valid: %s", kid, error);
+	if (rc < 0)
+		log_error("token %s, which nobody fetched, stays valid: %s; tunn token revoke %s",
+		          kid, error, kid);
 	else
 		log_info("login token revoked token=%s id=%s account=%s: nobody fetched it", kid,
 		         p->id, account);
+	return true;
 }
 
 /* The user code is used up, by whatever. */
@@ -122,9 +128,9 @@ void login_expire(struct login *l, uint64_t now_ms)
 		uint64_t age_s = (now_ms - p->since_ms) / 1000;
 		if (age_s < LOGIN_LIFE_S)
 			break;
-		take_back(l, p);
+		bool is_over = take_back(l, p, false);
 		settle(l, p, LOGIN_EXPIRED);
-		if (age_s >= LOGIN_LIFE_S + EXPIRED_LINGER_S)
+		if (is_over && age_s >= LOGIN_LIFE_S + EXPIRED_LINGER_S)
 			login_gone(l, p);
 	}
 	login_expire_sessions(l, now_ms);
@@ -345,7 +351,7 @@ void login_free(struct login *l)
 		return;
 	list_each(it, tmp, &l->all) {
 		struct login_pending *p = container_of(it, struct login_pending, node);
-		take_back(l, p);
+		take_back(l, p, true);
 		login_gone(l, p);
 	}
 	login_free_sessions(l);

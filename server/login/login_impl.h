@@ -42,7 +42,7 @@ struct login_pending {
 	char host[NAME_MAX_LEN + 1], id[NAME_MAX_LEN + 1], address[ADDR_TEXT_LEN];
 	struct login_source *source; /* while ASKED */
 	char account[NAME_MAX_LEN + 1];
-	char *token; /* APPROVED: in memory of its own */
+	char *token; /* APPROVED, or EXPIRED and not revoked yet: in memory of its own */
 };
 
 struct login_session {

@@ -1,6 +1,7 @@
 /* The device flow at a clock of our own; tokens of a real database. */
 #include "tests/unit/said.h"
 
+#include <sqlite3.h>
 #include <time.h>
 
 #include "common/base/crypto.h"
@@ -296,6 +297,39 @@ static void a_token_that_nobody_fetched_ends_with_its_code(void **state)
 	poll(c.device);
 	assert_error(400, "expired_token");
 	assert_int_equal(n_valid_tokens(), before);
+}
+
+static sqlite3 *other_program(void)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(file_path("state/accounts.db"), &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	return db;
+}
+
+static void a_token_that_nobody_fetched_ends_when_the_database_is_free(void **state)
+{
+	unsigned before = n_valid_tokens();
+	struct login_entry e;
+	struct codes c;
+
+	(void)state;
+	accounts_never_wait(accounts);
+	ask_codes(&c);
+	assert_int_equal(login_approve(login, c.user, "acme", "uid=0", now_ms, &e, words), 0);
+	sqlite3 *db = other_program();
+	now_ms += 600 * S;
+	poll(c.device);
+	assert_error(400, "expired_token");
+	now_ms += 600 * S;
+	login_expire(login, now_ms);
+	assert_int_equal(n_valid_tokens(), before + 1);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	login_expire(login, now_ms);
+	assert_int_equal(n_valid_tokens(), before);
+	poll(c.device);
+	assert_error(400, "invalid_grant");
 }
 
 static void a_token_that_nobody_fetched_ends_with_the_relay(void **state)
@@ -959,6 +993,7 @@ int main(void)
 		TEST(who_asks_for_codes_says_which_program_and_for_which_id),
 		TEST(codes_end_after_10_minutes),
 		TEST(a_token_that_nobody_fetched_ends_with_its_code),
+		TEST(a_token_that_nobody_fetched_ends_when_the_database_is_free),
 		TEST(a_token_that_nobody_fetched_ends_with_the_relay),
 		TEST(five_of_a_network_may_wait),
 		TEST(a_thousand_of_all_may_wait),
