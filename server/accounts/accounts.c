@@ -43,8 +43,8 @@ static const char *const migrations[] = {
 	"INSERT INTO gone VALUES (0);"
 	"CREATE TABLE pepper (mark BLOB NOT NULL);", /* what is known of it: one row */
 	/* The tokens of an account, oldest first, page by page. */
-	"DROP INDEX token_of_account;"
-	"CREATE INDEX token_of_account ON token (account, created, kid);",
+	("DROP INDEX token_of_account;"
+	 "CREATE INDEX token_of_account ON token (account, created, kid);"),
 };
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
