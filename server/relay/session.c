@@ -39,6 +39,7 @@ int sessions_init(struct sessions *ss, struct loop *loop)
 void sessions_done(struct sessions *ss)
 {
 	surveys_end(ss);
+	shedding_end(ss);
 	map_done(&ss->by_number);
 	timer_free(ss->release);
 	timer_free(ss->expire);
@@ -51,6 +52,7 @@ static void session_free(struct session *s)
 {
 	router_leave(s->all->router, &s->member, loop_now_ms(s->all->loop));
 	surveys_pass(s->all, &s->node);
+	shedding_pass(s->all, &s->node);
 	list_del(&s->node);
 	if (s->all->passing == s)
 		s->all->passing = NULL;

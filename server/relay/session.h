@@ -13,6 +13,7 @@
 #include "server/login/login_desk.h"
 #include "server/relay/penalty.h"
 #include "server/relay/router.h"
+#include "server/relay/shortage.h"
 
 struct auth;
 struct derp_verify;
@@ -35,6 +36,7 @@ struct sessions {
 	struct map by_number;               /* those whose token is with auth */
 	struct list named, natives;         /* all of them, by kind */
 	struct list surveys;                /* that are not finished (survey.h) */
+	struct shedding shedding;           /* while memory is short */
 	uint64_t next_number;
 	unsigned worker;            /* our number, for counting */
 	struct list holding;        /* those whose account is over its rate; ... */

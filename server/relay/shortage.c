@@ -3,12 +3,27 @@
 #include "common/base/metric.h"
 #include "server/relay/session_impl.h"
 
+enum { SESSIONS_PER_TURN = 100 };
+
+static void forget(struct shortage *s)
+{
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
+		atomic_store_explicit(&s->lowest[i], RANK_UNKNOWN, memory_order_relaxed);
+}
+
 void shortage_init(struct shortage *s)
 {
 	atomic_init(&s->shut, false);
 	atomic_init(&s->rank, RANK_NONE);
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
-		atomic_init(&s->lowest[i], RANK_NONE);
+	forget(s);
+}
+
+/* What was true the last time would send away whose tier is not the lowest any more. */
+void shortage_shut(struct shortage *s, bool shut)
+{
+	if (shut && !shortage_turns_away(s))
+		forget(s);
+	atomic_store_explicit(&s->shut, shut, memory_order_relaxed);
 }
 
 unsigned shortage_lowest(struct shortage *s, unsigned n)
@@ -17,6 +32,8 @@ unsigned shortage_lowest(struct shortage *s, unsigned n)
 
 	for (unsigned i = 0; i < n; i++) {
 		unsigned rank = atomic_load_explicit(&s->lowest[i], memory_order_relaxed);
+		if (rank == RANK_UNKNOWN)
+			return RANK_NONE;
 		if (rank < least)
 			least = rank;
 	}
@@ -33,37 +50,6 @@ static unsigned rank_of(const struct session *s)
 	return who->payer ? account_rank(who->payer) : 0;
 }
 
-/* It looks at all of them: a hundred thousand take milliseconds, once a second, and only
- * while memory is short. */
-static void lower(const struct list *sessions, unsigned *least)
-{
-	for (const struct list *it = sessions->next; it != sessions; it = it->next) {
-		unsigned rank = rank_of(container_of(it, struct session, node));
-		if (rank < *least)
-			*least = rank;
-	}
-}
-
-unsigned sessions_lowest_rank(const struct sessions *ss)
-{
-	unsigned least = RANK_NONE;
-
-	lower(&ss->named, &least);
-	lower(&ss->natives, &least);
-	return least;
-}
-
-/* The last that came of those behind `it`, itself included; NULL: there is none. */
-static struct session *newest(struct list *sessions, struct list *it, unsigned rank)
-{
-	for (; it != sessions; it = it->prev) {
-		struct session *s = container_of(it, struct session, node);
-		if (rank_of(s) == rank)
-			return s;
-	}
-	return NULL;
-}
-
 /* Without its connection nothing is won: who keeps it without an end has it for minutes. */
 static void send_away(struct session *s)
 {
@@ -75,27 +61,83 @@ static void send_away(struct session *s)
 		link_drain(l);
 }
 
-static struct session *later(struct session *a, struct session *b)
+/* ---- the look ---- */
+
+/* Of both kinds the one that came last; NULL: that were all. */
+static struct session *next(struct sessions *ss)
 {
-	if (!a || !b)
-		return a ? a : b;
-	return a->number > b->number ? a : b;
+	struct shedding *d = &ss->shedding;
+	struct session *a = container_of(d->named, struct session, node);
+	struct session *b = container_of(d->natives, struct session, node);
+	bool no_a = d->named == &ss->named, no_b = d->natives == &ss->natives;
+
+	if (no_a && no_b)
+		return NULL;
+	if (no_b || (!no_a && a->number > b->number)) {
+		d->named = a->node.prev;
+		return a;
+	}
+	d->natives = b->node.prev;
+	return b;
 }
 
-unsigned sessions_shed(struct sessions *ss, unsigned rank, unsigned n)
+static void look(struct shedding *d, struct session *s)
 {
-	struct list *named = ss->named.prev, *natives = ss->natives.prev;
-	unsigned k = 0;
+	unsigned rank = rank_of(s);
 
-	for (; k < n; k++) {
-		struct session *a = newest(&ss->named, named, rank);
-		struct session *b = newest(&ss->natives, natives, rank);
-		struct session *s = later(a, b);
-		if (!s)
-			break;
-		named = a ? (s == a ? a->node.prev : &a->node) : &ss->named;
-		natives = b ? (s == b ? b->node.prev : &b->node) : &ss->natives;
+	if (rank == d->rank && d->n_left) {
+		d->n_left--;
 		send_away(s);
+	} else if (rank < d->lowest) {
+		d->lowest = rank;
 	}
-	return k;
+}
+
+static void on_turn(struct task *t)
+{
+	struct shedding *d = container_of(t, struct shedding, task);
+	struct sessions *ss = container_of(d, struct sessions, shedding);
+
+	for (unsigned i = 0; i < SESSIONS_PER_TURN; i++) {
+		struct session *s = next(ss);
+		if (!s) {
+			d->named = d->natives = NULL;
+			atomic_store_explicit(d->lowest_out, d->lowest, memory_order_relaxed);
+			return;
+		}
+		look(d, s);
+	}
+	loop_defer(ss->loop, LOOP_POST, t);
+}
+
+void sessions_shed(struct sessions *ss, unsigned rank, unsigned n, atomic_uint *lowest_out)
+{
+	struct shedding *d = &ss->shedding;
+
+	if (d->named)
+		return;
+	*d = (struct shedding){ .task = { .cb = on_turn },
+		                .named = ss->named.prev,
+		                .natives = ss->natives.prev,
+		                .rank = rank,
+		                .n_left = n,
+		                .lowest = RANK_NONE,
+		                .lowest_out = lowest_out };
+	loop_defer(ss->loop, LOOP_POST, &d->task);
+}
+
+void shedding_pass(struct sessions *ss, struct list *session_node)
+{
+	struct shedding *d = &ss->shedding;
+
+	if (d->named == session_node)
+		d->named = session_node->prev;
+	if (d->natives == session_node)
+		d->natives = session_node->prev;
+}
+
+void shedding_end(struct sessions *ss)
+{
+	loop_undefer(ss->loop, LOOP_POST, &ss->shedding.task);
+	ss->shedding.named = ss->shedding.natives = NULL;
 }

@@ -327,11 +327,8 @@ static void shed(struct worker *w, unsigned n_ends)
 
 	for (unsigned i = 0; i < n; i++)
 		metric_add(METRIC_MEMORY_NEWCOMERS, evict(w, numbers[i], CLOSE_SHED));
-	if (n_ends)
-		sessions_shed(&w->sessions, atomic_load_explicit(&s->rank, memory_order_relaxed),
-		              n_ends);
-	atomic_store_explicit(&s->lowest[w->mates.self], sessions_lowest_rank(&w->sessions),
-	                      memory_order_relaxed);
+	sessions_shed(&w->sessions, atomic_load_explicit(&s->rank, memory_order_relaxed), n_ends,
+	              &s->lowest[w->mates.self]);
 }
 
 static void on_mail(void *owner, struct mail *m)

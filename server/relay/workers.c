@@ -177,12 +177,12 @@ int workers_reload(struct workers *ws, const struct worker_news *fresh)
 
 unsigned workers_shed(struct workers *ws, enum watermark_level level, unsigned n_ends)
 {
-	unsigned lowest = shortage_lowest(&ws->shortage, ws->n);
 	struct mail m = { .kind = MAIL_SHED };
 
-	atomic_store_explicit(&ws->shortage.shut, level != WATERMARK_LOW, memory_order_relaxed);
+	shortage_shut(&ws->shortage, level != WATERMARK_LOW);
 	if (level == WATERMARK_LOW)
 		return RANK_NONE;
+	unsigned lowest = shortage_lowest(&ws->shortage, ws->n);
 	if (level == WATERMARK_ENDS && lowest != RANK_NONE && admit_count(ws->conf.admit) == 0) {
 		atomic_store_explicit(&ws->shortage.rank, lowest, memory_order_relaxed);
 		m.number = (n_ends + ws->n - 1) / ws->n;
