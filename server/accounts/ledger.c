@@ -249,6 +249,17 @@ static void let_go(struct ledger *l, uint64_t now_ms)
 	}
 }
 
+/* False: another program writes to the database, so that it is to be tried again in a second. */
+static bool fold(struct ledger *l, uint64_t now_ms)
+{
+	if (!ledger_fold(l))
+		return false;
+	if (l->has_old && ledger_take_over(l))
+		learn_of_others(l);
+	let_go(l, now_ms);
+	return true;
+}
+
 void ledger_tick(struct ledger *l, uint64_t now_ms)
 {
 	uint64_t file_max = l->conf.file_max ? l->conf.file_max : JOURNAL_FILE_MAX;
@@ -257,16 +268,10 @@ void ledger_tick(struct ledger *l, uint64_t now_ms)
 	ledger_write(l);
 	tell_all(l);
 	bool is_long = journal_len(l->journal) >= file_max;
-	if (is_long || !l->has_folded || now_ms - l->folded_ms >= LEDGER_FOLD_MS) {
-		if (l->has_old) {
-			ledger_take_over(l);
-			learn_of_others(l);
-		}
-		if (ledger_fold(l)) {
-			l->folded_ms = now_ms;
-			l->has_folded = true;
-		}
-		let_go(l, now_ms);
+	if ((is_long || !l->has_folded || now_ms - l->folded_ms >= LEDGER_FOLD_MS) &&
+	    fold(l, now_ms)) {
+		l->folded_ms = now_ms;
+		l->has_folded = true;
 	}
 	if (is_long)
 		ledger_rotate(l);

@@ -51,8 +51,9 @@ void ledger_write(struct ledger *);
 bool ledger_fold(struct ledger *); /* false: another program writes there, in a second again */
 bool ledger_is_folded(const struct ledger *); /* all of it */
 void ledger_rotate(struct ledger *);          /* another journal file, without what is folded */
-void ledger_take_over(struct ledger *);       /* the journals of earlier boots */
-void ledger_merge(struct ledger *);           /* some of their rows */
+/* The journals of earlier boots, or some of them. False: another program writes there. */
+bool ledger_take_over(struct ledger *);
+void ledger_merge(struct ledger *); /* some of their rows */
 /* Says what fails once, and when it works again. rc: 0 or negative, with words. */
 void ledger_say(bool *fails, int rc, const char *words, const char *works_again);
 

@@ -227,6 +227,8 @@ static void on_old_file(void *owner, const struct journal_file *f)
 
 	r->boot = f->boot;
 	journal_path_of(dir, f, path);
+	if (r->failed == ERR_AGAIN) /* nobody waits for each of many */
+		return;
 	int rc = replay_file(r, f, path, &replayed);
 	if (rc == 0) {
 		say_replayed(path, &replayed);
@@ -240,8 +242,16 @@ static void on_old_file(void *owner, const struct journal_file *f)
 	}
 }
 
+/* No failure: they stay. */
+static void say_waits(struct ledger *l, const char *words)
+{
+	if (!l->replay_fails)
+		log_warn("%s; what earlier starts have counted waits in their journals", words);
+	l->replay_fails = l->has_old = true;
+}
+
 /* Rows are merged only when no file is left, after a power cut too: it would be added again. */
-void ledger_take_over(struct ledger *l)
+bool ledger_take_over(struct ledger *l)
 {
 	struct replay r = { .ledger = l };
 	int rc = journal_each_old(l->conf.state_dir, journal_boot(l->journal), on_old_file, &r);
@@ -252,8 +262,13 @@ void ledger_take_over(struct ledger *l)
 		snprintf(r.why, sizeof r.why, "cannot use the usage journals in %s/usage: %s",
 		         l->conf.state_dir, err_text(rc));
 	rc = rc < 0 ? rc : r.failed;
+	if (rc == ERR_AGAIN) {
+		say_waits(l, r.why);
+		return false;
+	}
 	ledger_say(&l->replay_fails, rc, r.why, "the usage journals of before are taken over");
 	l->has_old = rc < 0;
+	return true;
 }
 
 void ledger_merge(struct ledger *l)

@@ -115,6 +115,57 @@ static void usage_waits_in_the_journal_and_nobody_for_it(void **state)
 	usage_assert(usage_of(1, NOVEMBER), 30, 60);
 }
 
+/* The server was killed, and comes again while the operator's shell has a transaction open. */
+static void what_an_earlier_start_left_waits_too(void **state)
+{
+	struct account *a = usage_get(1);
+
+	(void)state;
+	usage_ticks(1);
+	usage_count(a, 1, 2);
+	usage_ticks(1);
+	account_unref(a);
+	usage_copy("killed_before");
+	usage_close();
+	snprintf(usage_dir, sizeof usage_dir, "%s", file_path("killed_before"));
+	hold();
+	uint64_t failures = metric_sum(METRIC_USAGE_FAILURES);
+	said_begin();
+	usage_open();
+	accounts_never_wait(usage_accounts);
+	n_sleeps = 0;
+	usage_ticks(30);
+	said_end();
+	assert_int_equal(n_sleeps, 0);
+	assert_true(metric_sum(METRIC_USAGE_FAILURES) == failures);
+	assert_non_null(strstr(said, "level=warn"));
+	assert_null(strstr(said, "level=error"));
+	assert_null(strstr(strstr(said, "level=warn") + 1, "level=warn")); /* once */
+	let_go();
+	said_begin();
+	usage_ticks(11);
+	said_end();
+	assert_non_null(strstr(said, "journals of before are taken over"));
+	usage_assert(usage_of(1, NOVEMBER), 1, 2);
+}
+
+/* The second look that lets an account go is ten seconds after the first, and no later second of
+ * somebody's transaction. */
+static void who_comes_again_meanwhile_is_still_known(void **state)
+{
+	struct account *a = usage_get(1), *b = usage_get(2);
+
+	(void)state;
+	usage_ticks(1);
+	hold();
+	usage_count(a, 1, 2); /* is to be folded */
+	account_unref(b);
+	usage_ticks(15);
+	assert_non_null(ledger_find(usage_ledger, 2));
+	let_go();
+	account_unref(a);
+}
+
 static void a_short_while_is_not_worth_a_word(void **state)
 {
 	struct account *a = usage_get(1);
@@ -167,6 +218,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(tokens_are_looked_up_while_another_program_writes),
 		T(usage_waits_in_the_journal_and_nobody_for_it),
+		T(what_an_earlier_start_left_waits_too),
+		T(who_comes_again_meanwhile_is_still_known),
 		T(a_short_while_is_not_worth_a_word),
 		T(a_change_is_refused_at_once_and_says_who_has_it),
 		T(who_has_not_said_never_waits_first),
