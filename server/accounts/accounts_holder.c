@@ -52,8 +52,10 @@ void accounts_holder(const char *db_path, char out[static ACCOUNTS_HOLDER_LEN])
 	char path[64], name[32] = "";
 	int pid = find(files);
 
-	snprintf(out, ACCOUNTS_HOLDER_LEN, "another program");
-	if (pid <= 0) /* it has ended meanwhile, or is not to be seen from here */
+	/* It has ended meanwhile, or is not to be seen from here: our systemd unit has
+	 * ProcSubset=pid. Who asks sees more. */
+	snprintf(out, ACCOUNTS_HOLDER_LEN, "another program (sudo lslocks shows it)");
+	if (pid <= 0)
 		return;
 	snprintf(path, sizeof path, "/proc/%d/comm", pid);
 	FILE *f = fopen(path, "re");

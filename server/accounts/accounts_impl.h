@@ -27,8 +27,8 @@ int accounts_say_db(struct accounts *, char error_out[static ACCOUNTS_ERROR_LEN]
 int accounts_say_name(const char *what, const char *name,
                       char error_out[static ACCOUNTS_ERROR_LEN]); /* ERR_INVALID */
 
-/* Who has the right to write to the database: "sqlite3 (pid 123)", or "another program"
- * where the kernel does not tell (accounts_holder.c). */
+/* Who has the right to write to the database: "sqlite3 (pid 123)", or, where the kernel does not
+ * tell, how to find out (accounts_holder.c). */
 enum { ACCOUNTS_HOLDER_LEN = 64 };
 void accounts_holder(const char *db_path, char out[static ACCOUNTS_HOLDER_LEN]);
 

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "common/base/metric.h"
+#include "server/accounts/accounts_impl.h"
 
 static unsigned n_sleeps;
 static pid_t holder;
@@ -199,6 +200,15 @@ static void a_change_is_refused_at_once_and_says_who_has_it(void **state)
 	assert_int_equal(accounts_add(usage_accounts, "dune", NULL, usage_words), 0);
 }
 
+static void who_cannot_be_seen_can_be_found(void **state)
+{
+	char who[ACCOUNTS_HOLDER_LEN];
+
+	(void)state;
+	accounts_holder(file_path("nothing_there"), who);
+	assert_string_equal(who, "another program (sudo lslocks shows it)");
+}
+
 static void who_has_not_said_never_waits_first(void **state)
 {
 	struct accounts *a;
@@ -222,6 +232,7 @@ int main(void)
 		T(who_comes_again_meanwhile_is_still_known),
 		T(a_short_while_is_not_worth_a_word),
 		T(a_change_is_refused_at_once_and_says_who_has_it),
+		T(who_cannot_be_seen_can_be_found),
 		T(who_has_not_said_never_waits_first),
 	};
 
