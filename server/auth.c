@@ -114,7 +114,10 @@ static void take(struct auth *a, struct reload *r)
 
 	books_take_tiers(a->books, &r->tiers);
 	const char *derp_account = r->derp_account[0] ? r->derp_account : NULL;
-	if (books_name_derp(a->books, derp_account, error) < 0)
+	int rc = books_name_derp(a->books, derp_account, error);
+	if (rc == ERR_AGAIN)
+		log_warn("%s; DERP clients count as before meanwhile", error);
+	else if (rc < 0)
 		log_error("%s", error);
 	free(r);
 }

@@ -37,6 +37,7 @@ struct books {
 	struct mailbox *const *workers;
 	struct list revocations;
 	bool read_again; /* terms that changed could not be read */
+	bool name_again; /* the account of DERP clients, while another program had the database */
 	bool look_again; /* workers have missed some news: all look at all accounts */
 };
 
@@ -87,21 +88,6 @@ static void cut_off(struct books *b, const char *token_id)
 	snprintf(r->token_id, sizeof r->token_id, "%s", token_id);
 	list_add_tail(&b->revocations, &r->node);
 	tell_revoked(b, r);
-}
-
-static void tell_what_was_missed(struct books *b)
-{
-	if (b->read_again && ledger_changed_all(b->ledger) == 0) {
-		b->read_again = false;
-		b->look_again = true;
-	}
-	if (b->look_again) {
-		b->look_again = false;
-		tell_all(b, MAIL_ACCOUNT, 0, NULL);
-	}
-	list_each(it, tmp, &b->revocations)
-		if (!tell_revoked(b, container_of(it, struct revocation, node)))
-			return;
 }
 
 /* ---- what the ledger asks and tells ---- */
@@ -225,7 +211,41 @@ int books_name_derp(struct books *b, const char *name, char error_out[static ACC
 {
 	snprintf(b->derp_account, sizeof b->derp_account, "%s", name ? name : "");
 	b->commands.derp_account = name ? b->derp_account : NULL;
-	return name ? name_derp(b, name, error_out) : 0;
+	int rc = name ? name_derp(b, b->derp_account, error_out) : 0;
+	b->name_again = rc == ERR_AGAIN;
+	return rc;
+}
+
+/* ---- what went wrong at first ---- */
+
+static void name_derp_again(struct books *b)
+{
+	char error[ACCOUNTS_ERROR_LEN];
+
+	if (!b->name_again)
+		return;
+	int rc = name_derp(b, b->derp_account, error);
+	b->name_again = rc == ERR_AGAIN;
+	if (rc == 0)
+		log_info("DERP clients count for the account %s now", b->derp_account);
+	else if (rc != ERR_AGAIN)
+		log_error("%s", error);
+}
+
+static void tell_what_was_missed(struct books *b)
+{
+	name_derp_again(b);
+	if (b->read_again && ledger_changed_all(b->ledger) == 0) {
+		b->read_again = false;
+		b->look_again = true;
+	}
+	if (b->look_again) {
+		b->look_again = false;
+		tell_all(b, MAIL_ACCOUNT, 0, NULL);
+	}
+	list_each(it, tmp, &b->revocations)
+		if (!tell_revoked(b, container_of(it, struct revocation, node)))
+			return;
 }
 
 /* ---- life ---- */

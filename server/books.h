@@ -39,7 +39,8 @@ struct json *books_run(struct books *, const struct json *request);
 struct login *books_logins(struct books *); /* borrowed */
 void books_take_tiers(struct books *, const struct tiers *);
 /* Native DERP ends count for the account of that name from now on; it is added if there is
- * none, and no command removes it. NULL: none are let in. 0, or negative with words. */
+ * none, and no command removes it. NULL: none are let in. 0, or negative with words; after
+ * ERR_AGAIN it is tried again each second. */
 int books_name_derp(struct books *, const char *account, char error_out[static ACCOUNTS_ERROR_LEN]);
 
 #endif

@@ -15,13 +15,14 @@ enum { UNLIMITED = 2 }; /* of the built-in tiers */
 static struct books *books;
 static struct mailbox *worker;
 static struct tiers tiers;
-static unsigned n_news;
+static unsigned n_news, n_derp;
 static char token[TOKEN_LEN + 1];
 
 static void on_mail(void *owner, struct mail *m)
 {
 	(void)owner;
 	n_news += m->kind == MAIL_ACCOUNT;
+	n_derp += m->kind == MAIL_DERP;
 	account_unref(m->ptr);
 }
 
@@ -38,7 +39,7 @@ static int open_books(void **state)
 	struct accounts *a = with_account("acme");
 	assert_int_equal(accounts_token_new(a, "acme", NULL, 0, token, words), 0);
 	accounts_close(a);
-	n_news = 0;
+	n_news = n_derp = 0;
 	assert_int_equal(mailbox_new(loop, on_mail, NULL, NULL, &worker), 0);
 	if (books_open(loop, &conf, &books, words) < 0)
 		fail_msg("%s", words);
@@ -96,12 +97,29 @@ static void terms_that_could_not_be_read_are_read_again(void **state)
 	account_unref(a);
 }
 
+static bool derp_is_named(void) { return n_derp > 0; }
+
+static void the_account_of_derp_clients_waits_for_a_foreign_writer(void **state)
+{
+	sqlite3 *db;
+
+	(void)state;
+	assert_int_equal(sqlite3_open(in_dir("accounts.db"), &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(books_name_derp(books, "phones", words), ERR_AGAIN);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	until(derp_is_named);
+	assert_int_equal(n_derp, 1);
+	assert_int_equal(books_name_derp(books, "phones", words), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_books, close_books)
 	const struct CMUnitTest tests[] = {
 		TEST(what_a_reload_changes_is_told),
 		TEST(terms_that_could_not_be_read_are_read_again),
+		TEST(the_account_of_derp_clients_waits_for_a_foreign_writer),
 	};
 
 	if (crypto_start() < 0)
