@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/heap.h"
 #include "common/base/log.h"
 #include "common/base/machine.h"
@@ -13,7 +14,9 @@
 
 enum {
 	LOOK_MS = 1000,
-	GIVE_BACK_MS = 5000, /* takes tens of milliseconds, and who allocates waits */
+	GIVE_BACK_MS = 5000, /* takes 100 ms a gigabyte at worst, and who allocates waits: */
+	GIVE_BACK_REST = 20, /* so many times as long nobody has to, */
+	REST_MAX_MS = 30000, /* and no longer, should it have been we who were stopped */
 	ENDS_LEAST = 4,      /* go in a second, and one of so many: */
 	ENDS_SHARE = 128,
 };
@@ -26,7 +29,7 @@ struct memory {
 	uint64_t share; /* of what the machine had at the start */
 	struct watermark mark;
 	uint64_t used;
-	uint64_t gave_back_ms;
+	uint64_t gave_back_ms, took_ms; /* when it began, and for how long in this look */
 	/* Since it began to be short: */
 	uint64_t began_ms;
 	bool told_ends;
@@ -80,7 +83,7 @@ static void say_ends(struct memory *m, unsigned rank)
 	         rank < m->tiers.n ? m->tiers.v[rank].name : m->tiers.v[0].name);
 }
 
-/* ---- each second ---- */
+/* ---- each second, or so ---- */
 
 static void gauge(enum metric which, uint64_t *told, uint64_t now)
 {
@@ -92,14 +95,23 @@ static void gauge(enum metric which, uint64_t *told, uint64_t now)
  * goes for it, so while it is short each look is behind that. */
 static uint64_t look(struct memory *m)
 {
-	uint64_t used = heap_resident(), now_ms = loop_now_ms(m->loop);
+	uint64_t used = heap_resident(), now_ms = clock_now_ms();
 
+	m->took_ms = 0;
 	if (!m->mark.most || used < m->mark.most / 100 * 90 ||
 	    (!m->mark.level && m->gave_back_ms && now_ms - m->gave_back_ms < GIVE_BACK_MS))
 		return used;
 	m->gave_back_ms = now_ms;
 	heap_give_back();
+	m->took_ms = clock_now_ms() - now_ms;
 	return heap_resident();
+}
+
+static uint64_t rest_ms(const struct memory *m)
+{
+	uint64_t ms = GIVE_BACK_REST * m->took_ms;
+
+	return ms < REST_MAX_MS ? ms : REST_MAX_MS;
 }
 
 static unsigned n_that_go(void)
@@ -114,8 +126,8 @@ static void on_look(void *arg)
 	struct memory *m = arg;
 	enum watermark_level before = m->mark.level;
 
-	timer_set(m->timer, LOOK_MS);
 	gauge(METRIC_MEMORY_BYTES, &m->used, look(m));
+	timer_set(m->timer, LOOK_MS + rest_ms(m));
 	enum watermark_level level = watermark_step(&m->mark, m->used);
 	metric_add(METRIC_MEMORY_SHORT, (int64_t)level - (int64_t)before);
 	if (level && !before)
