@@ -59,7 +59,9 @@ static int set_up(void **state)
 	int rc = usage_fresh(state);
 
 	n_sleeps = 0;
-	sqlite3_vfs_find(NULL)->xSleep = counted_sleep;
+	sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+	assert_non_null(vfs); /* no memory */
+	vfs->xSleep = counted_sleep;
 	if (usage_accounts)
 		accounts_never_wait(usage_accounts);
 	return rc;
@@ -71,6 +73,7 @@ static void tokens_are_looked_up_while_another_program_writes(void **state)
 	struct identity who;
 
 	(void)state;
+	assert_non_null(usage_accounts);
 	assert_int_equal(accounts_token_new(usage_accounts, "acme", NULL, 0, token, usage_words),
 	                 0);
 	hold();
@@ -190,6 +193,7 @@ static void a_change_is_refused_at_once_and_says_who_has_it(void **state)
 	char expected[64];
 
 	(void)state;
+	assert_non_null(usage_accounts);
 	hold();
 	assert_int_equal(accounts_begin(usage_accounts, usage_words), ERR_AGAIN);
 	snprintf(expected, sizeof expected, "held by accounts_busy_t (pid %d)", (int)holder);
@@ -205,6 +209,7 @@ static void who_cannot_be_seen_can_be_found(void **state)
 	char who[ACCOUNTS_HOLDER_LEN];
 
 	(void)state;
+	assert_non_null(usage_accounts);
 	accounts_holder(file_path("nothing_there"), who);
 	assert_string_equal(who, "another program (sudo lslocks shows it)");
 }
