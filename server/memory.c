@@ -78,9 +78,12 @@ static void say_ends(struct memory *m, unsigned rank)
 	if (rank == RANK_NONE || m->told_ends)
 		return;
 	m->told_ends = true;
-	log_warn("memory is nearly used up: the newest ends of the lowest tier are sent away, first "
-	         "of tier %s",
-	         rank < m->tiers.n ? m->tiers.v[rank].name : m->tiers.v[0].name);
+	if (m->tiers.n == 0)
+		log_warn("memory is nearly used up: the newest ends are sent away");
+	else
+		log_warn("memory is nearly used up: the newest ends of the lowest tier are sent "
+		         "away, first of tier %s",
+		         m->tiers.v[rank < m->tiers.n ? rank : 0].name);
 }
 
 /* ---- each second, or so ---- */
@@ -171,6 +174,6 @@ void memory_set_limit(struct memory *m, const char *words, const struct tiers *t
 
 	if (words)
 		memory_limit_of(words, &most); /* checked when read */
-	m->tiers = *tiers;
+	m->tiers = tiers ? *tiers : (struct tiers){ .n = 0 };
 	gauge(METRIC_MEMORY_LIMIT, &m->mark.most, most);
 }

@@ -21,7 +21,7 @@ int memory_limit_of(const char *words, uint64_t *bytes_out);
 struct memory *memory_start(struct loop *, struct workers *); /* borrows; NULL: out of memory */
 void memory_stop(struct memory *);                            /* NULL allowed */
 /* words: as checked; NULL: a share of what there was at the start. The tiers, lowest first,
- * are copied: their names. */
+ * are copied: their names. NULL: the relay is open, all ends are alike. */
 void memory_set_limit(struct memory *, const char *words, const struct tiers *);
 
 #endif

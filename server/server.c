@@ -230,7 +230,7 @@ static void reload(struct server *s)
 		return;
 	}
 	expiry_of(&s->expiry, not_after_unix_s);
-	memory_set_limit(s->memory, fresh.memory, &fresh.tiers);
+	memory_set_limit(s->memory, fresh.memory, s->opts->open ? NULL : &fresh.tiers);
 	admin_open_again(s->admin,
 	                 &(struct admin_place){ .opts = s->opts, .cert = s->cert, .key = s->key },
 	                 &fresh.limits);
@@ -432,7 +432,7 @@ static int open_workers(struct server *s)
 	s->memory = memory_start(s->loop, s->workers);
 	if (!s->memory)
 		return complain(EXIT_RUNTIME, "out of memory");
-	memory_set_limit(s->memory, s->opts->memory, &s->opts->tiers);
+	memory_set_limit(s->memory, s->opts->memory, s->opts->open ? NULL : &s->opts->tiers);
 	expiry_of(&s->expiry, tls_not_after_unix_s(s->worker_conf.tls));
 	return listen_somewhere(s);
 }

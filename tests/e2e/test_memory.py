@@ -58,8 +58,9 @@ class Small:
         return lambda: wait_until(said), laptop
 
     def scripted_end(self, token, name):
-        with open(token) as f:
-            token = f.read().strip()
+        if token:
+            with open(token) as f:
+                token = f.read().strip()
         p = Peer(self.relay.port)
         p.call()
         at = self.relay.count()
@@ -160,6 +161,14 @@ def test_the_lowest_tier_goes_first_and_all_come_again(world):
         relay.wait_for(f"end joined id={end} account=au", after=at, seconds=60)
     arrives()
     small.scripted_end(lead, "tin-9").close()
+
+
+def test_the_ends_of_an_open_relay_are_of_no_tier(world):
+    small = Small(world, "--open")
+    end = small.scripted_end("", "peer")
+    at = small.bound("1MiB")
+    small.relay.wait_for('memory is nearly used up: the newest ends are sent away"', after=at)
+    assert end.answer()["grpc-status"] == UNAVAILABLE and end.ended()
 
 
 def test_a_bound_that_is_none_is_refused(world):
